@@ -1,0 +1,493 @@
+//! What a history is made of: facts, in the past tense, numbered from 1.
+//!
+//! The vocabulary and the references between events are the field's (see `GLOSSARY.md`): an event that ends something
+//! names the event that began it, and a command's event names the workflow task that issued it.
+//!
+//! Invariants of a history (checked by `Execution::replay`):
+//! - ids are contiguous from 1, and the first event is `WorkflowStarted`;
+//! - a workflow task appears as `Scheduled, Started` and then `Completed`, `Failed` or `TimedOut`, adjacent;
+//! - an activity appears as `Scheduled` and at most one closing event, which follows its `Started` if it started;
+//! - at most one close event, and nothing after it.
+
+use std::time::Duration;
+
+use crate::failure::{Failure, RetryState, TimeoutKind};
+use crate::ids::{
+    ActivityId, ActivityType, EventId, Namespace, RequestId, RunId, SignalName, TaskQueueName, TimerId, WorkflowId,
+    WorkflowType,
+};
+use crate::payload::Payload;
+use crate::retry::RetryPolicy;
+use crate::time::Timestamp;
+
+/// One fact of a history.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// Its number; [`EventId::NONE`] while it is buffered.
+    pub id: EventId,
+    /// When it happened, by the server's clock.
+    pub at: Timestamp,
+    /// What happened.
+    pub kind: EventKind,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq)]
+#[expect(missing_docs, reason = "each variant is documented by its attributes type")]
+pub enum EventKind {
+    WorkflowStarted(Box<WorkflowStarted>),
+    WorkflowCompleted(WorkflowCompleted),
+    WorkflowFailed(WorkflowFailed),
+    WorkflowTimedOut(WorkflowTimedOut),
+    WorkflowCanceled(WorkflowCanceled),
+    WorkflowTerminated(WorkflowTerminated),
+    WorkflowCancelRequested(WorkflowCancelRequested),
+    WorkflowSignaled(WorkflowSignaled),
+    WorkflowTaskScheduled(WorkflowTaskScheduled),
+    WorkflowTaskStarted(WorkflowTaskStarted),
+    WorkflowTaskCompleted(WorkflowTaskCompleted),
+    WorkflowTaskFailed(WorkflowTaskFailed),
+    WorkflowTaskTimedOut(WorkflowTaskTimedOut),
+    ActivityScheduled(Box<ActivityScheduled>),
+    ActivityStarted(ActivityStarted),
+    ActivityCompleted(ActivityCompleted),
+    ActivityFailed(ActivityFailed),
+    ActivityTimedOut(ActivityTimedOut),
+    ActivityCancelRequested(ActivityCancelRequested),
+    ActivityCanceled(ActivityCanceled),
+    TimerStarted(TimerStarted),
+    TimerFired(TimerFired),
+    TimerCanceled(TimerCanceled),
+}
+
+/// A run began. Holds all that is needed to begin it again.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WorkflowStarted {
+    /// Namespace of the run.
+    pub namespace: Namespace,
+    /// The user's key.
+    pub workflow_id: WorkflowId,
+    /// This run.
+    pub run_id: RunId,
+    /// The code that it runs.
+    pub workflow_type: WorkflowType,
+    /// Where its workflow tasks go, and its activities unless they say otherwise.
+    pub task_queue: TaskQueueName,
+    /// Arguments.
+    pub input: Vec<Payload>,
+    /// How long the whole chain of runs may take. `None`: no limit.
+    pub execution_timeout: Option<Duration>,
+    /// How long this run may take. `None`: no limit.
+    pub run_timeout: Option<Duration>,
+    /// How long one workflow task may take.
+    pub task_timeout: Duration,
+    /// When the whole chain must be over, if it must; carried from the first run.
+    pub execution_deadline: Option<Timestamp>,
+    /// Whether and how a failed run is followed by another.
+    pub retry_policy: Option<RetryPolicy>,
+    /// Which try of the chain this run is, from 1.
+    pub attempt: u32,
+    /// The run that this one continues, if any.
+    pub continued_from: Option<RunId>,
+    /// The first run of the chain.
+    pub first_run_id: RunId,
+    /// The failure of the run before, if this is its retry.
+    pub continued_failure: Option<Failure>,
+    /// The first workflow task waits this long (back-off of a retry).
+    pub first_task_backoff: Duration,
+    /// Makes the start safe to repeat.
+    pub request_id: Option<RequestId>,
+    /// Who started it, for people.
+    pub identity: String,
+    /// Facts for people, not indexed.
+    pub memo: Vec<(String, Payload)>,
+}
+
+/// The code returned a value. A close event.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WorkflowCompleted {
+    /// The workflow task that said so.
+    pub workflow_task_completed_event_id: EventId,
+    /// What it returned.
+    pub result: Option<Payload>,
+}
+
+/// The code returned an error. A close event.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WorkflowFailed {
+    /// The workflow task that said so.
+    pub workflow_task_completed_event_id: EventId,
+    /// The error.
+    pub failure: Failure,
+    /// Why no other run follows, or [`RetryState::InProgress`] if one does.
+    pub retry_state: RetryState,
+    /// The run that follows, if one does.
+    pub new_run_id: Option<RunId>,
+}
+
+/// The run or its chain took too long. A close event.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WorkflowTimedOut {
+    /// Why no other run follows, or [`RetryState::InProgress`] if one does.
+    pub retry_state: RetryState,
+    /// The run that follows, if one does.
+    pub new_run_id: Option<RunId>,
+}
+
+/// The code accepted a request to cancel. A close event.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WorkflowCanceled {
+    /// The workflow task that said so.
+    pub workflow_task_completed_event_id: EventId,
+    /// A value that the code attached.
+    pub details: Option<Payload>,
+}
+
+/// The run was stopped unasked. A close event.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WorkflowTerminated {
+    /// Why, for people.
+    pub reason: String,
+    /// A value attached by who did it.
+    pub details: Option<Payload>,
+    /// Who did it, for people.
+    pub identity: String,
+}
+
+/// The run was asked to stop; its code decides what to do. At most one per run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WorkflowCancelRequested {
+    /// Why, for people.
+    pub reason: String,
+    /// Who asked, for people.
+    pub identity: String,
+    /// Makes the request safe to repeat.
+    pub request_id: Option<RequestId>,
+}
+
+/// A message arrived.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WorkflowSignaled {
+    /// Which kind of message.
+    pub name: SignalName,
+    /// Its content.
+    pub input: Vec<Payload>,
+    /// Who sent it, for people.
+    pub identity: String,
+    /// Makes the signal safe to repeat.
+    pub request_id: Option<RequestId>,
+}
+
+/// The run had news for its code. Written together with the task's end, never alone.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WorkflowTaskScheduled {
+    /// Where it was offered.
+    pub task_queue: TaskQueueName,
+    /// How long a worker has.
+    pub start_to_close: Duration,
+    /// Which try, from 1.
+    pub attempt: u32,
+}
+
+/// A worker took the task. Its time is the clock of the workflow code. Written together with the task's end.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WorkflowTaskStarted {
+    /// The task.
+    pub scheduled_event_id: EventId,
+    /// Who took it, for people.
+    pub identity: String,
+    /// Size of the history so far.
+    pub history_size_bytes: u64,
+    /// Whether the history has become long enough that the code should continue as new.
+    pub suggest_continue_as_new: bool,
+}
+
+/// The code moved forward; the events of its commands follow.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WorkflowTaskCompleted {
+    /// The task.
+    pub scheduled_event_id: EventId,
+    /// Its start.
+    pub started_event_id: EventId,
+    /// Who completed it, for people.
+    pub identity: String,
+    /// What ran the code.
+    pub worker: WorkerMetadata,
+}
+
+/// What ran the code at one workflow task. Read back at replay: an SDK that changes its behaviour sets a flag here, and
+/// old histories, which lack the flag, keep the old behaviour.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct WorkerMetadata {
+    /// Name of the SDK.
+    pub sdk_name: String,
+    /// Version of the SDK.
+    pub sdk_version: String,
+    /// Build of the user's program.
+    pub build_id: String,
+    /// Behaviour flags that this task relied on for the first time in the run.
+    pub flags: Vec<u32>,
+}
+
+/// The code could not be moved forward; the task is tried again. Written for the first failure only.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WorkflowTaskFailed {
+    /// The task.
+    pub scheduled_event_id: EventId,
+    /// Its start.
+    pub started_event_id: EventId,
+    /// Why, for programs.
+    pub cause: WorkflowTaskFailureCause,
+    /// Why, for people.
+    pub failure: Failure,
+    /// Who said so, for people.
+    pub identity: String,
+}
+
+/// Why a workflow task failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum WorkflowTaskFailureCause {
+    /// The worker reported an error that has no cause of its own here.
+    WorkerFailure,
+    /// The workflow code panicked.
+    Panic,
+    /// The code and the history differ.
+    Nondeterminism,
+    /// The worker has no code of this workflow type.
+    UnknownWorkflowType,
+    /// The code awaited something that is not the workflow's own.
+    ForeignAwait,
+    /// A command was invalid.
+    BadCommand,
+    /// The code closed the run while news had arrived that it had not seen.
+    UnhandledCommand,
+    /// The run was closed while the task was running.
+    ForceClosed,
+}
+
+/// The worker did not finish the task in time; it is tried again.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WorkflowTaskTimedOut {
+    /// The task.
+    pub scheduled_event_id: EventId,
+    /// Its start.
+    pub started_event_id: EventId,
+    /// Which deadline passed.
+    pub timeout: TimeoutKind,
+}
+
+/// The code asked for an activity. Holds all that is needed to run it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ActivityScheduled {
+    /// The workflow task that asked.
+    pub workflow_task_completed_event_id: EventId,
+    /// Its id, unique among the run's open activities.
+    pub activity_id: ActivityId,
+    /// The code that it runs.
+    pub activity_type: ActivityType,
+    /// Where it is offered.
+    pub task_queue: TaskQueueName,
+    /// Arguments.
+    pub input: Vec<Payload>,
+    /// The four timeouts, filled in.
+    pub timeouts: ActivityTimeouts,
+    /// How attempts follow each other.
+    pub retry_policy: RetryPolicy,
+}
+
+/// The deadlines of an activity. `None` means no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ActivityTimeouts {
+    /// From scheduling to the end of the last attempt.
+    pub schedule_to_close: Option<Duration>,
+    /// From scheduling of an attempt to a worker's start.
+    pub schedule_to_start: Option<Duration>,
+    /// From a worker's start to the end of that attempt.
+    pub start_to_close: Option<Duration>,
+    /// From one heartbeat to the next.
+    pub heartbeat: Option<Duration>,
+}
+
+/// The last attempt began. Written together with the activity's end, with the number of that attempt.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ActivityStarted {
+    /// The activity.
+    pub scheduled_event_id: EventId,
+    /// Which try, from 1.
+    pub attempt: u32,
+    /// Who ran it, for people.
+    pub identity: String,
+    /// Why the attempt before failed, if there was one.
+    pub last_failure: Option<Failure>,
+}
+
+/// The activity returned a value.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ActivityCompleted {
+    /// The activity.
+    pub scheduled_event_id: EventId,
+    /// Its start.
+    pub started_event_id: EventId,
+    /// What it returned.
+    pub result: Option<Payload>,
+    /// Who completed it, for people.
+    pub identity: String,
+}
+
+/// The activity returned an error and is not tried again.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ActivityFailed {
+    /// The activity.
+    pub scheduled_event_id: EventId,
+    /// Its start.
+    pub started_event_id: EventId,
+    /// The last attempt's error.
+    pub failure: Failure,
+    /// Why it is not tried again.
+    pub retry_state: RetryState,
+    /// Who reported it, for people.
+    pub identity: String,
+}
+
+/// A deadline of the activity passed and it is not tried again.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ActivityTimedOut {
+    /// The activity.
+    pub scheduled_event_id: EventId,
+    /// Its start, if it had started.
+    pub started_event_id: EventId,
+    /// Which deadline, the last attempt's failure as its cause.
+    pub failure: Failure,
+    /// Why it is not tried again.
+    pub retry_state: RetryState,
+}
+
+/// The code asked for the activity to stop.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ActivityCancelRequested {
+    /// The workflow task that asked.
+    pub workflow_task_completed_event_id: EventId,
+    /// The activity.
+    pub scheduled_event_id: EventId,
+}
+
+/// The activity stopped as asked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ActivityCanceled {
+    /// The activity.
+    pub scheduled_event_id: EventId,
+    /// Its start, if it had started.
+    pub started_event_id: EventId,
+    /// The request.
+    pub cancel_requested_event_id: EventId,
+    /// A value that the activity attached.
+    pub details: Option<Payload>,
+    /// Who reported it, for people.
+    pub identity: String,
+}
+
+/// The code asked to be woken. The timer fires this event's time plus `duration`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TimerStarted {
+    /// The workflow task that asked.
+    pub workflow_task_completed_event_id: EventId,
+    /// Its id, unique among the run's open timers.
+    pub timer_id: TimerId,
+    /// How long.
+    pub duration: Duration,
+}
+
+/// The time had come. Never early by the server's clock.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TimerFired {
+    /// The timer's id.
+    pub timer_id: TimerId,
+    /// Its start.
+    pub started_event_id: EventId,
+}
+
+/// The code no longer wants to be woken.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TimerCanceled {
+    /// The workflow task that said so.
+    pub workflow_task_completed_event_id: EventId,
+    /// The timer's id.
+    pub timer_id: TimerId,
+    /// Its start.
+    pub started_event_id: EventId,
+}
+
+impl EventKind {
+    /// The event's name, as histories show it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            EventKind::WorkflowStarted(_) => "WorkflowStarted",
+            EventKind::WorkflowCompleted(_) => "WorkflowCompleted",
+            EventKind::WorkflowFailed(_) => "WorkflowFailed",
+            EventKind::WorkflowTimedOut(_) => "WorkflowTimedOut",
+            EventKind::WorkflowCanceled(_) => "WorkflowCanceled",
+            EventKind::WorkflowTerminated(_) => "WorkflowTerminated",
+            EventKind::WorkflowCancelRequested(_) => "WorkflowCancelRequested",
+            EventKind::WorkflowSignaled(_) => "WorkflowSignaled",
+            EventKind::WorkflowTaskScheduled(_) => "WorkflowTaskScheduled",
+            EventKind::WorkflowTaskStarted(_) => "WorkflowTaskStarted",
+            EventKind::WorkflowTaskCompleted(_) => "WorkflowTaskCompleted",
+            EventKind::WorkflowTaskFailed(_) => "WorkflowTaskFailed",
+            EventKind::WorkflowTaskTimedOut(_) => "WorkflowTaskTimedOut",
+            EventKind::ActivityScheduled(_) => "ActivityScheduled",
+            EventKind::ActivityStarted(_) => "ActivityStarted",
+            EventKind::ActivityCompleted(_) => "ActivityCompleted",
+            EventKind::ActivityFailed(_) => "ActivityFailed",
+            EventKind::ActivityTimedOut(_) => "ActivityTimedOut",
+            EventKind::ActivityCancelRequested(_) => "ActivityCancelRequested",
+            EventKind::ActivityCanceled(_) => "ActivityCanceled",
+            EventKind::TimerStarted(_) => "TimerStarted",
+            EventKind::TimerFired(_) => "TimerFired",
+            EventKind::TimerCanceled(_) => "TimerCanceled",
+        }
+    }
+
+    /// The status in which this event leaves the run, if it closes it.
+    pub fn close_status(&self) -> Option<CloseStatus> {
+        match self {
+            EventKind::WorkflowCompleted(_) => Some(CloseStatus::Completed),
+            EventKind::WorkflowFailed(_) => Some(CloseStatus::Failed),
+            EventKind::WorkflowTimedOut(_) => Some(CloseStatus::TimedOut),
+            EventKind::WorkflowCanceled(_) => Some(CloseStatus::Canceled),
+            EventKind::WorkflowTerminated(_) => Some(CloseStatus::Terminated),
+            EventKind::WorkflowStarted(_)
+            | EventKind::WorkflowCancelRequested(_)
+            | EventKind::WorkflowSignaled(_)
+            | EventKind::WorkflowTaskScheduled(_)
+            | EventKind::WorkflowTaskStarted(_)
+            | EventKind::WorkflowTaskCompleted(_)
+            | EventKind::WorkflowTaskFailed(_)
+            | EventKind::WorkflowTaskTimedOut(_)
+            | EventKind::ActivityScheduled(_)
+            | EventKind::ActivityStarted(_)
+            | EventKind::ActivityCompleted(_)
+            | EventKind::ActivityFailed(_)
+            | EventKind::ActivityTimedOut(_)
+            | EventKind::ActivityCancelRequested(_)
+            | EventKind::ActivityCanceled(_)
+            | EventKind::TimerStarted(_)
+            | EventKind::TimerFired(_)
+            | EventKind::TimerCanceled(_) => None,
+        }
+    }
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CloseStatus {
+    /// It returned a value.
+    Completed,
+    /// It returned an error.
+    Failed,
+    /// It accepted a request to cancel.
+    Canceled,
+    /// It was stopped unasked.
+    Terminated,
+    /// It took too long.
+    TimedOut,
+}
