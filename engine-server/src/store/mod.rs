@@ -23,6 +23,15 @@ use engine_core::event::CloseStatus;
 use engine_core::ids::{EventId, RunId};
 use engine_core::time::Timestamp;
 
+pub mod memory;
+
+/// The namespace that [`Store::migrate`] creates.
+pub const DEFAULT_NAMESPACE: &str = "default";
+
+/// Most shards that a store can be bootstrapped with. More would cost memory and recovery time on each node, and gain
+/// nothing: a lane commits all its shards together.
+pub const SHARDS_MAX: u32 = 4096;
+
 /// A part of the workflow ids that has one writer at a time. From 0 up to the number chosen when the store was bootstrapped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ShardId(pub i32);
@@ -287,6 +296,37 @@ pub struct ListFilter {
     pub limit: u32,
 }
 
+/// What a store has done since it was opened. The numbers only grow.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StoreStats {
+    /// Batches that were applied, as far as this process knows.
+    pub commits: u64,
+    /// Times that the database was asked for something and its answer awaited, to prepare a statement included, to connect
+    /// not. A store in this process counts its calls.
+    pub round_trips: u64,
+    /// Row operations in those batches.
+    pub rows: u64,
+}
+
+/// What a store says when it is to be bootstrapped with a number of shards that makes no sense.
+fn check_shard_count(shards: u32) -> Result<(), StoreError> {
+    if (1..=SHARDS_MAX).contains(&shards) {
+        return Ok(());
+    }
+    Err(StoreError::Unusable(format!(
+        "a store cannot have {shards} shards: choose a number from 1 to {SHARDS_MAX} (64 suits nearly everyone)"
+    )))
+}
+
+/// What [`Store::acquire_shards`] says to a node that holds no lease.
+fn lease_not_held(node: &Node) -> StoreError {
+    StoreError::Unusable(format!(
+        "node {:?} does not hold its lease: another process of that name has started, or the lease was released; \
+         give each running node a name of its own",
+        node.name
+    ))
+}
+
 /// Where histories are kept. See the module for the invariants.
 ///
 /// None of the futures may be dropped half-way by a caller that serves requests: only tasks that run to completion call them.
@@ -294,6 +334,9 @@ pub struct ListFilter {
 pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// For people: what this is and where, without secrets.
     fn describe(&self) -> String;
+
+    /// What it has done so far.
+    fn stats(&self) -> StoreStats;
 
     /// Brings the schema up to date, and creates `shards` shards and the namespace `default` if the store is empty.
     ///
@@ -307,8 +350,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// How many shards the store was bootstrapped with.
     async fn shard_count(&self) -> Result<u32, StoreError>;
 
-    /// Takes or renews the node's lease for `lease` from now by the database's clock. `false`: another incarnation of the same
-    /// name has it by now, so this process must stop. A crash after it leaves a lease that runs out.
+    /// Takes or renews the node's lease for `lease` from now by the database's clock. An incarnation that has not held it yet
+    /// takes it, from whichever has. `false`: another incarnation of the same name took it since, so this process must stop.
+    /// A crash after it leaves a lease that runs out.
     async fn renew_lease(&self, node: &Node, lease: Duration) -> Result<bool, StoreError>;
 
     /// Ends the node's lease, if it is still this incarnation's, and gives up its shards, so that others need not wait.
@@ -318,14 +362,16 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// the epoch is bumped again), or whose owner's lease has run out. Each gets a new epoch; a batch with the old one fails
     /// from then on with [`StoreError::Fenced`].
     ///
-    /// It waits for batches under way. The node must hold a lease. If the answer is lost the shards are taken nonetheless:
-    /// call again, and use only the epochs of the last answer.
+    /// It waits for batches under way. The node must hold a lease: if another incarnation has it by now, or none, it is
+    /// refused as [`StoreError::Unusable`]. Numbers that are no shards are left out of the answer. If the answer is lost
+    /// the shards are taken nonetheless: call again, and use only the epochs of the last answer.
     async fn acquire_shards(&self, node: &Node, wanted: Option<&[ShardId]>) -> Result<Acquisition, StoreError>;
 
     /// Applies the batch whole, if all its epochs are current, in one round trip.
     ///
-    /// After `Ok` a crash loses nothing. After [`StoreError::Fenced`] nothing was written. After any other error either may be
-    /// true, and the batch may even be applied later, but not once an [`Store::acquire_shards`] for its shards has returned.
+    /// After `Ok` a crash loses nothing. After [`StoreError::Fenced`] nothing was written, nor after [`StoreError::Corrupt`],
+    /// which says that a key promised new exists, or a row to change does not. After any other error either may be true,
+    /// and the batch may even be applied later, but not once an [`Store::acquire_shards`] for its shards has returned.
     async fn commit(&self, batch: &Batch) -> Result<(), StoreError>;
 
     /// The rows of the latest runs of workflow ids, in the order of `keys`; `None` where there is none. One round trip.
@@ -334,8 +380,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// All that is stored of runs, in the order of `keys`; `None` where there is none.
     async fn load_runs(&self, keys: &[RunKey]) -> Result<Vec<Option<StoredRun>>, StoreError>;
 
-    /// Open runs of a shard with `wake_at <= until`, earliest first (ties by run id), at most `limit`, after `after`; and, if there
-    /// are no more such runs, the smallest `wake_at` of those that come later ([`Timestamp::MAX`] if there are none).
+    /// Open runs of a shard with `wake_at <= until`, earliest first (ties by run id), at most `limit`, after `after`; and the
+    /// `wake_at` of the open run that comes next ([`Timestamp::MAX`] if there is none). If that is not after `until`, ask again.
     async fn due_runs(
         &self,
         shard: ShardId,

@@ -1,0 +1,453 @@
+//! Keeps everything in this process: for tests, and for `memory:`, where losing it all with the process is what was asked for.
+//!
+//! A [`MemoryStore`] is a handle. Its clones share one set of data, so a test that "restarts" a server keeps a clone and
+//! hands it to the next one. Fencing is as real as in the other stores: a batch is checked and applied under one lock.
+//! Leases run by tokio's clock, so a test with paused time decides when they end.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::fmt;
+use std::ops::Bound::{Excluded, Included, Unbounded};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use engine_core::ids::{EventId, RunId};
+use engine_core::time::Timestamp;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::{
+    Acquisition, Batch, BufferedRow, DEFAULT_NAMESPACE, Epoch, ExecutionChange, ExecutionRow, ForeignShard, HistoryRow,
+    ListFilter, NamespaceId, NamespaceRow, Node, OwnedShard, ProgressRow, RunKey, ShardId, Store, StoreError,
+    StoreStats, StoredRun, WorkflowKey,
+};
+
+/// A store in this process's memory. Clones are handles to the same data.
+#[derive(Clone, Default)]
+pub struct MemoryStore {
+    data: Arc<Mutex<Data>>,
+    stats: Arc<Counters>,
+}
+
+#[derive(Default)]
+struct Counters {
+    commits: AtomicU64,
+    calls: AtomicU64,
+    rows: AtomicU64,
+}
+
+#[derive(Default)]
+struct Data {
+    /// Index is the shard's number; empty until the first `migrate`.
+    shards: Vec<Shard>,
+    leases: BTreeMap<String, Lease>,
+    /// Incarnations that have held a lease: such a one renews, any other takes.
+    known: HashSet<Uuid>,
+    namespaces: Vec<NamespaceRow>,
+    executions: BTreeMap<RunKey, ExecutionRow>,
+    /// Every run, by what lists are ordered by.
+    visible: BTreeMap<(NamespaceId, RunId), RunKey>,
+    /// The open runs, by what recovery is ordered by.
+    wakes: BTreeMap<(ShardId, Timestamp, RunId), RunKey>,
+    history: BTreeMap<(ShardId, RunId, EventId), Bytes>,
+    buffered: BTreeMap<(ShardId, RunId, i64), Bytes>,
+    progress: BTreeMap<(ShardId, RunId, EventId), Bytes>,
+}
+
+struct Shard {
+    owner: Option<Node>,
+    epoch: Epoch,
+}
+
+struct Lease {
+    incarnation: Uuid,
+    until: Instant,
+}
+
+impl MemoryStore {
+    /// An empty store. Like any other it wants [`Store::migrate`] before use.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn call<T>(&self, body: impl FnOnce(&mut Data) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        self.stats.calls.fetch_add(1, Ordering::Relaxed);
+        body(&mut self.data.lock())
+    }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MemoryStore")
+    }
+}
+
+impl Data {
+    fn migrated(&self) -> Result<(), StoreError> {
+        if self.shards.is_empty() {
+            return Err(StoreError::Unusable("the memory store is empty: call `migrate` before using it".to_owned()));
+        }
+        Ok(())
+    }
+
+    fn shard(&self, id: ShardId) -> Option<&Shard> {
+        self.shards.get(usize::try_from(id.0).ok()?)
+    }
+
+    /// Fails without having changed anything if the batch breaks what its author promised.
+    fn verify(&self, batch: &Batch) -> Result<(), StoreError> {
+        for (id, epoch) in &batch.shards {
+            if self.shard(*id).is_none_or(|shard| shard.epoch != *epoch) {
+                return Err(StoreError::Fenced(*id));
+            }
+        }
+        let mut keys = BTreeSet::new();
+        for row in &batch.new_runs {
+            if self.executions.contains_key(&row.key) || !keys.insert(&row.key) {
+                return Err(StoreError::Corrupt(format!("run {} was to be created but exists", row.key.run_id)));
+            }
+        }
+        for update in &batch.updates {
+            if !self.executions.contains_key(&update.key) {
+                return Err(StoreError::Corrupt(format!("run {} was to be updated but has no row", update.key.run_id)));
+            }
+        }
+        let mut keys = BTreeSet::new();
+        for row in &batch.history {
+            let key = (row.shard, row.run_id, row.first_event_id);
+            if self.history.contains_key(&key) || !keys.insert(key) {
+                return Err(StoreError::Corrupt(format!(
+                    "event {} of run {} was to be appended but exists",
+                    row.first_event_id, row.run_id
+                )));
+            }
+        }
+        let mut keys = BTreeSet::new();
+        for row in &batch.buffered {
+            let key = (row.shard, row.run_id, row.position);
+            let replaced = batch.buffered_deletes.contains(&(row.shard, row.run_id));
+            if (self.buffered.contains_key(&key) && !replaced) || !keys.insert(key) {
+                return Err(StoreError::Corrupt(format!(
+                    "buffered event {} of run {} was to be added but exists",
+                    row.position, row.run_id
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn put_execution(&mut self, row: ExecutionRow) {
+        let key = row.key.clone();
+        if let Some(old) = self.executions.get(&key)
+            && old.status.is_none()
+        {
+            self.wakes.remove(&(key.shard, old.wake_at, key.run_id));
+        }
+        if row.status.is_none() {
+            self.wakes.insert((key.shard, row.wake_at, key.run_id), key.clone());
+        }
+        self.visible.insert((key.namespace, key.run_id), key.clone());
+        self.executions.insert(key, row);
+    }
+
+    fn apply(&mut self, batch: &Batch) {
+        for row in &batch.new_runs {
+            self.put_execution(row.clone());
+        }
+        for update in &batch.updates {
+            let mut row = self.executions.get(&update.key).expect("verified before anything was applied").clone();
+            match update.change {
+                ExecutionChange::Close { status, at, history_length } => {
+                    row.status = Some(status);
+                    row.closed_at = Some(at);
+                    row.history_length = history_length;
+                }
+                ExecutionChange::WakeAt(at) => row.wake_at = at,
+            }
+            self.put_execution(row);
+        }
+        for row in &batch.history {
+            self.history.insert((row.shard, row.run_id, row.first_event_id), row.events.clone());
+        }
+        for (shard, run_id) in &batch.buffered_deletes {
+            let positions: Vec<_> = self.buffered_range(*shard, *run_id).map(|(key, _)| *key).collect();
+            for key in positions {
+                self.buffered.remove(&key);
+            }
+        }
+        for row in &batch.buffered {
+            self.buffered.insert((row.shard, row.run_id, row.position), row.event.clone());
+        }
+        for key in &batch.progress_deletes {
+            self.progress.remove(key);
+        }
+        for row in &batch.progress {
+            self.progress.insert((row.shard, row.run_id, row.scheduled_event_id), row.progress.clone());
+        }
+    }
+
+    fn buffered_range(&self, shard: ShardId, run_id: RunId) -> impl Iterator<Item = (&(ShardId, RunId, i64), &Bytes)> {
+        self.buffered.range((shard, run_id, i64::MIN)..=(shard, run_id, i64::MAX))
+    }
+
+    fn history_rows(
+        &self,
+        shard: ShardId,
+        run_id: RunId,
+        from: EventId,
+        to: EventId,
+    ) -> impl DoubleEndedIterator<Item = HistoryRow> {
+        self.history.range((shard, run_id, from)..=(shard, run_id, to)).map(|(key, events)| HistoryRow {
+            shard: key.0,
+            run_id: key.1,
+            first_event_id: key.2,
+            events: events.clone(),
+        })
+    }
+
+    fn load(&self, key: &RunKey) -> Option<StoredRun> {
+        let row = self.executions.get(key)?.clone();
+        let (shard, run_id) = (key.shard, key.run_id);
+        let history = self.history_rows(shard, run_id, EventId(0), EventId(u64::MAX)).collect();
+        let buffered = self
+            .buffered_range(shard, run_id)
+            .map(|(key, event)| BufferedRow { shard, run_id, position: key.2, event: event.clone() })
+            .collect();
+        let progress = self
+            .progress
+            .range((shard, run_id, EventId(0))..=(shard, run_id, EventId(u64::MAX)))
+            .map(|(key, progress)| ProgressRow { shard, run_id, scheduled_event_id: key.2, progress: progress.clone() })
+            .collect();
+        Some(StoredRun { row, history, buffered, progress })
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    fn describe(&self) -> String {
+        "memory (nothing outlives this process)".to_owned()
+    }
+
+    fn stats(&self) -> StoreStats {
+        StoreStats {
+            commits: self.stats.commits.load(Ordering::Relaxed),
+            round_trips: self.stats.calls.load(Ordering::Relaxed),
+            rows: self.stats.rows.load(Ordering::Relaxed),
+        }
+    }
+
+    async fn migrate(&self, shards: u32) -> Result<(), StoreError> {
+        super::check_shard_count(shards)?;
+        self.call(|data| {
+            if data.shards.is_empty() {
+                data.shards = (0..shards).map(|_| Shard { owner: None, epoch: Epoch(0) }).collect();
+                data.namespaces.push(NamespaceRow { id: NamespaceId(1), name: DEFAULT_NAMESPACE.to_owned() });
+            }
+            Ok(())
+        })
+    }
+
+    async fn check(&self, _allow_unsafe: bool) -> Result<(), StoreError> {
+        self.call(|data| data.migrated())
+    }
+
+    async fn shard_count(&self) -> Result<u32, StoreError> {
+        self.call(|data| {
+            data.migrated()?;
+            Ok(u32::try_from(data.shards.len()).expect("created from a u32"))
+        })
+    }
+
+    async fn renew_lease(&self, node: &Node, lease: Duration) -> Result<bool, StoreError> {
+        self.call(|data| {
+            data.migrated()?;
+            let lost = data.leases.get(&node.name).is_some_and(|held| held.incarnation != node.incarnation);
+            if lost && data.known.contains(&node.incarnation) {
+                return Ok(false);
+            }
+            data.known.insert(node.incarnation);
+            let until = Instant::now() + lease;
+            data.leases.insert(node.name.clone(), Lease { incarnation: node.incarnation, until });
+            Ok(true)
+        })
+    }
+
+    async fn release_lease(&self, node: &Node) -> Result<(), StoreError> {
+        self.call(|data| {
+            if data.leases.get(&node.name).is_some_and(|held| held.incarnation == node.incarnation) {
+                data.leases.remove(&node.name);
+                for shard in &mut data.shards {
+                    if shard.owner.as_ref() == Some(node) {
+                        shard.owner = None;
+                    }
+                }
+            }
+            Ok(())
+        })
+    }
+
+    async fn acquire_shards(&self, node: &Node, wanted: Option<&[ShardId]>) -> Result<Acquisition, StoreError> {
+        self.call(|data| {
+            data.migrated()?;
+            if data.leases.get(&node.name).is_none_or(|held| held.incarnation != node.incarnation) {
+                return Err(super::lease_not_held(node));
+            }
+            let now = Instant::now();
+            let mut acquisition = Acquisition::default();
+            for (index, shard) in data.shards.iter_mut().enumerate() {
+                let id = ShardId(i32::try_from(index).expect("the shard count is bounded"));
+                if wanted.is_some_and(|wanted| !wanted.contains(&id)) {
+                    continue;
+                }
+                let live = shard
+                    .owner
+                    .as_ref()
+                    .filter(|owner| owner.name != node.name)
+                    .and_then(|owner| Some((owner, data.leases.get(&owner.name)?)))
+                    .filter(|(_, lease)| lease.until > now);
+                if let Some((owner, lease)) = live {
+                    let lease_left = lease.until - now;
+                    acquisition.foreign.push(ForeignShard { id, owner: owner.name.clone(), lease_left });
+                } else {
+                    shard.epoch.0 += 1;
+                    shard.owner = Some(node.clone());
+                    acquisition.owned.push(OwnedShard { id, epoch: shard.epoch });
+                }
+            }
+            Ok(acquisition)
+        })
+    }
+
+    async fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
+        self.call(|data| {
+            data.migrated()?;
+            data.verify(batch)?;
+            data.apply(batch);
+            Ok(())
+        })?;
+        self.stats.commits.fetch_add(1, Ordering::Relaxed);
+        self.stats.rows.fetch_add(batch.rows() as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    async fn latest_runs(&self, keys: &[WorkflowKey]) -> Result<Vec<Option<ExecutionRow>>, StoreError> {
+        self.call(|data| {
+            let latest = |key: &WorkflowKey| {
+                let bound = |run_id| RunKey {
+                    shard: key.shard,
+                    namespace: key.namespace,
+                    workflow_id: key.workflow_id.clone(),
+                    run_id: RunId::from_uuid(run_id),
+                };
+                data.executions.range(bound(Uuid::nil())..=bound(Uuid::max())).next_back().map(|(_, row)| row.clone())
+            };
+            Ok(keys.iter().map(latest).collect())
+        })
+    }
+
+    async fn load_runs(&self, keys: &[RunKey]) -> Result<Vec<Option<StoredRun>>, StoreError> {
+        self.call(|data| Ok(keys.iter().map(|key| data.load(key)).collect()))
+    }
+
+    async fn due_runs(
+        &self,
+        shard: ShardId,
+        until: Timestamp,
+        after: Option<(Timestamp, RunId)>,
+        limit: u32,
+    ) -> Result<(Vec<ExecutionRow>, Timestamp), StoreError> {
+        self.call(|data| {
+            let start = match after {
+                Some((at, run_id)) => Excluded((shard, at, run_id)),
+                None => Included((shard, Timestamp::from_micros(i64::MIN), RunId::from_uuid(Uuid::nil()))),
+            };
+            let mut coming = data.wakes.range((start, Unbounded)).take_while(|(key, _)| key.0 == shard).peekable();
+            let mut rows = Vec::new();
+            while rows.len() < limit as usize
+                && let Some((_, key)) = coming.next_if(|(key, _)| key.1 <= until)
+            {
+                rows.push(data.executions.get(key).expect("`wakes` names rows that exist").clone());
+            }
+            let next = coming.peek().map_or(Timestamp::MAX, |(key, _)| key.1);
+            Ok((rows, next))
+        })
+    }
+
+    async fn execution(&self, key: &RunKey) -> Result<Option<ExecutionRow>, StoreError> {
+        self.call(|data| Ok(data.executions.get(key).cloned()))
+    }
+
+    async fn read_history(
+        &self,
+        shard: ShardId,
+        run_id: RunId,
+        from: EventId,
+        reverse: bool,
+        max_rows: u32,
+        max_bytes: usize,
+    ) -> Result<Vec<HistoryRow>, StoreError> {
+        self.call(|data| {
+            let rows: &mut dyn Iterator<Item = HistoryRow> = if reverse {
+                let last = if from.is_some() { from } else { EventId(u64::MAX) };
+                &mut data.history_rows(shard, run_id, EventId(0), last).rev()
+            } else {
+                let first = data.history_rows(shard, run_id, EventId(0), from).next_back();
+                let first = first.map_or(EventId(0), |row| row.first_event_id);
+                &mut data.history_rows(shard, run_id, first, EventId(u64::MAX))
+            };
+            let mut bytes = 0;
+            let mut page = Vec::new();
+            for row in rows.take(max_rows as usize) {
+                if !page.is_empty() && bytes >= max_bytes {
+                    break;
+                }
+                bytes += row.events.len();
+                page.push(row);
+            }
+            Ok(page)
+        })
+    }
+
+    async fn list(&self, filter: &ListFilter) -> Result<Vec<ExecutionRow>, StoreError> {
+        self.call(|data| {
+            let first = (filter.namespace, RunId::from_uuid(Uuid::nil()));
+            let end = match filter.before {
+                Some(before) => Excluded((filter.namespace, before)),
+                None => Included((filter.namespace, RunId::from_uuid(Uuid::max()))),
+            };
+            if filter.before == Some(first.1) {
+                return Ok(Vec::new());
+            }
+            let rows = data.visible.range((Included(first), end)).rev();
+            let rows = rows.map(|(_, key)| data.executions.get(key).expect("`visible` names rows that exist"));
+            let matching = rows.filter(|row| {
+                filter.status.is_none_or(|status| row.status == status)
+                    && filter.workflow_type.as_ref().is_none_or(|kind| row.workflow_type == *kind)
+                    && filter.workflow_id.as_ref().is_none_or(|id| row.key.workflow_id == *id)
+            });
+            Ok(matching.take(filter.limit as usize).cloned().collect())
+        })
+    }
+
+    async fn namespaces(&self) -> Result<Vec<NamespaceRow>, StoreError> {
+        self.call(|data| Ok(data.namespaces.clone()))
+    }
+
+    async fn create_namespace(&self, name: &str) -> Result<NamespaceRow, StoreError> {
+        self.call(|data| {
+            data.migrated()?;
+            if data.namespaces.iter().any(|row| row.name == name) {
+                return Err(StoreError::NamespaceExists(name.to_owned()));
+            }
+            let last = data.namespaces.last().map_or(0, |row| row.id.0);
+            let row = NamespaceRow { id: NamespaceId(last + 1), name: name.to_owned() };
+            data.namespaces.push(row.clone());
+            Ok(row)
+        })
+    }
+
+    async fn close(&self) {}
+}
