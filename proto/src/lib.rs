@@ -6,10 +6,12 @@
 use bytes::Bytes;
 
 pub mod convert;
+pub mod token;
 
 /// Generated messages, clients and servers of package `engine.v1`.
 #[expect(
     clippy::all,
+    clippy::allow_attributes_without_reason,
     unused_qualifications,
     reason = "generated; every message and field carries its comment from the .proto file"
 )]

@@ -1,1 +1,0 @@
-//! Conversion between messages and core types.

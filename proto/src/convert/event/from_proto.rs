@@ -1,0 +1,250 @@
+//! Events from messages.
+
+use std::time::Duration;
+
+use engine_core::event::{
+    ActivityCancelRequested, ActivityCanceled, ActivityCompleted, ActivityFailed, ActivityScheduled, ActivityStarted,
+    ActivityTimedOut, Event, EventKind, TimerCanceled, TimerFired, TimerStarted, WorkflowCancelRequested,
+    WorkflowCanceled, WorkflowCompleted, WorkflowFailed, WorkflowSignaled, WorkflowStarted, WorkflowTaskCompleted,
+    WorkflowTaskFailed, WorkflowTaskScheduled, WorkflowTaskStarted, WorkflowTaskTimedOut, WorkflowTerminated,
+    WorkflowTimedOut,
+};
+use engine_core::failure::Failure;
+use engine_core::ids::{
+    ActivityId, ActivityType, EventId, Namespace, RequestId, SignalName, TaskQueueName, TimerId, WorkflowId,
+    WorkflowType,
+};
+use engine_core::time::Timestamp;
+use v1::history_event::Attributes;
+
+use super::worker_metadata_from_proto;
+use crate::convert::error::Inside as _;
+use crate::convert::{
+    ConvertError, activity_timeouts_from_proto, duration_from_proto, failure_from_proto, memo_from_proto,
+    optional_duration_from_proto, optional_run_id, payload_from_proto, payloads_from_proto, required,
+    retry_policy_from_proto, retry_state_from_proto, run_id, timeout_kind_from_proto, timestamp_from_proto,
+    workflow_task_failure_cause_from_proto,
+};
+use crate::v1;
+
+/// An event from a message that the engine wrote.
+pub fn event_from_proto(message: v1::HistoryEvent) -> Result<Event, ConvertError> {
+    Ok(Event {
+        id: EventId(message.event_id),
+        at: Timestamp::from_micros(message.event_time_us),
+        kind: kind(required("attributes", message.attributes)?)?,
+    })
+}
+
+fn kind(attributes: Attributes) -> Result<EventKind, ConvertError> {
+    Ok(match attributes {
+        Attributes::WorkflowStarted(message) => {
+            EventKind::WorkflowStarted(Box::new(workflow_started_from_proto(message).inside("workflow_started")?))
+        }
+        Attributes::WorkflowCompleted(message) => EventKind::WorkflowCompleted(WorkflowCompleted {
+            workflow_task_completed_event_id: EventId(message.workflow_task_completed_event_id),
+            result: message.result.map(payload_from_proto),
+        }),
+        Attributes::WorkflowFailed(message) => {
+            EventKind::WorkflowFailed(workflow_failed(message).inside("workflow_failed")?)
+        }
+        Attributes::WorkflowTimedOut(message) => {
+            EventKind::WorkflowTimedOut(workflow_timed_out(&message).inside("workflow_timed_out")?)
+        }
+        Attributes::WorkflowCanceled(message) => EventKind::WorkflowCanceled(WorkflowCanceled {
+            workflow_task_completed_event_id: EventId(message.workflow_task_completed_event_id),
+            details: message.details.map(payload_from_proto),
+        }),
+        Attributes::WorkflowTerminated(message) => EventKind::WorkflowTerminated(WorkflowTerminated {
+            reason: message.reason,
+            details: message.details.map(payload_from_proto),
+            identity: message.identity,
+        }),
+        Attributes::WorkflowCancelRequested(message) => EventKind::WorkflowCancelRequested(WorkflowCancelRequested {
+            reason: message.reason,
+            identity: message.identity,
+            request_id: optional_request(&message.request_id),
+        }),
+        Attributes::WorkflowSignaled(message) => EventKind::WorkflowSignaled(WorkflowSignaled {
+            name: SignalName::from_trusted(message.signal_name),
+            input: payloads_from_proto(message.input),
+            identity: message.identity,
+            request_id: optional_request(&message.request_id),
+        }),
+        Attributes::WorkflowTaskScheduled(message) => EventKind::WorkflowTaskScheduled(WorkflowTaskScheduled {
+            task_queue: TaskQueueName::from_trusted(message.task_queue),
+            start_to_close: required_duration("start_to_close", message.start_to_close)
+                .inside("workflow_task_scheduled")?,
+            attempt: message.attempt,
+        }),
+        Attributes::WorkflowTaskStarted(message) => EventKind::WorkflowTaskStarted(WorkflowTaskStarted {
+            scheduled_event_id: EventId(message.scheduled_event_id),
+            identity: message.identity,
+            history_size_bytes: message.history_size_bytes,
+            suggest_continue_as_new: message.suggest_continue_as_new,
+        }),
+        Attributes::WorkflowTaskCompleted(message) => EventKind::WorkflowTaskCompleted(WorkflowTaskCompleted {
+            scheduled_event_id: EventId(message.scheduled_event_id),
+            started_event_id: EventId(message.started_event_id),
+            identity: message.identity,
+            worker: worker_metadata_from_proto(message.worker.unwrap_or_default()),
+        }),
+        Attributes::WorkflowTaskFailed(message) => {
+            EventKind::WorkflowTaskFailed(workflow_task_failed(message).inside("workflow_task_failed")?)
+        }
+        Attributes::WorkflowTaskTimedOut(message) => EventKind::WorkflowTaskTimedOut(WorkflowTaskTimedOut {
+            scheduled_event_id: EventId(message.scheduled_event_id),
+            started_event_id: EventId(message.started_event_id),
+            timeout: timeout_kind_from_proto("workflow_task_timed_out.timeout", message.timeout)?,
+        }),
+        Attributes::ActivityScheduled(message) => {
+            EventKind::ActivityScheduled(Box::new(activity_scheduled(message).inside("activity_scheduled")?))
+        }
+        Attributes::ActivityStarted(message) => EventKind::ActivityStarted(ActivityStarted {
+            scheduled_event_id: EventId(message.scheduled_event_id),
+            attempt: message.attempt,
+            identity: message.identity,
+            last_failure: message
+                .last_failure
+                .map(failure_from_proto)
+                .transpose()
+                .inside("activity_started.last_failure")?,
+        }),
+        Attributes::ActivityCompleted(message) => EventKind::ActivityCompleted(ActivityCompleted {
+            scheduled_event_id: EventId(message.scheduled_event_id),
+            started_event_id: EventId(message.started_event_id),
+            result: message.result.map(payload_from_proto),
+            identity: message.identity,
+        }),
+        Attributes::ActivityFailed(message) => {
+            EventKind::ActivityFailed(activity_failed(message).inside("activity_failed")?)
+        }
+        Attributes::ActivityTimedOut(message) => {
+            EventKind::ActivityTimedOut(activity_timed_out(message).inside("activity_timed_out")?)
+        }
+        Attributes::ActivityCancelRequested(message) => EventKind::ActivityCancelRequested(ActivityCancelRequested {
+            workflow_task_completed_event_id: EventId(message.workflow_task_completed_event_id),
+            scheduled_event_id: EventId(message.scheduled_event_id),
+        }),
+        Attributes::ActivityCanceled(message) => EventKind::ActivityCanceled(ActivityCanceled {
+            scheduled_event_id: EventId(message.scheduled_event_id),
+            started_event_id: EventId(message.started_event_id),
+            cancel_requested_event_id: EventId(message.cancel_requested_event_id),
+            details: message.details.map(payload_from_proto),
+            identity: message.identity,
+        }),
+        Attributes::TimerStarted(message) => EventKind::TimerStarted(TimerStarted {
+            workflow_task_completed_event_id: EventId(message.workflow_task_completed_event_id),
+            timer_id: TimerId::from_trusted(message.timer_id),
+            duration: required_duration("duration", message.duration).inside("timer_started")?,
+        }),
+        Attributes::TimerFired(message) => EventKind::TimerFired(TimerFired {
+            timer_id: TimerId::from_trusted(message.timer_id),
+            started_event_id: EventId(message.started_event_id),
+        }),
+        Attributes::TimerCanceled(message) => EventKind::TimerCanceled(TimerCanceled {
+            workflow_task_completed_event_id: EventId(message.workflow_task_completed_event_id),
+            timer_id: TimerId::from_trusted(message.timer_id),
+            started_event_id: EventId(message.started_event_id),
+        }),
+    })
+}
+
+/// What a run was started with, from a message that the engine wrote.
+pub fn workflow_started_from_proto(message: v1::WorkflowStarted) -> Result<WorkflowStarted, ConvertError> {
+    Ok(WorkflowStarted {
+        namespace: Namespace::from_trusted(message.namespace),
+        workflow_id: WorkflowId::from_trusted(message.workflow_id),
+        run_id: run_id("run_id", &message.run_id)?,
+        workflow_type: WorkflowType::from_trusted(message.workflow_type),
+        task_queue: TaskQueueName::from_trusted(message.task_queue),
+        input: payloads_from_proto(message.input),
+        execution_timeout: optional_duration_from_proto("execution_timeout", message.execution_timeout)?,
+        run_timeout: optional_duration_from_proto("run_timeout", message.run_timeout)?,
+        task_timeout: required_duration("task_timeout", message.task_timeout)?,
+        execution_deadline: message
+            .execution_deadline
+            .map(|at| timestamp_from_proto("execution_deadline", at))
+            .transpose()?,
+        retry_policy: message.retry_policy.map(retry_policy_from_proto).transpose().inside("retry_policy")?,
+        attempt: message.attempt,
+        continued_from: optional_run_id("continued_from_run_id", &message.continued_from_run_id)?,
+        first_run_id: run_id("first_run_id", &message.first_run_id)?,
+        continued_failure: message.continued_failure.map(failure_from_proto).transpose().inside("continued_failure")?,
+        first_task_backoff: optional_duration_from_proto("first_task_backoff", message.first_task_backoff)?
+            .unwrap_or_default(),
+        request_id: optional_request(&message.request_id),
+        identity: message.identity,
+        memo: memo_from_proto(message.memo),
+    })
+}
+
+fn workflow_failed(message: v1::WorkflowFailed) -> Result<WorkflowFailed, ConvertError> {
+    Ok(WorkflowFailed {
+        workflow_task_completed_event_id: EventId(message.workflow_task_completed_event_id),
+        failure: required_failure(message.failure)?,
+        retry_state: retry_state_from_proto("retry_state", message.retry_state)?,
+        new_run_id: optional_run_id("new_run_id", &message.new_run_id)?,
+    })
+}
+
+fn workflow_timed_out(message: &v1::WorkflowTimedOut) -> Result<WorkflowTimedOut, ConvertError> {
+    Ok(WorkflowTimedOut {
+        retry_state: retry_state_from_proto("retry_state", message.retry_state)?,
+        new_run_id: optional_run_id("new_run_id", &message.new_run_id)?,
+    })
+}
+
+fn workflow_task_failed(message: v1::WorkflowTaskFailed) -> Result<WorkflowTaskFailed, ConvertError> {
+    Ok(WorkflowTaskFailed {
+        scheduled_event_id: EventId(message.scheduled_event_id),
+        started_event_id: EventId(message.started_event_id),
+        cause: workflow_task_failure_cause_from_proto("cause", message.cause)?,
+        failure: required_failure(message.failure)?,
+        identity: message.identity,
+    })
+}
+
+fn activity_scheduled(message: v1::ActivityScheduled) -> Result<ActivityScheduled, ConvertError> {
+    Ok(ActivityScheduled {
+        workflow_task_completed_event_id: EventId(message.workflow_task_completed_event_id),
+        activity_id: ActivityId::from_trusted(message.activity_id),
+        activity_type: ActivityType::from_trusted(message.activity_type),
+        task_queue: TaskQueueName::from_trusted(message.task_queue),
+        input: payloads_from_proto(message.input),
+        timeouts: activity_timeouts_from_proto(message.timeouts.unwrap_or_default()).inside("timeouts")?,
+        retry_policy: required("retry_policy", message.retry_policy)
+            .and_then(|policy| retry_policy_from_proto(policy).inside("retry_policy"))?,
+    })
+}
+
+fn activity_failed(message: v1::ActivityFailed) -> Result<ActivityFailed, ConvertError> {
+    Ok(ActivityFailed {
+        scheduled_event_id: EventId(message.scheduled_event_id),
+        started_event_id: EventId(message.started_event_id),
+        failure: required_failure(message.failure)?,
+        retry_state: retry_state_from_proto("retry_state", message.retry_state)?,
+        identity: message.identity,
+    })
+}
+
+fn activity_timed_out(message: v1::ActivityTimedOut) -> Result<ActivityTimedOut, ConvertError> {
+    Ok(ActivityTimedOut {
+        scheduled_event_id: EventId(message.scheduled_event_id),
+        started_event_id: EventId(message.started_event_id),
+        failure: required_failure(message.failure)?,
+        retry_state: retry_state_from_proto("retry_state", message.retry_state)?,
+    })
+}
+
+fn required_failure(message: Option<v1::Failure>) -> Result<Failure, ConvertError> {
+    required("failure", message).and_then(|failure| failure_from_proto(failure).inside("failure"))
+}
+
+fn required_duration(field: &str, message: Option<prost_types::Duration>) -> Result<Duration, ConvertError> {
+    required(field, message).and_then(|duration| duration_from_proto(field, duration))
+}
+
+fn optional_request(text: &str) -> Option<RequestId> {
+    (!text.is_empty()).then(|| RequestId::from_trusted(text))
+}

@@ -1,0 +1,101 @@
+//! Events.
+//!
+//! Their identifiers were validated before they were written, so reading takes them as they are: a limit that is lowered one
+//! day must not make old histories unreadable.
+
+mod from_proto;
+mod to_proto;
+
+use bytes::Bytes;
+use engine_core::event::{Event, WorkerMetadata};
+use prost::Message as _;
+
+pub use from_proto::{event_from_proto, workflow_started_from_proto};
+pub use to_proto::{event_to_proto, workflow_started_to_proto};
+
+use crate::v1;
+
+/// An event in the bytes in which it is stored, paged and sent.
+pub fn encode_event(event: &Event) -> Bytes {
+    event_to_proto(event).encode_to_vec().into()
+}
+
+/// What runs workflow code, as a message.
+pub fn worker_metadata_to_proto(worker: &WorkerMetadata) -> v1::WorkerMetadata {
+    v1::WorkerMetadata {
+        sdk_name: worker.sdk_name.clone(),
+        sdk_version: worker.sdk_version.clone(),
+        build_id: worker.build_id.clone(),
+        flags: worker.flags.clone(),
+    }
+}
+
+/// What runs workflow code, from a message.
+pub fn worker_metadata_from_proto(message: v1::WorkerMetadata) -> WorkerMetadata {
+    WorkerMetadata {
+        sdk_name: message.sdk_name,
+        sdk_version: message.sdk_version,
+        build_id: message.build_id,
+        flags: message.flags,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use engine_core::event::EventKind;
+
+    use super::*;
+    use crate::convert::samples;
+
+    #[test]
+    fn every_event_survives_a_round_trip() {
+        let mut names = BTreeSet::new();
+        for event in samples::events() {
+            names.insert(event.kind.name());
+            let decoded = v1::HistoryEvent::decode(encode_event(&event)).unwrap();
+            assert_eq!(event_from_proto(decoded), Ok(event));
+        }
+        assert_eq!(names.len(), 23, "one sample of each kind at least: {names:?}");
+    }
+
+    #[test]
+    fn an_event_without_attributes_or_with_a_hole_is_refused() {
+        let error = event_from_proto(v1::HistoryEvent { event_id: 7, event_time_us: 0, attributes: None }).unwrap_err();
+        assert_eq!(error.to_string(), "attributes: must be set");
+        let mut message = event_to_proto(
+            samples::events().iter().find(|event| matches!(event.kind, EventKind::WorkflowFailed(_))).unwrap(),
+        );
+        let Some(v1::history_event::Attributes::WorkflowFailed(failed)) = &mut message.attributes else {
+            panic!("it is a WorkflowFailed")
+        };
+        failed.failure = None;
+        assert_eq!(event_from_proto(message).unwrap_err().to_string(), "workflow_failed.failure: must be set");
+    }
+
+    /// What was written by any released version must be read by all later ones. If this test fails, the stored format
+    /// changed: do not bless it, undo the change.
+    #[test]
+    fn the_stored_format_does_not_change() {
+        let hex = |event: &Event| -> String { encode_event(event).iter().map(|byte| format!("{byte:02x}")).collect() };
+        assert_eq!(hex(&samples::golden_started()), GOLDEN_STARTED);
+        assert_eq!(hex(&samples::golden_failed()), GOLDEN_FAILED);
+    }
+
+    const GOLDEN_STARTED: &str = concat!(
+        "080110c0c480c1c1c4820352d5020a0764656661756c7412086f726465722d34321a2430313862636665352d36",
+        "3837622d373130312d383130312d3031303130313031303130312208636865636b6f75742a066f726465727332",
+        "1b0a0a6a736f6e2f706c61696e120d7b2263656e7473223a3130307d3a0308901c420308880e4a02080a520b08",
+        "90fecfaa06108094ef3a5a380a040803100e11000000000000f43f1a02084d20092a0c436172644465636c696e",
+        "65642a0a4f75744f6653746f636b31000000000000000060026a2430313862636665352d363837622d37323032",
+        "2d383230322d303230323032303230323032722430313862636665352d363837622d373330332d383330332d30",
+        "333033303330333033303382010808021080cab5ee018a01057265712d31920108636c6940686f73749a01230a",
+        "0161121e0a0a6a736f6e2f706c61696e1201311a0d0a066b65792d6964120300ff079a01030a0162",
+    );
+    const GOLDEN_FAILED: &str = concat!(
+        "08ac0210c0c480c1c1c482038a0256080510061a410a1673746172742d746f2d636c6f73652074696d656f7574",
+        "12230a0d63617264206465636c696e65641a120a0e73686f703a3a4465636c696e656410012202080120042a0b",
+        "776f726b657240686f7374",
+    );
+}

@@ -1,0 +1,185 @@
+//! Events as messages.
+
+use engine_core::event::{Event, EventKind, WorkflowStarted};
+use engine_core::ids::{RequestId, RunId};
+use v1::history_event::Attributes;
+
+use super::worker_metadata_to_proto;
+use crate::convert::{
+    activity_timeouts_to_proto, duration_to_proto, failure_to_proto, memo_to_proto, payload_to_proto,
+    payloads_to_proto, retry_policy_to_proto, retry_state_to_proto, timeout_kind_to_proto, timestamp_to_proto,
+    workflow_task_failure_cause_to_proto,
+};
+use crate::v1;
+
+/// An event as a message.
+pub fn event_to_proto(event: &Event) -> v1::HistoryEvent {
+    v1::HistoryEvent {
+        event_id: event.id.0,
+        event_time_us: event.at.as_micros(),
+        attributes: Some(attributes(&event.kind)),
+    }
+}
+
+fn attributes(kind: &EventKind) -> Attributes {
+    match kind {
+        EventKind::WorkflowStarted(it) => Attributes::WorkflowStarted(workflow_started_to_proto(it)),
+        EventKind::WorkflowCompleted(it) => Attributes::WorkflowCompleted(v1::WorkflowCompleted {
+            workflow_task_completed_event_id: it.workflow_task_completed_event_id.0,
+            result: it.result.as_ref().map(payload_to_proto),
+        }),
+        EventKind::WorkflowFailed(it) => Attributes::WorkflowFailed(v1::WorkflowFailed {
+            workflow_task_completed_event_id: it.workflow_task_completed_event_id.0,
+            failure: Some(failure_to_proto(&it.failure)),
+            retry_state: retry_state_to_proto(it.retry_state).into(),
+            new_run_id: optional_run(it.new_run_id),
+        }),
+        EventKind::WorkflowTimedOut(it) => Attributes::WorkflowTimedOut(v1::WorkflowTimedOut {
+            retry_state: retry_state_to_proto(it.retry_state).into(),
+            new_run_id: optional_run(it.new_run_id),
+        }),
+        EventKind::WorkflowCanceled(it) => Attributes::WorkflowCanceled(v1::WorkflowCanceled {
+            workflow_task_completed_event_id: it.workflow_task_completed_event_id.0,
+            details: it.details.as_ref().map(payload_to_proto),
+        }),
+        EventKind::WorkflowTerminated(it) => Attributes::WorkflowTerminated(v1::WorkflowTerminated {
+            reason: it.reason.clone(),
+            details: it.details.as_ref().map(payload_to_proto),
+            identity: it.identity.clone(),
+        }),
+        EventKind::WorkflowCancelRequested(it) => Attributes::WorkflowCancelRequested(v1::WorkflowCancelRequested {
+            reason: it.reason.clone(),
+            identity: it.identity.clone(),
+            request_id: optional_request(it.request_id.as_ref()),
+        }),
+        EventKind::WorkflowSignaled(it) => Attributes::WorkflowSignaled(v1::WorkflowSignaled {
+            signal_name: it.name.to_string(),
+            input: payloads_to_proto(&it.input),
+            identity: it.identity.clone(),
+            request_id: optional_request(it.request_id.as_ref()),
+        }),
+        EventKind::WorkflowTaskScheduled(it) => Attributes::WorkflowTaskScheduled(v1::WorkflowTaskScheduled {
+            task_queue: it.task_queue.to_string(),
+            start_to_close: Some(duration_to_proto(it.start_to_close)),
+            attempt: it.attempt,
+        }),
+        EventKind::WorkflowTaskStarted(it) => Attributes::WorkflowTaskStarted(v1::WorkflowTaskStarted {
+            scheduled_event_id: it.scheduled_event_id.0,
+            identity: it.identity.clone(),
+            history_size_bytes: it.history_size_bytes,
+            suggest_continue_as_new: it.suggest_continue_as_new,
+        }),
+        EventKind::WorkflowTaskCompleted(it) => Attributes::WorkflowTaskCompleted(v1::WorkflowTaskCompleted {
+            scheduled_event_id: it.scheduled_event_id.0,
+            started_event_id: it.started_event_id.0,
+            identity: it.identity.clone(),
+            worker: Some(worker_metadata_to_proto(&it.worker)),
+        }),
+        EventKind::WorkflowTaskFailed(it) => Attributes::WorkflowTaskFailed(v1::WorkflowTaskFailed {
+            scheduled_event_id: it.scheduled_event_id.0,
+            started_event_id: it.started_event_id.0,
+            cause: workflow_task_failure_cause_to_proto(it.cause).into(),
+            failure: Some(failure_to_proto(&it.failure)),
+            identity: it.identity.clone(),
+        }),
+        EventKind::WorkflowTaskTimedOut(it) => Attributes::WorkflowTaskTimedOut(v1::WorkflowTaskTimedOut {
+            scheduled_event_id: it.scheduled_event_id.0,
+            started_event_id: it.started_event_id.0,
+            timeout: timeout_kind_to_proto(it.timeout).into(),
+        }),
+        EventKind::ActivityScheduled(it) => Attributes::ActivityScheduled(v1::ActivityScheduled {
+            workflow_task_completed_event_id: it.workflow_task_completed_event_id.0,
+            activity_id: it.activity_id.to_string(),
+            activity_type: it.activity_type.to_string(),
+            task_queue: it.task_queue.to_string(),
+            input: payloads_to_proto(&it.input),
+            timeouts: Some(activity_timeouts_to_proto(&it.timeouts)),
+            retry_policy: Some(retry_policy_to_proto(&it.retry_policy)),
+        }),
+        EventKind::ActivityStarted(it) => Attributes::ActivityStarted(v1::ActivityStarted {
+            scheduled_event_id: it.scheduled_event_id.0,
+            attempt: it.attempt,
+            identity: it.identity.clone(),
+            last_failure: it.last_failure.as_ref().map(failure_to_proto),
+        }),
+        EventKind::ActivityCompleted(it) => Attributes::ActivityCompleted(v1::ActivityCompleted {
+            scheduled_event_id: it.scheduled_event_id.0,
+            started_event_id: it.started_event_id.0,
+            result: it.result.as_ref().map(payload_to_proto),
+            identity: it.identity.clone(),
+        }),
+        EventKind::ActivityFailed(it) => Attributes::ActivityFailed(v1::ActivityFailed {
+            scheduled_event_id: it.scheduled_event_id.0,
+            started_event_id: it.started_event_id.0,
+            failure: Some(failure_to_proto(&it.failure)),
+            retry_state: retry_state_to_proto(it.retry_state).into(),
+            identity: it.identity.clone(),
+        }),
+        EventKind::ActivityTimedOut(it) => Attributes::ActivityTimedOut(v1::ActivityTimedOut {
+            scheduled_event_id: it.scheduled_event_id.0,
+            started_event_id: it.started_event_id.0,
+            failure: Some(failure_to_proto(&it.failure)),
+            retry_state: retry_state_to_proto(it.retry_state).into(),
+        }),
+        EventKind::ActivityCancelRequested(it) => Attributes::ActivityCancelRequested(v1::ActivityCancelRequested {
+            workflow_task_completed_event_id: it.workflow_task_completed_event_id.0,
+            scheduled_event_id: it.scheduled_event_id.0,
+        }),
+        EventKind::ActivityCanceled(it) => Attributes::ActivityCanceled(v1::ActivityCanceled {
+            scheduled_event_id: it.scheduled_event_id.0,
+            started_event_id: it.started_event_id.0,
+            cancel_requested_event_id: it.cancel_requested_event_id.0,
+            details: it.details.as_ref().map(payload_to_proto),
+            identity: it.identity.clone(),
+        }),
+        EventKind::TimerStarted(it) => Attributes::TimerStarted(v1::TimerStarted {
+            workflow_task_completed_event_id: it.workflow_task_completed_event_id.0,
+            timer_id: it.timer_id.to_string(),
+            duration: Some(duration_to_proto(it.duration)),
+        }),
+        EventKind::TimerFired(it) => Attributes::TimerFired(v1::TimerFired {
+            timer_id: it.timer_id.to_string(),
+            started_event_id: it.started_event_id.0,
+        }),
+        EventKind::TimerCanceled(it) => Attributes::TimerCanceled(v1::TimerCanceled {
+            workflow_task_completed_event_id: it.workflow_task_completed_event_id.0,
+            timer_id: it.timer_id.to_string(),
+            started_event_id: it.started_event_id.0,
+        }),
+    }
+}
+
+/// What a run was started with, as a message.
+pub fn workflow_started_to_proto(started: &WorkflowStarted) -> v1::WorkflowStarted {
+    v1::WorkflowStarted {
+        namespace: started.namespace.to_string(),
+        workflow_id: started.workflow_id.to_string(),
+        run_id: started.run_id.to_string(),
+        workflow_type: started.workflow_type.to_string(),
+        task_queue: started.task_queue.to_string(),
+        input: payloads_to_proto(&started.input),
+        execution_timeout: started.execution_timeout.map(duration_to_proto),
+        run_timeout: started.run_timeout.map(duration_to_proto),
+        task_timeout: Some(duration_to_proto(started.task_timeout)),
+        execution_deadline: started.execution_deadline.map(timestamp_to_proto),
+        retry_policy: started.retry_policy.as_ref().map(retry_policy_to_proto),
+        attempt: started.attempt,
+        continued_from_run_id: optional_run(started.continued_from),
+        first_run_id: started.first_run_id.to_string(),
+        continued_failure: started.continued_failure.as_ref().map(failure_to_proto),
+        // Left out when there is none, which is nearly always: it costs bytes in every history.
+        first_task_backoff: (!started.first_task_backoff.is_zero())
+            .then(|| duration_to_proto(started.first_task_backoff)),
+        request_id: optional_request(started.request_id.as_ref()),
+        identity: started.identity.clone(),
+        memo: memo_to_proto(&started.memo),
+    }
+}
+
+fn optional_run(run_id: Option<RunId>) -> String {
+    run_id.map(|id| id.to_string()).unwrap_or_default()
+}
+
+fn optional_request(request_id: Option<&RequestId>) -> String {
+    request_id.map(ToString::to_string).unwrap_or_default()
+}
