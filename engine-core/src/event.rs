@@ -447,6 +447,65 @@ impl EventKind {
         }
     }
 
+    /// Whether the event is news for the workflow code: something that it did not cause by itself a moment ago, so that a
+    /// workflow task is needed.
+    pub fn is_news(&self) -> bool {
+        match self {
+            EventKind::WorkflowStarted(_)
+            | EventKind::WorkflowCancelRequested(_)
+            | EventKind::WorkflowSignaled(_)
+            | EventKind::WorkflowTaskFailed(_)
+            | EventKind::WorkflowTaskTimedOut(_)
+            | EventKind::ActivityCompleted(_)
+            | EventKind::ActivityFailed(_)
+            | EventKind::ActivityTimedOut(_)
+            | EventKind::ActivityCanceled(_)
+            | EventKind::TimerFired(_) => true,
+            EventKind::WorkflowCompleted(_)
+            | EventKind::WorkflowFailed(_)
+            | EventKind::WorkflowTimedOut(_)
+            | EventKind::WorkflowCanceled(_)
+            | EventKind::WorkflowTerminated(_)
+            | EventKind::WorkflowTaskScheduled(_)
+            | EventKind::WorkflowTaskStarted(_)
+            | EventKind::WorkflowTaskCompleted(_)
+            | EventKind::ActivityScheduled(_)
+            | EventKind::ActivityStarted(_)
+            | EventKind::ActivityCancelRequested(_)
+            | EventKind::TimerStarted(_)
+            | EventKind::TimerCanceled(_) => false,
+        }
+    }
+
+    /// The activity that this event ends (its scheduled event) and its start, if it ends one.
+    pub fn activity_end(&self) -> Option<(EventId, EventId)> {
+        match self {
+            EventKind::ActivityCompleted(end) => Some((end.scheduled_event_id, end.started_event_id)),
+            EventKind::ActivityFailed(end) => Some((end.scheduled_event_id, end.started_event_id)),
+            EventKind::ActivityTimedOut(end) => Some((end.scheduled_event_id, end.started_event_id)),
+            EventKind::ActivityCanceled(end) => Some((end.scheduled_event_id, end.started_event_id)),
+            EventKind::WorkflowStarted(_)
+            | EventKind::WorkflowCompleted(_)
+            | EventKind::WorkflowFailed(_)
+            | EventKind::WorkflowTimedOut(_)
+            | EventKind::WorkflowCanceled(_)
+            | EventKind::WorkflowTerminated(_)
+            | EventKind::WorkflowCancelRequested(_)
+            | EventKind::WorkflowSignaled(_)
+            | EventKind::WorkflowTaskScheduled(_)
+            | EventKind::WorkflowTaskStarted(_)
+            | EventKind::WorkflowTaskCompleted(_)
+            | EventKind::WorkflowTaskFailed(_)
+            | EventKind::WorkflowTaskTimedOut(_)
+            | EventKind::ActivityScheduled(_)
+            | EventKind::ActivityStarted(_)
+            | EventKind::ActivityCancelRequested(_)
+            | EventKind::TimerStarted(_)
+            | EventKind::TimerFired(_)
+            | EventKind::TimerCanceled(_) => None,
+        }
+    }
+
     /// The status in which this event leaves the run, if it closes it.
     pub fn close_status(&self) -> Option<CloseStatus> {
         match self {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::ids::{ActivityId, ActivityType, EventId};
+use crate::limits;
 use crate::payload::Payload;
 
 /// A recorded error.
@@ -140,6 +141,44 @@ impl Failure {
         std::iter::successors(Some(self), |failure| failure.cause.as_deref())
     }
 
+    /// The failure within [`limits::FAILURE_CAUSES_MAX`] and [`limits::FAILURE_BYTES_MAX`]: causes that are too deep are
+    /// dropped, then details, and long messages are cut. An error report must never fail because it is long.
+    pub fn within_limits(mut self) -> Self {
+        self.drop_causes_below(limits::FAILURE_CAUSES_MAX);
+        if self.size() > limits::FAILURE_BYTES_MAX {
+            let share = limits::FAILURE_BYTES_MAX / (limits::FAILURE_CAUSES_MAX + 1) / 2 - 16;
+            let mut link = Some(&mut self);
+            while let Some(failure) = link {
+                cut(&mut failure.message, share);
+                match &mut failure.kind {
+                    FailureKind::Application { type_name, details, .. } => {
+                        cut(type_name, share);
+                        *details = None;
+                    }
+                    FailureKind::Timeout { last_heartbeat_details: details, .. }
+                    | FailureKind::Canceled { details } => *details = None,
+                    FailureKind::Terminated
+                    | FailureKind::WorkerLost
+                    | FailureKind::Server { .. }
+                    | FailureKind::Activity { .. } => {}
+                }
+                link = failure.cause.as_deref_mut();
+            }
+        }
+        self
+    }
+
+    fn drop_causes_below(&mut self, depth: usize) {
+        let mut link = self;
+        for _ in 0..depth {
+            match link.cause.as_deref_mut() {
+                Some(cause) => link = cause,
+                None => return,
+            }
+        }
+        link.cause = None;
+    }
+
     /// Its size for the limits, in bytes.
     pub fn size(&self) -> usize {
         self.chain()
@@ -158,5 +197,43 @@ impl Failure {
                 failure.message.len() + kind + 16
             })
             .sum()
+    }
+}
+
+/// Cuts `text` to about `limit` bytes, at a character's edge, and says so in it.
+fn cut(text: &mut String, limit: usize) {
+    const MARK: &str = " … (cut)";
+    if text.len() <= limit {
+        return;
+    }
+    let mut end = limit.saturating_sub(MARK.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.truncate(end);
+    text.push_str(MARK);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deep_and_long_failure_is_cut_to_the_limits_and_keeps_its_head() {
+        let mut failure = Failure::application("Root", "é".repeat(limits::FAILURE_BYTES_MAX));
+        for depth in 0..50 {
+            let outer = Failure::application("Outer", format!("{depth} {}", "x".repeat(20_000)));
+            failure = Failure { cause: Some(Box::new(failure)), ..outer };
+        }
+        let cut = failure.within_limits();
+        assert_eq!(cut.chain().count(), limits::FAILURE_CAUSES_MAX + 1);
+        assert!(cut.size() <= limits::FAILURE_BYTES_MAX, "{}", cut.size());
+        assert!(cut.message.starts_with("49 xxx") && cut.message.ends_with("(cut)"));
+    }
+
+    #[test]
+    fn a_failure_within_the_limits_is_untouched() {
+        let failure = Failure { cause: Some(Box::new(Failure::worker_lost("gone"))), ..Failure::application("A", "b") };
+        assert_eq!(failure.clone().within_limits(), failure);
     }
 }

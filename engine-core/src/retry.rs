@@ -69,6 +69,9 @@ impl RetryPolicy {
                 problem: "must not be less than initial_interval",
             });
         }
+        if self.maximum_interval > limits::DURATION_MAX {
+            return Err(InvalidRetryPolicy { field: "maximum_interval", problem: "must be at most 100 years" });
+        }
         if !(0.0..=1.0).contains(&self.jitter) {
             return Err(InvalidRetryPolicy { field: "jitter", problem: "must be a number from 0 to 1" });
         }

@@ -199,6 +199,14 @@ pub enum Reply {
     Unchanged,
     /// Hand this to a worker.
     WorkflowTask(Box<StartedWorkflowTask>),
+    /// The completion of a workflow task could not be accepted as a whole: none of its commands took effect, the task counts
+    /// as failed and is offered again. The worker must drop the run from its cache.
+    WorkflowTaskRefused {
+        /// [`WorkflowTaskFailureCause::BadCommand`] or [`WorkflowTaskFailureCause::UnhandledCommand`].
+        cause: WorkflowTaskFailureCause,
+        /// Which command, which field, which limit.
+        message: String,
+    },
     /// Hand this to a worker.
     ActivityTask(Box<StartedActivity>),
     /// The heartbeat was noted.

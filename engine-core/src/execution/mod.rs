@@ -4,26 +4,73 @@
 //! |---|---|
 //! | `input` | what can reach a run, what it answers |
 //! | `transition` | what an input does: facts, events, progress, effects |
+//! | `draft` | a transition while it is being decided |
 //! | `start` | beginning a run; id-reuse and id-conflict policies |
+//! | `signal`, `cancel`, `terminate` | what clients send |
+//! | `workflow_task/` | moving the code forward |
+//! | `command` | what the code asks for, as a whole |
+//! | `activity/`, `timer` | what the code waits for |
+//! | `buffer` | what arrives while the code runs |
+//! | `deadline` | what happens by itself |
+//! | `close` | the end of a run, and the run that follows |
+//! | `recovery` | from what is stored back to the state |
+//! | `describe` | what is open, for people |
+//!
+//! This file routes and nothing else: each noun decides and applies in its own file.
 
+mod activity;
+mod buffer;
+mod cancel;
+mod check;
+mod close;
+mod command;
+mod deadline;
+mod describe;
+mod draft;
 pub mod input;
+mod recovery;
+mod signal;
+pub mod start;
+mod terminate;
+mod timer;
 pub mod transition;
+mod workflow_task;
 
+pub use describe::{PendingActivity, PendingTaskState, PendingTimer, PendingWorkflowTask};
 pub use input::{
     ActivityRef, ActivityToken, Input, Rejection, Reply, StartedActivity, StartedWorkflowTask, WorkflowTaskToken,
 };
+pub use start::{IdConflictPolicy, IdReusePolicy, LatestRun, StartDecision, decide_start};
 pub use transition::{ActivityProgress, Effect, Fact, Transition};
 
-use crate::event::Event;
+use crate::event::{
+    CloseStatus, Event, EventKind, WorkflowCancelRequested, WorkflowSignaled, WorkflowStarted, WorkflowTerminated,
+};
 use crate::ids::EventId;
+use crate::payload;
 use crate::time::Timestamp;
 
 /// One run of a workflow and its state.
 ///
-/// Calling order: [`Execution::begin`] or [`Execution::replay`] (then [`Execution::restore`]); then for each input
-/// [`Execution::decide`], and if the driver goes on with it, [`Execution::absorb`].
+/// Calling order: [`Execution::begin`], whose event makes a run by [`Execution::replay`]; or [`Execution::replay`] of a stored
+/// history, then [`Execution::restore`]. Then for each input [`Execution::decide`], and if the driver goes on with it,
+/// [`Execution::absorb`].
 #[derive(Debug, Clone, PartialEq)]
-pub struct Execution {}
+pub struct Execution {
+    started: Box<WorkflowStarted>,
+    started_at: Timestamp,
+    next_event_id: EventId,
+    /// The latest time of any event: the clock of the code never runs backwards, even if the server's does.
+    clock: Timestamp,
+    closed: Option<(CloseStatus, Timestamp)>,
+    cancel_requested: bool,
+    signals: signal::SeenRequests,
+    workflow_task: workflow_task::WorkflowTask,
+    activities: activity::Activities,
+    timers: timer::Timers,
+    buffer: buffer::Buffer,
+    deadlines: deadline::Deadlines,
+}
 
 /// A history that this code could not have written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -36,13 +83,198 @@ pub struct CorruptHistory {
 }
 
 impl Execution {
-    /// Rebuilds the state from the history. Fails only on a history that this code could not have written.
-    pub fn replay(_history: &[Event]) -> Result<Execution, CorruptHistory> {
-        Ok(Execution {})
+    /// Decides what `input` means at `now`. Changes nothing: the driver absorbs the transition, commits it, and forgets the run
+    /// if the commit is in doubt.
+    pub fn decide(&self, input: Input, now: Timestamp) -> Result<Transition, Rejection> {
+        match input {
+            Input::Signal { name, input, identity, request_id } => {
+                self.decide_signal(WorkflowSignaled { name, input, identity, request_id }, now)
+            }
+            Input::RequestCancel { reason, identity, request_id } => {
+                Ok(self.decide_request_cancel(WorkflowCancelRequested { reason, identity, request_id }, now))
+            }
+            Input::Terminate { reason, details, identity } => {
+                self.decide_terminate(WorkflowTerminated { reason, details, identity }, now)
+            }
+            Input::StartWorkflowTask { identity, history_size_bytes } => {
+                self.decide_start_task(identity, history_size_bytes, now)
+            }
+            Input::CompleteWorkflowTask { token, commands, worker, identity } => {
+                self.decide_complete_task(token, commands, worker, identity, now)
+            }
+            Input::FailWorkflowTask { token, cause, failure, identity } => {
+                self.decide_fail_task(token, cause, failure, &identity, now)
+            }
+            Input::ReleaseWorkflowTask { token } => self.decide_release_task(token, now),
+            Input::ClaimWorkflowTask { token, identity } => self.decide_claim_task(token, identity, now),
+            Input::StartActivity { scheduled_event_id, attempt, identity } => {
+                self.decide_start_activity(scheduled_event_id, attempt, identity, now)
+            }
+            Input::ClaimActivity { token, identity } => self.decide_claim_activity(token, identity, now),
+            Input::CompleteActivity { activity, result, identity } => {
+                self.decide_complete_activity(&activity, result, identity, now)
+            }
+            Input::FailActivity { activity, failure, identity } => {
+                self.decide_fail_activity(&activity, failure, &identity, now)
+            }
+            Input::CancelActivity { activity, details, identity } => {
+                self.decide_cancel_activity(&activity, details, &identity, now)
+            }
+            Input::HeartbeatActivity { activity, details } => self.decide_heartbeat_activity(&activity, details, now),
+            Input::LoseActivity { token } => self.decide_lose_activity(token, now),
+            Input::ReleaseActivity { token } => self.decide_release_activity(token, now),
+            Input::EndGrace => Ok(self.decide_end_grace(now)),
+            Input::DeadlinePassed => Ok(self.decide_deadline_passed(now)),
+        }
     }
 
-    /// Decides what `input` means at `now`. Changes nothing.
-    pub fn decide(&self, _input: Input, _now: Timestamp) -> Result<Transition, Rejection> {
-        Ok(Transition::reply(Reply::Done))
+    /// Takes a decided transition into the state: facts, then events.
+    pub fn absorb(&mut self, transition: &Transition) {
+        for fact in &transition.facts {
+            self.apply_fact(fact);
+        }
+        for event in &transition.events {
+            self.apply(event);
+        }
+        for scheduled_event_id in &transition.progress {
+            self.note_progress_stored(*scheduled_event_id);
+        }
+    }
+
+    /// Folds one recorded event into the state. Total: what is recorded always applies.
+    pub fn apply(&mut self, event: &Event) {
+        self.next_event_id = event.id.next();
+        self.clock = self.clock.max(event.at);
+        match &event.kind {
+            // The state was made from it.
+            EventKind::WorkflowStarted(_) => {}
+            EventKind::WorkflowCompleted(_)
+            | EventKind::WorkflowFailed(_)
+            | EventKind::WorkflowTimedOut(_)
+            | EventKind::WorkflowCanceled(_)
+            | EventKind::WorkflowTerminated(_) => self.apply_closed(&event.kind, event.at),
+            EventKind::WorkflowCancelRequested(_) => self.cancel_requested = true,
+            EventKind::WorkflowSignaled(signal) => self.signals.note(signal.request_id.as_ref()),
+            // These change something only together with the event that ends what they began.
+            EventKind::WorkflowTaskScheduled(_) | EventKind::WorkflowTaskStarted(_) | EventKind::ActivityStarted(_) => {
+            }
+            EventKind::WorkflowTaskCompleted(end) => self.apply_task_completed(end.started_event_id),
+            EventKind::WorkflowTaskFailed(end) => self.apply_task_failed(end, event.at),
+            EventKind::WorkflowTaskTimedOut(end) => self.apply_task_timed_out(end, event.at),
+            EventKind::ActivityScheduled(scheduled) => self.apply_activity_scheduled(event.id, event.at, scheduled),
+            EventKind::ActivityCancelRequested(request) => {
+                self.apply_activity_cancel_requested(request.scheduled_event_id, event.id);
+            }
+            EventKind::ActivityCompleted(end) => self.apply_activity_ended(end.scheduled_event_id),
+            EventKind::ActivityFailed(end) => self.apply_activity_ended(end.scheduled_event_id),
+            EventKind::ActivityTimedOut(end) => self.apply_activity_ended(end.scheduled_event_id),
+            EventKind::ActivityCanceled(end) => self.apply_activity_ended(end.scheduled_event_id),
+            EventKind::TimerStarted(timer) => self.apply_timer_started(event.id, event.at, timer),
+            EventKind::TimerFired(timer) => self.apply_timer_closed(timer.started_event_id),
+            EventKind::TimerCanceled(timer) => self.apply_timer_closed(timer.started_event_id),
+        }
+        if event.kind.is_news() {
+            self.apply_news();
+        }
+    }
+
+    fn apply_fact(&mut self, fact: &Fact) {
+        match fact {
+            Fact::EventBuffered(event) => self.apply_buffered(event),
+            Fact::BufferFlushed => self.buffer.clear(),
+            Fact::WorkflowTaskStarted { token, identity } => self.apply_task_started(*token, identity),
+            Fact::WorkflowTaskReleased | Fact::WorkflowTaskOffered => self.apply_task_offered(),
+            Fact::WorkflowTaskAttemptFailed { attempt, cause, failure, retry_at } => {
+                self.apply_attempt_failed(*attempt, *cause, failure, *retry_at);
+            }
+            Fact::ActivityStarted { token, identity } => self.apply_activity_started(*token, identity),
+            Fact::ActivityAttemptFailed { scheduled_event_id, failure, retry_at, counted } => {
+                self.apply_activity_attempt_failed(*scheduled_event_id, failure, *retry_at, *counted);
+            }
+            Fact::ActivityOffered { scheduled_event_id, at } => self.apply_activity_offered(*scheduled_event_id, *at),
+            Fact::ActivityHeartbeat { scheduled_event_id, at, details } => {
+                self.apply_activity_heartbeat(*scheduled_event_id, *at, details.as_ref());
+            }
+            Fact::GraceEnded => {
+                self.apply_task_grace_ended();
+                self.apply_activity_grace_ended();
+            }
+        }
+    }
+
+    /// When [`Input::DeadlinePassed`] has something to do; `None` if never by itself.
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        self.deadlines.next()
+    }
+
+    /// What the run was started with.
+    pub fn started(&self) -> &WorkflowStarted {
+        &self.started
+    }
+
+    /// When it started.
+    pub fn started_at(&self) -> Timestamp {
+        self.started_at
+    }
+
+    /// The number that the next event gets.
+    pub fn next_event_id(&self) -> EventId {
+        self.next_event_id
+    }
+
+    /// How it ended; `None` while it is open.
+    pub fn close_status(&self) -> Option<CloseStatus> {
+        self.closed.map(|(status, _)| status)
+    }
+
+    /// When it ended.
+    pub fn closed_at(&self) -> Option<Timestamp> {
+        self.closed.map(|(_, at)| at)
+    }
+
+    /// Whether it was asked to stop.
+    pub fn cancel_requested(&self) -> bool {
+        self.cancel_requested
+    }
+
+    /// The `WorkflowTaskStarted` of the last completed workflow task: what a worker that has the run in its cache has seen.
+    /// [`EventId::NONE`] if none was completed.
+    pub fn previous_started_event_id(&self) -> EventId {
+        self.workflow_task.previous_started_event_id
+    }
+
+    /// How many events wait for the running workflow task to end.
+    pub fn buffered_len(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// Whether the run may be dropped from memory: it is open, and what is stored gives the same state again. That is so when
+    /// it has no news for its code and every open activity waits for its next attempt.
+    pub fn is_idle(&self) -> bool {
+        self.closed.is_none() && self.workflow_task.is_idle() && self.activities.are_idle() && self.buffer.is_empty()
+    }
+
+    /// A lower bound of when the engine must look at the run by itself: at once ([`Timestamp::EPOCH`]) while it is not idle, at
+    /// its next deadline when it is, and never ([`Timestamp::MAX`]) once it is closed.
+    pub fn wake_at(&self) -> Timestamp {
+        if self.closed.is_none() && !self.is_idle() {
+            return Timestamp::EPOCH;
+        }
+        self.next_deadline().unwrap_or(Timestamp::MAX)
+    }
+
+    /// About how many bytes of memory the run takes. Costs the same for any run.
+    pub fn memory_size(&self) -> usize {
+        // What a name, a key and two tree entries take, roughly: sizes of texts are bounded, and this is an estimate.
+        const ENTRY: usize = 160;
+        let started = payload::total_size(&self.started.input)
+            + self.started.memo.iter().map(|(key, value)| key.len() + value.size()).sum::<usize>();
+        size_of::<Execution>()
+            + size_of::<WorkflowStarted>()
+            + started
+            + self.activities.bytes()
+            + self.buffer.bytes()
+            + ENTRY * (self.activities.len() + self.timers.len() + self.signals.len() + self.deadlines.len())
+            + (ENTRY + size_of::<Event>()) * self.buffer.len()
     }
 }

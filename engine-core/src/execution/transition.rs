@@ -1,6 +1,6 @@
 //! What one input does: data, until the driver has made it durable.
 
-use crate::event::{CloseStatus, Event, WorkflowStarted};
+use crate::event::{CloseStatus, Event, WorkflowStarted, WorkflowTaskFailureCause};
 use crate::execution::input::Reply;
 use crate::failure::Failure;
 use crate::ids::{EventId, TaskQueueName};
@@ -44,7 +44,8 @@ impl Transition {
                 | Fact::ActivityStarted { .. }
                 | Fact::ActivityAttemptFailed { .. }
                 | Fact::ActivityOffered { .. }
-                | Fact::ActivityHeartbeat { .. } => false,
+                | Fact::ActivityHeartbeat { .. }
+                | Fact::GraceEnded => false,
             })
     }
 }
@@ -68,6 +69,10 @@ pub enum Fact {
     WorkflowTaskReleased,
     /// A further failure of the workflow task, which histories do not show. Volatile.
     WorkflowTaskAttemptFailed {
+        /// The attempt that failed.
+        attempt: u32,
+        /// For describe; `None` if the attempt timed out.
+        cause: Option<WorkflowTaskFailureCause>,
         /// For describe.
         failure: Failure,
         /// It is offered again then.
@@ -97,6 +102,8 @@ pub enum Fact {
     ActivityOffered {
         /// The activity.
         scheduled_event_id: EventId,
+        /// When; the schedule-to-start timeout counts from here.
+        at: Timestamp,
     },
     /// The attempt is alive. Durable as progress when it came with details.
     ActivityHeartbeat {
@@ -107,6 +114,8 @@ pub enum Fact {
         /// New details, if any.
         details: Option<Payload>,
     },
+    /// The grace after a recovery is over: what is still in doubt goes back to the pause that it was in. Volatile.
+    GraceEnded,
 }
 
 /// What the world must do because of a transition, once it is durable.

@@ -1,0 +1,450 @@
+//! Activities: steps that touch the world, run at least once, with retries and timeouts.
+//!
+//! | state      | input                                | facts and events                                             | next       |
+//! |------------|--------------------------------------|--------------------------------------------------------------|------------|
+//! | —          | ScheduleActivity (command)           | ActivityScheduled                                            | offered    |
+//! | offered    | StartActivity                        | started (fact; durable if it may run only once)              | started    |
+//! | started    | ReleaseActivity                      | offered (fact)                                               | offered    |
+//! | started    | HeartbeatActivity                    | heartbeat (fact; durable with details)                       | started    |
+//! | started    | CompleteActivity                     | ActivityStarted ActivityCompleted                            | ended      |
+//! | started    | FailActivity, LoseActivity, time-out | attempt failed (fact, durable), if the policy has another    | paused     |
+//! | started    | … if it has none                     | ActivityStarted, ActivityFailed or ActivityTimedOut          | ended      |
+//! | started    | RequestCancelActivity (command)      | ActivityCancelRequested; the worker is told                  | started    |
+//! | started    | CancelActivity, after a request      | ActivityStarted ActivityCanceled                             | ended      |
+//! | offered, paused | RequestCancelActivity (command) | ActivityCancelRequested ActivityCanceled                     | ended      |
+//! | offered    | schedule-to-start time-out           | ActivityTimedOut                                             | ended      |
+//! | any        | schedule-to-close time-out           | (ActivityStarted) ActivityTimedOut                           | ended      |
+//! | paused     | the pause is over                    | offered (fact)                                               | offered    |
+//! | open       | recovery (`mark_in_doubt`)           |                                                              | in doubt   |
+//! | in doubt   | ClaimActivity, HeartbeatActivity     | started (fact)                                               | started    |
+//! | in doubt   | a result                             | as when started                                              |            |
+//! | in doubt   | EndGrace; start was made durable     | ActivityStarted ActivityFailed (worker lost)                 | ended      |
+//! | in doubt   | EndGrace; may run only once, else    | offered (fact): it was never handed out                      | offered    |
+//! | in doubt   | EndGrace                             | attempt failed (fact, durable, not counted), offered (fact)  | offered    |
+//!
+//! Nothing is written when an attempt starts: `ActivityStarted` is written with the end, with the number of the last attempt and
+//! the failure before it. While a workflow task runs the end is buffered; the activity stays open to the workflow code until it
+//! is numbered, but has an outcome: a second result is stale.
+//!
+//! Invariants: each scheduled activity ends at most once; an open one has at most one entry among the run's deadlines, the
+//! earliest of its own; changes go through [`Activities::change`], which keeps entry and sums right, so that no input but
+//! closing the run costs more than what it touches.
+//!
+//! `schedule` holds the commands, `attempt` what moves an attempt between queue and worker, `outcome` how attempts end.
+
+mod attempt;
+mod outcome;
+mod schedule;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::event::ActivityScheduled;
+use crate::execution::deadline::{Deadlines, Source};
+use crate::execution::{ActivityProgress, ActivityToken, Execution};
+use crate::failure::{Failure, TimeoutKind};
+use crate::ids::{ActivityId, EventId};
+use crate::payload::{self, Payload};
+use crate::time::Timestamp;
+
+/// Where the current attempt stands.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Attempt {
+    /// In its queue since `at`.
+    Offered { at: Timestamp },
+    /// A worker has it.
+    Started { token: ActivityToken, identity: String, last_heartbeat_at: Option<Timestamp> },
+    /// The attempt before failed; this one is offered then.
+    Paused { until: Timestamp },
+    /// The server restarted, and a worker may have it.
+    InDoubt,
+}
+
+/// An activity that has not ended in the history.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Activity {
+    pub(super) scheduled: Box<ActivityScheduled>,
+    pub(super) scheduled_at: Timestamp,
+    /// The current attempt, from 1.
+    pub(super) attempt: u32,
+    /// How many attempts before it count towards `maximum_attempts`.
+    pub(super) counted: u32,
+    pub(super) state: Attempt,
+    /// When the current attempt may be offered at the earliest; [`Timestamp::EPOCH`] for the first.
+    pub(super) offer_at: Timestamp,
+    /// When and to whom the current attempt was handed out, if that is stored.
+    pub(super) durable_start: Option<(Timestamp, String)>,
+    pub(super) last_failure: Option<Failure>,
+    pub(super) heartbeat_details: Option<Payload>,
+    /// The first request to cancel it.
+    pub(super) cancel_requested_event_id: Option<EventId>,
+    /// Whether its end waits in the buffer.
+    pub(super) has_outcome: bool,
+    /// Whether there is a row of its progress.
+    pub(super) stored: bool,
+}
+
+impl Activity {
+    fn new(scheduled: &ActivityScheduled, at: Timestamp) -> Self {
+        Self {
+            scheduled: Box::new(scheduled.clone()),
+            scheduled_at: at,
+            attempt: 1,
+            counted: 0,
+            state: Attempt::Offered { at },
+            offer_at: Timestamp::EPOCH,
+            durable_start: None,
+            last_failure: None,
+            heartbeat_details: None,
+            cancel_requested_event_id: None,
+            has_outcome: false,
+            stored: false,
+        }
+    }
+
+    /// Whether no second attempt may ever follow a first that a worker got.
+    pub(super) fn runs_only_once(&self) -> bool {
+        self.scheduled.retry_policy.maximum_attempts == 1
+    }
+
+    /// Whether the attempt is in a queue, or a worker has or may have it.
+    pub(super) fn is_offered_or_running(&self) -> bool {
+        !self.has_outcome
+            && match self.state {
+                Attempt::Offered { .. } | Attempt::Started { .. } | Attempt::InDoubt => true,
+                Attempt::Paused { .. } => false,
+            }
+    }
+
+    /// Whether a worker has or may have the attempt.
+    pub(super) fn is_running(&self) -> bool {
+        match self.state {
+            Attempt::Started { .. } | Attempt::InDoubt => true,
+            Attempt::Offered { .. } | Attempt::Paused { .. } => false,
+        }
+    }
+
+    pub(super) fn schedule_to_close_deadline(&self) -> Timestamp {
+        self.scheduled.timeouts.schedule_to_close.map_or(Timestamp::MAX, |timeout| self.scheduled_at + timeout)
+    }
+
+    /// The timeouts that run, with their instants.
+    fn timeouts(&self) -> [(TimeoutKind, Timestamp); 3] {
+        let after = |start: Timestamp, timeout: Option<std::time::Duration>| {
+            timeout.map_or(Timestamp::MAX, |timeout| start + timeout)
+        };
+        let timeouts = &self.scheduled.timeouts;
+        let never = (TimeoutKind::StartToClose, Timestamp::MAX);
+        let close = (TimeoutKind::ScheduleToClose, self.schedule_to_close_deadline());
+        match &self.state {
+            Attempt::Offered { at } => {
+                [close, (TimeoutKind::ScheduleToStart, after(*at, timeouts.schedule_to_start)), never]
+            }
+            Attempt::Started { token, last_heartbeat_at, .. } => {
+                let alive_at = last_heartbeat_at.unwrap_or(token.started_at);
+                [
+                    close,
+                    (TimeoutKind::StartToClose, after(token.started_at, timeouts.start_to_close)),
+                    (TimeoutKind::Heartbeat, after(alive_at, timeouts.heartbeat)),
+                ]
+            }
+            Attempt::Paused { .. } | Attempt::InDoubt => [close, never, never],
+        }
+    }
+
+    /// The timeout that has passed at `now`; schedule-to-close before the others, since no attempt can follow it.
+    fn passed_timeout(&self, now: Timestamp) -> Option<TimeoutKind> {
+        self.timeouts().into_iter().find(|(_, at)| *at <= now).map(|(kind, _)| kind)
+    }
+
+    fn deadline(&self) -> Option<Timestamp> {
+        if self.has_outcome {
+            return None;
+        }
+        let timeout = self.timeouts().into_iter().map(|(_, at)| at).min();
+        match self.state {
+            Attempt::Paused { until } => timeout.map(|timeout| timeout.min(until)),
+            Attempt::Offered { .. } | Attempt::Started { .. } | Attempt::InDoubt => timeout,
+        }
+        .filter(|at| *at != Timestamp::MAX)
+    }
+
+    /// What a crash must not lose and the history does not say.
+    fn progress(&self, scheduled_event_id: EventId) -> Option<ActivityProgress> {
+        let says_nothing = self.attempt == 1
+            && self.counted == 0
+            && self.durable_start.is_none()
+            && self.last_failure.is_none()
+            && self.heartbeat_details.is_none();
+        if says_nothing || self.has_outcome {
+            return None;
+        }
+        let (started_at, identity) = match &self.durable_start {
+            Some((at, identity)) => (Some(*at), identity.clone()),
+            None => (None, String::new()),
+        };
+        Some(ActivityProgress {
+            scheduled_event_id,
+            attempt: self.attempt,
+            counted_attempts: self.counted,
+            offer_at: self.offer_at,
+            started_at,
+            identity,
+            last_failure: self.last_failure.clone(),
+            heartbeat_details: self.heartbeat_details.clone(),
+        })
+    }
+
+    /// The state that progress and history alone give.
+    fn recovered_state(&self) -> Attempt {
+        if self.offer_at == Timestamp::EPOCH {
+            Attempt::Offered { at: self.scheduled_at }
+        } else {
+            Attempt::Paused { until: self.offer_at }
+        }
+    }
+
+    fn sums(&self) -> Sums {
+        let failure = self.last_failure.as_ref().map_or(0, Failure::size);
+        let details = self.heartbeat_details.as_ref().map_or(0, Payload::size);
+        Sums {
+            deadline: self.deadline(),
+            awake: !matches!(self.state, Attempt::Paused { .. }) || self.has_outcome,
+            in_doubt: self.state == Attempt::InDoubt && !self.has_outcome,
+            bytes: size_of::<Activity>()
+                + 2 * size_of::<ActivityScheduled>()
+                + payload::total_size(&self.scheduled.input)
+                + failure
+                + details,
+        }
+    }
+}
+
+/// What [`Activities`] keeps sums of.
+struct Sums {
+    deadline: Option<Timestamp>,
+    awake: bool,
+    in_doubt: bool,
+    bytes: usize,
+}
+
+/// The open activities of a run.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(super) struct Activities {
+    open: BTreeMap<EventId, Activity>,
+    by_id: BTreeMap<ActivityId, EventId>,
+    in_doubt: BTreeSet<EventId>,
+    /// How many are anything but paused.
+    awake: usize,
+    bytes: usize,
+}
+
+impl Activities {
+    pub(super) fn len(&self) -> usize {
+        self.open.len()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn get(&self, scheduled_event_id: EventId) -> Option<&Activity> {
+        self.open.get(&scheduled_event_id)
+    }
+
+    pub(super) fn with_id(&self, activity_id: &ActivityId) -> Option<(EventId, &Activity)> {
+        let scheduled_event_id = *self.by_id.get(activity_id)?;
+        Some((scheduled_event_id, self.open.get(&scheduled_event_id)?))
+    }
+
+    /// In order of scheduling.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (EventId, &Activity)> {
+        self.open.iter().map(|(id, activity)| (*id, activity))
+    }
+
+    pub(super) fn in_doubt(&self) -> impl Iterator<Item = EventId> {
+        self.in_doubt.iter().copied()
+    }
+
+    /// Whether all that is open waits for its next attempt.
+    pub(super) fn are_idle(&self) -> bool {
+        self.awake == 0
+    }
+
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    fn insert(&mut self, deadlines: &mut Deadlines, scheduled_event_id: EventId, activity: Activity) {
+        self.by_id.insert(activity.scheduled.activity_id.clone(), scheduled_event_id);
+        self.add(deadlines, scheduled_event_id, activity.sums());
+        self.open.insert(scheduled_event_id, activity);
+    }
+
+    fn remove(&mut self, deadlines: &mut Deadlines, scheduled_event_id: EventId) {
+        if let Some(activity) = self.open.remove(&scheduled_event_id) {
+            self.by_id.remove(&activity.scheduled.activity_id);
+            self.subtract(deadlines, scheduled_event_id, activity.sums());
+        }
+    }
+
+    fn change(&mut self, deadlines: &mut Deadlines, scheduled_event_id: EventId, change: impl FnOnce(&mut Activity)) {
+        let Some(activity) = self.open.get_mut(&scheduled_event_id) else { return };
+        let before = activity.sums();
+        change(activity);
+        let after = activity.sums();
+        self.subtract(deadlines, scheduled_event_id, before);
+        self.add(deadlines, scheduled_event_id, after);
+    }
+
+    fn add(&mut self, deadlines: &mut Deadlines, scheduled_event_id: EventId, sums: Sums) {
+        deadlines.shift(Source::Activity(scheduled_event_id), None, sums.deadline);
+        self.awake += usize::from(sums.awake);
+        self.bytes += sums.bytes;
+        if sums.in_doubt {
+            self.in_doubt.insert(scheduled_event_id);
+        }
+    }
+
+    fn subtract(&mut self, deadlines: &mut Deadlines, scheduled_event_id: EventId, sums: Sums) {
+        deadlines.shift(Source::Activity(scheduled_event_id), sums.deadline, None);
+        self.awake -= usize::from(sums.awake);
+        self.bytes -= sums.bytes;
+        self.in_doubt.remove(&scheduled_event_id);
+    }
+}
+
+impl Execution {
+    /// What must be stored of an open activity's progress: `None` if its history says all.
+    pub fn activity_progress(&self, scheduled_event_id: EventId) -> Option<ActivityProgress> {
+        self.activities.get(scheduled_event_id)?.progress(scheduled_event_id)
+    }
+
+    fn change_activity(&mut self, scheduled_event_id: EventId, change: impl FnOnce(&mut Activity)) {
+        self.activities.change(&mut self.deadlines, scheduled_event_id, change);
+    }
+
+    pub(super) fn apply_activity_scheduled(&mut self, id: EventId, at: Timestamp, scheduled: &ActivityScheduled) {
+        self.activities.insert(&mut self.deadlines, id, Activity::new(scheduled, at));
+    }
+
+    pub(super) fn apply_activity_cancel_requested(&mut self, scheduled_event_id: EventId, request: EventId) {
+        self.change_activity(scheduled_event_id, |activity| {
+            activity.cancel_requested_event_id.get_or_insert(request);
+        });
+    }
+
+    pub(super) fn apply_activity_ended(&mut self, scheduled_event_id: EventId) {
+        self.activities.remove(&mut self.deadlines, scheduled_event_id);
+    }
+
+    pub(super) fn apply_activity_end_in_buffer(&mut self, scheduled_event_id: EventId) {
+        self.change_activity(scheduled_event_id, |activity| activity.has_outcome = true);
+    }
+
+    pub(super) fn apply_activity_started(&mut self, token: ActivityToken, identity: &str) {
+        self.change_activity(token.scheduled_event_id, |activity| {
+            if activity.runs_only_once() {
+                activity.durable_start = Some((token.started_at, identity.to_owned()));
+            }
+            activity.state = Attempt::Started { token, identity: identity.to_owned(), last_heartbeat_at: None };
+        });
+    }
+
+    pub(super) fn apply_activity_attempt_failed(
+        &mut self,
+        scheduled_event_id: EventId,
+        failure: &Failure,
+        retry_at: Timestamp,
+        counted: bool,
+    ) {
+        self.change_activity(scheduled_event_id, |activity| {
+            activity.attempt = activity.attempt.saturating_add(1);
+            activity.counted = activity.counted.saturating_add(u32::from(counted));
+            activity.last_failure = Some(failure.clone());
+            activity.durable_start = None;
+            activity.offer_at = retry_at;
+            activity.state = Attempt::Paused { until: retry_at };
+        });
+    }
+
+    pub(super) fn apply_activity_offered(&mut self, scheduled_event_id: EventId, at: Timestamp) {
+        self.change_activity(scheduled_event_id, |activity| {
+            activity.durable_start = None;
+            activity.state = Attempt::Offered { at };
+        });
+    }
+
+    pub(super) fn apply_activity_heartbeat(
+        &mut self,
+        scheduled_event_id: EventId,
+        at: Timestamp,
+        details: Option<&Payload>,
+    ) {
+        self.change_activity(scheduled_event_id, |activity| {
+            if let Some(details) = details {
+                activity.heartbeat_details = Some(details.clone());
+            }
+            if let Attempt::Started { last_heartbeat_at, .. } = &mut activity.state {
+                *last_heartbeat_at = Some(at);
+            }
+        });
+    }
+
+    /// Notes whether the activity has a row of progress, as the driver wrote or read it.
+    pub(super) fn note_progress_stored(&mut self, scheduled_event_id: EventId) {
+        let stored = self.activity_progress(scheduled_event_id).is_some();
+        self.change_activity(scheduled_event_id, |activity| activity.stored = stored);
+    }
+
+    /// Takes over a stored row. `false` if no open activity has this number.
+    pub(super) fn restore_activity(&mut self, progress: ActivityProgress) -> bool {
+        let id = progress.scheduled_event_id;
+        if self.activities.get(id).is_none() {
+            return false;
+        }
+        self.change_activity(id, |activity| {
+            activity.attempt = progress.attempt;
+            activity.counted = progress.counted_attempts;
+            activity.offer_at = progress.offer_at;
+            activity.durable_start = progress.started_at.map(|at| (at, progress.identity));
+            activity.last_failure = progress.last_failure;
+            activity.heartbeat_details = progress.heartbeat_details;
+            activity.stored = true;
+            activity.state = activity.recovered_state();
+        });
+        true
+    }
+
+    /// Changes every activity that has no outcome.
+    pub(super) fn change_unresolved_activities(&mut self, change: impl Fn(&mut Activity)) {
+        let ids: Vec<EventId> =
+            self.activities.iter().filter(|(_, activity)| !activity.has_outcome).map(|(id, _)| id).collect();
+        for id in ids {
+            self.change_activity(id, &change);
+        }
+    }
+
+    /// Forgets what a crash would lose.
+    pub(super) fn forget_volatile_of_activities(&mut self) {
+        let ids: Vec<EventId> = self.activities.iter().map(|(id, _)| id).collect();
+        for id in ids {
+            self.change_activity(id, |activity| {
+                if activity.has_outcome {
+                    // Its row is gone, and nothing of its progress matters any more.
+                    let fresh = Activity::new(&activity.scheduled, activity.scheduled_at);
+                    let cancel_requested_event_id = activity.cancel_requested_event_id;
+                    *activity = Activity { has_outcome: true, cancel_requested_event_id, ..fresh };
+                }
+                activity.state = activity.recovered_state();
+            });
+        }
+    }
+
+    /// The grace is over: what is still in doubt cannot have been handed out and goes back to its pause.
+    pub(super) fn apply_activity_grace_ended(&mut self) {
+        let ids: Vec<EventId> = self.activities.in_doubt().collect();
+        for id in ids {
+            self.change_activity(id, |activity| activity.state = activity.recovered_state());
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! Starting a run: which request does, and what its first event holds.
+//!
+//! | latest run of the id            | policy                            | decision                                |
+//! |---------------------------------|-----------------------------------|-----------------------------------------|
+//! | none                            | any                               | start                                   |
+//! | started by the same request id  | any                               | existing, by this request               |
+//! | open                            | conflict: fail                    | already started                         |
+//! | open                            | conflict: use existing            | existing                                |
+//! | open                            | conflict: terminate existing      | terminate it and start                  |
+//! | closed                          | reuse: allow duplicate            | start                                   |
+//! | closed as completed             | reuse: failed only                | already started                         |
+//! | closed otherwise                | reuse: failed only                | start                                   |
+//! | closed                          | reuse: reject duplicate           | already started                         |
+//!
+//! The first workflow task is offered at once, unless `first_task_backoff` holds it back (`workflow_task`).
+
+use std::time::Duration;
+
+use crate::event::{CloseStatus, Event, EventKind, WorkflowStarted};
+use crate::execution::check::{self, BadField};
+use crate::execution::deadline::Source;
+use crate::execution::{Effect, Execution, Rejection, Reply, Transition};
+use crate::ids::{EventId, RequestId, RunId};
+use crate::limits;
+use crate::payload::{self, Payload};
+use crate::time::Timestamp;
+
+/// What to do when the latest run of a workflow id is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum IdReusePolicy {
+    /// Start a new run.
+    #[default]
+    AllowDuplicate,
+    /// Start a new run unless the last one completed.
+    AllowDuplicateFailedOnly,
+    /// Refuse.
+    RejectDuplicate,
+}
+
+/// What to do when the latest run of a workflow id is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum IdConflictPolicy {
+    /// Refuse.
+    #[default]
+    Fail,
+    /// Start nothing and return the open run.
+    UseExisting,
+    /// Terminate the open run and start a new one, in one transaction.
+    TerminateExisting,
+}
+
+/// What is known of the latest run of a workflow id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LatestRun {
+    /// The run.
+    pub run_id: RunId,
+    /// `None` while it is open.
+    pub status: Option<CloseStatus>,
+    /// The request that started it, if it had an id.
+    pub request_id: Option<RequestId>,
+}
+
+/// What a request to start means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StartDecision {
+    /// Start a run.
+    Start,
+    /// Terminate this run and start one, in one transaction.
+    TerminateAndStart(RunId),
+    /// Start nothing; answer with this run.
+    Existing {
+        /// The run.
+        run_id: RunId,
+        /// Whether this request, sent before, started it.
+        started_by_this_request: bool,
+    },
+    /// Refuse.
+    AlreadyStarted {
+        /// The run that is in the way.
+        run_id: RunId,
+        /// `None` if it is open.
+        status: Option<CloseStatus>,
+    },
+}
+
+/// Decides what a request to start means, given the latest run of its workflow id.
+pub fn decide_start(
+    latest: Option<&LatestRun>,
+    request_id: Option<&RequestId>,
+    reuse: IdReusePolicy,
+    conflict: IdConflictPolicy,
+) -> StartDecision {
+    let Some(latest) = latest else { return StartDecision::Start };
+    let run_id = latest.run_id;
+    if request_id.is_some() && request_id == latest.request_id.as_ref() {
+        return StartDecision::Existing { run_id, started_by_this_request: true };
+    }
+    let refused = StartDecision::AlreadyStarted { run_id, status: latest.status };
+    match (latest.status, conflict, reuse) {
+        (None, IdConflictPolicy::Fail, _) => refused,
+        (None, IdConflictPolicy::UseExisting, _) => StartDecision::Existing { run_id, started_by_this_request: false },
+        (None, IdConflictPolicy::TerminateExisting, _) => StartDecision::TerminateAndStart(run_id),
+        (Some(_), _, IdReusePolicy::AllowDuplicate) => StartDecision::Start,
+        (Some(CloseStatus::Completed), _, IdReusePolicy::AllowDuplicateFailedOnly) => refused,
+        (
+            Some(CloseStatus::Failed | CloseStatus::Canceled | CloseStatus::Terminated | CloseStatus::TimedOut),
+            _,
+            IdReusePolicy::AllowDuplicateFailedOnly,
+        ) => StartDecision::Start,
+        (Some(_), _, IdReusePolicy::RejectDuplicate) => refused,
+    }
+}
+
+fn check_started(started: &WorkflowStarted) -> Result<(), BadField> {
+    check::timeout("execution_timeout", started.execution_timeout)?;
+    check::timeout("run_timeout", started.run_timeout)?;
+    if started.task_timeout.is_zero() {
+        return Err(BadField::new("task_timeout", "must be more than zero"));
+    }
+    if started.task_timeout > limits::WORKFLOW_TASK_TIMEOUT_MAX {
+        let (actual, limit) = (started.task_timeout.as_secs(), limits::WORKFLOW_TASK_TIMEOUT_MAX.as_secs());
+        return Err(BadField::new("task_timeout", format!("is {actual} seconds long; the limit is {limit} seconds")));
+    }
+    check::duration("first_task_backoff", started.first_task_backoff)?;
+    if let Some(policy) = &started.retry_policy {
+        policy.validate().map_err(|invalid| BadField::new("retry_policy", invalid.to_string()))?;
+    }
+    let memo: usize = started.memo.iter().map(|(key, value)| key.len() + Payload::size(value)).sum();
+    check::payload_size("input", payload::total_size(&started.input) + memo)
+}
+
+impl Execution {
+    /// Begins a run: the transition holds its first event, from which [`Execution::replay`] makes the run.
+    ///
+    /// The run id is the caller's, and the start's policies are decided already ([`decide_start`]). `execution_deadline` is
+    /// filled in from `execution_timeout` if it is not carried from a run before.
+    pub fn begin(mut started: WorkflowStarted, now: Timestamp) -> Result<Transition, Rejection> {
+        check_started(&started)?;
+        if started.execution_deadline.is_none() {
+            started.execution_deadline = started.execution_timeout.map(|timeout| now + timeout);
+        }
+        let mut transition = Transition::reply(Reply::Done);
+        if started.first_task_backoff == Duration::ZERO {
+            let task_queue = started.task_queue.clone();
+            transition.effects.push(Effect::OfferWorkflowTask { task_queue, attempt: 1 });
+        }
+        let kind = EventKind::WorkflowStarted(Box::new(started));
+        transition.events.push(Event { id: EventId::FIRST, at: now, kind });
+        Ok(transition)
+    }
+
+    /// The state after the first event of a history.
+    pub(super) fn from_start(started: &WorkflowStarted, at: Timestamp) -> Execution {
+        let delayed_until = (started.first_task_backoff > Duration::ZERO).then(|| at + started.first_task_backoff);
+        let mut run = Execution {
+            started: Box::new(started.clone()),
+            started_at: at,
+            next_event_id: EventId::FIRST.next(),
+            clock: at,
+            closed: None,
+            cancel_requested: false,
+            signals: super::signal::SeenRequests::default(),
+            workflow_task: super::workflow_task::WorkflowTask::first(at, delayed_until),
+            activities: super::activity::Activities::default(),
+            timers: super::timer::Timers::default(),
+            buffer: super::buffer::Buffer::default(),
+            deadlines: super::deadline::Deadlines::default(),
+        };
+        run.deadlines.shift(Source::Execution, None, started.execution_deadline);
+        run.deadlines.shift(Source::Run, None, run.run_deadline());
+        run.deadlines.shift(Source::WorkflowTask, None, delayed_until);
+        run
+    }
+}

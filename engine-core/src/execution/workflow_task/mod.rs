@@ -1,0 +1,259 @@
+//! The workflow task: "move this code forward". A run has at most one; it is needed as soon as the run has news.
+//!
+//! | state     | input                              | facts and events                                                | next              |
+//! |-----------|------------------------------------|-----------------------------------------------------------------|-------------------|
+//! | unneeded  | news                               | the news                                                        | scheduled         |
+//! | delayed   | news                               | the news                                                        | delayed           |
+//! | delayed   | the first pause is over            | offered (fact)                                                  | scheduled         |
+//! | scheduled | StartWorkflowTask                  | started (fact)                                                  | started           |
+//! | started   | ReleaseWorkflowTask                | released (fact), buffer                                         | scheduled         |
+//! | started   | CompleteWorkflowTask               | Scheduled Started Completed, commands, buffer                   | unneeded or scheduled |
+//! | started   | … that is refused                  | as a failure                                                    | as a failure      |
+//! | started   | FailWorkflowTask, time-out; try 1  | Scheduled Started Failed or TimedOut, buffer                    | scheduled, try 2  |
+//! | started   | FailWorkflowTask, time-out; try 2… | attempt failed (fact), buffer                                   | paused            |
+//! | paused    | the pause is over                  | offered (fact)                                                  | scheduled         |
+//! | pending   | recovery (`mark_in_doubt`)         |                                                                 | in doubt          |
+//! | in doubt  | ClaimWorkflowTask                  | started (fact)                                                  | started           |
+//! | in doubt  | completion or failure              | as when started                                                 |                   |
+//! | in doubt  | EndGrace                           | offered (fact), buffer                                          | scheduled         |
+//!
+//! `Scheduled` and `Started` get their numbers when the task is handed out and are written with its end, never alone: a crash
+//! before the end leaves no trace. While the task is started or in doubt what reaches the run is buffered (`buffer`), so the
+//! number that the task was given stays right.
+//!
+//! The first failure in a row is written, further ones are not: the history does not grow while a bad deploy loops. The second
+//! try follows at once, later ones after a pause that doubles; news does not cut the pause short. A closing command over
+//! unseen events (`UnhandledCommand`) is no fault of the code: it is always written and starts the count anew.
+//!
+//! `hand_out` holds what moves a task between queue and worker, `outcome` how it ends.
+
+mod hand_out;
+mod outcome;
+
+use std::time::Duration;
+
+use crate::event::{WorkflowTaskFailed, WorkflowTaskFailureCause, WorkflowTaskTimedOut};
+use crate::execution::deadline::Source;
+use crate::execution::{Execution, WorkflowTaskToken};
+use crate::failure::Failure;
+use crate::ids::EventId;
+use crate::limits;
+use crate::time::Timestamp;
+
+/// Where the task stands.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum State {
+    /// The run has no news for its code.
+    Unneeded,
+    /// Needed, but the first task waits for [`WorkflowTask::delayed_until`].
+    Delayed,
+    /// In its queue.
+    Scheduled,
+    /// A worker has it.
+    Started { token: WorkflowTaskToken, identity: String },
+    /// It failed; it is offered again then.
+    Paused { until: Timestamp },
+    /// The server restarted, and a worker may have it.
+    InDoubt,
+}
+
+/// A failed try, for describe.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct LastFailure {
+    /// `None` if it timed out.
+    pub(super) cause: Option<WorkflowTaskFailureCause>,
+    pub(super) failure: Failure,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct WorkflowTask {
+    pub(super) state: State,
+    /// The current try, from 1.
+    pub(super) attempt: u32,
+    /// When the run first had news that the code has not seen.
+    pub(super) scheduled_at: Timestamp,
+    /// Why the try before failed.
+    pub(super) last_failure: Option<Box<LastFailure>>,
+    /// The failure that the history ends with, if it does: what is left of `last_failure` after a crash.
+    recorded_failure: Option<Box<LastFailure>>,
+    /// The pause before the first task, until that task has ended in a way that histories show.
+    pub(super) delayed_until: Option<Timestamp>,
+    /// Whether the task was handed out since the state was loaded. If not, a worker that completes it got it before.
+    handed_out: bool,
+    /// `WorkflowTaskStarted` of the last completed task.
+    pub(super) previous_started_event_id: EventId,
+}
+
+impl WorkflowTask {
+    /// The task of a run that just started at `at`.
+    pub(super) fn first(at: Timestamp, delayed_until: Option<Timestamp>) -> Self {
+        Self {
+            state: if delayed_until.is_some() { State::Delayed } else { State::Scheduled },
+            attempt: 1,
+            scheduled_at: at,
+            last_failure: None,
+            recorded_failure: None,
+            delayed_until,
+            handed_out: false,
+            previous_started_event_id: EventId::NONE,
+        }
+    }
+
+    /// Whether there is one, wherever it is.
+    pub(super) fn is_pending(&self) -> bool {
+        self.state != State::Unneeded
+    }
+
+    /// Whether a worker has or may have it.
+    pub(super) fn is_running(&self) -> bool {
+        match self.state {
+            State::Started { .. } | State::InDoubt => true,
+            State::Unneeded | State::Delayed | State::Scheduled | State::Paused { .. } => false,
+        }
+    }
+
+    /// Whether it is in a queue or at a worker.
+    pub(super) fn is_offered_or_running(&self) -> bool {
+        self.is_running() || self.state == State::Scheduled
+    }
+
+    /// Whether the run can be forgotten as far as its task is concerned: the history alone gives the same state again.
+    pub(super) fn is_idle(&self) -> bool {
+        matches!(self.state, State::Unneeded | State::Delayed)
+    }
+
+    /// The run closed.
+    pub(super) fn end(&mut self) {
+        self.state = State::Unneeded;
+        self.attempt = 1;
+        self.last_failure = None;
+        self.recorded_failure = None;
+        self.delayed_until = None;
+        self.handed_out = false;
+    }
+
+    /// Forgets what a crash would lose.
+    pub(super) fn forget_volatile(&mut self) {
+        if self.is_pending() {
+            self.state = if self.delayed_until.is_some() { State::Delayed } else { State::Scheduled };
+        }
+        self.last_failure.clone_from(&self.recorded_failure);
+        self.attempt = if self.recorded_failure.is_some() { 2 } else { 1 };
+        self.handed_out = false;
+    }
+
+    fn deadline(&self, task_timeout: Duration) -> Option<Timestamp> {
+        match &self.state {
+            State::Unneeded | State::Scheduled | State::InDoubt => None,
+            State::Delayed => self.delayed_until,
+            State::Started { token, .. } => Some(token.started_at + task_timeout),
+            State::Paused { until } => Some(*until),
+        }
+    }
+}
+
+/// The pause after the failure of try `attempt`, which is at least 2.
+fn pause_after(attempt: u32) -> Duration {
+    let doublings = attempt.saturating_sub(2).min(16);
+    (limits::WORKFLOW_TASK_BACKOFF_INITIAL * (1 << doublings)).min(limits::WORKFLOW_TASK_BACKOFF_MAX)
+}
+
+impl Execution {
+    /// Changes the task and moves its deadline.
+    pub(super) fn change_task(&mut self, change: impl FnOnce(&mut WorkflowTask)) {
+        let before = self.workflow_task.deadline(self.started.task_timeout);
+        change(&mut self.workflow_task);
+        let after = self.workflow_task.deadline(self.started.task_timeout);
+        self.deadlines.shift(Source::WorkflowTask, before, after);
+    }
+
+    /// Notes that the run has news for its code.
+    pub(super) fn apply_news(&mut self) {
+        let clock = self.clock;
+        if !self.workflow_task.is_pending() && self.closed.is_none() {
+            self.change_task(|task| {
+                task.state = State::Scheduled;
+                task.scheduled_at = clock;
+            });
+        }
+    }
+
+    pub(super) fn apply_task_completed(&mut self, started_event_id: EventId) {
+        self.change_task(|task| {
+            task.end();
+            task.previous_started_event_id = started_event_id;
+        });
+    }
+
+    pub(super) fn apply_task_failed(&mut self, event: &WorkflowTaskFailed, at: Timestamp) {
+        let failure = match event.cause {
+            WorkflowTaskFailureCause::UnhandledCommand => None,
+            WorkflowTaskFailureCause::WorkerFailure
+            | WorkflowTaskFailureCause::Panic
+            | WorkflowTaskFailureCause::Nondeterminism
+            | WorkflowTaskFailureCause::UnknownWorkflowType
+            | WorkflowTaskFailureCause::ForeignAwait
+            | WorkflowTaskFailureCause::BadCommand
+            | WorkflowTaskFailureCause::ForceClosed => {
+                Some(LastFailure { cause: Some(event.cause), failure: event.failure.clone() })
+            }
+        };
+        self.apply_recorded_failure(failure, at);
+    }
+
+    pub(super) fn apply_task_timed_out(&mut self, event: &WorkflowTaskTimedOut, at: Timestamp) {
+        let failure = Failure::timeout(event.timeout, None);
+        self.apply_recorded_failure(Some(LastFailure { cause: None, failure }), at);
+    }
+
+    fn apply_recorded_failure(&mut self, failure: Option<LastFailure>, at: Timestamp) {
+        self.change_task(|task| {
+            task.end();
+            task.state = State::Scheduled;
+            task.scheduled_at = at;
+            task.attempt = if failure.is_some() { 2 } else { 1 };
+            task.recorded_failure = failure.map(Box::new);
+            task.last_failure.clone_from(&task.recorded_failure);
+        });
+    }
+
+    pub(super) fn apply_task_started(&mut self, token: WorkflowTaskToken, identity: &str) {
+        self.change_task(|task| {
+            task.attempt = token.attempt;
+            task.handed_out = true;
+            task.state = State::Started { token, identity: identity.to_owned() };
+        });
+    }
+
+    /// The task goes (back) to its queue.
+    pub(super) fn apply_task_offered(&mut self) {
+        self.change_task(|task| {
+            if task.is_pending() {
+                task.state = State::Scheduled;
+            }
+        });
+    }
+
+    pub(super) fn apply_attempt_failed(
+        &mut self,
+        attempt: u32,
+        cause: Option<WorkflowTaskFailureCause>,
+        failure: &Failure,
+        retry_at: Timestamp,
+    ) {
+        self.change_task(|task| {
+            task.attempt = attempt.saturating_add(1);
+            task.last_failure = Some(Box::new(LastFailure { cause, failure: failure.clone() }));
+            task.state = State::Paused { until: retry_at };
+        });
+    }
+
+    /// A task in doubt goes back to the pause before the first task.
+    pub(super) fn apply_task_grace_ended(&mut self) {
+        self.change_task(|task| {
+            if task.state == State::InDoubt {
+                task.state = if task.delayed_until.is_some() { State::Delayed } else { State::Scheduled };
+            }
+        });
+    }
+}
