@@ -1,1 +1,61 @@
-//! Placeholder.
+//! The `engine` command: a server for development, a server, migrations, and what a client asks of it.
+//!
+//! | module | noun |
+//! |---|---|
+//! | `args` | the command line |
+//! | `config` | a server's settings: file, environment, flags |
+//! | `server` | `dev`, `serve`, `migrate` |
+//! | `workflow` | the client verbs, one file each |
+//! | `client` | the connection to a server, and what its errors mean |
+//! | `view` | how values look: tables for people, JSON for programs |
+//! | `error` | exit codes and the one sentence that goes with each |
+//! | `output` | standard output, a terminal or a pipe |
+//!
+//! What is not here: any rule of workflows (`engine-core`), and any part of a running server (`engine-server`).
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+mod args;
+mod client;
+mod error;
+mod output;
+mod view;
+mod workflow;
+
+use args::{Cli, Command};
+use error::{CliError, Exit};
+use output::Output;
+
+/// Runs the command that `arguments` (the program's name first) ask for, and returns the exit code of the process. Prints results to
+/// standard output and errors, one sentence each, to standard error.
+pub fn run(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Standard error may be closed; there is nobody left to tell.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage.into() } else { ExitCode::SUCCESS };
+        }
+    };
+    let format = cli.output;
+    match execute(cli) {
+        Ok(exit) => exit.into(),
+        Err(error) => error.report(format),
+    }
+}
+
+fn execute(cli: Cli) -> Result<Exit, CliError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::new(Exit::Failed, format!("cannot start the async runtime: {error}")))?;
+    let mut output = Output::stdout(cli.output);
+    runtime.block_on(async {
+        match cli.command {
+            Command::Workflow(arguments) => workflow::run(arguments, &mut output).await,
+        }
+    })
+}

@@ -1,0 +1,360 @@
+//! Events and failures as JSON. The form is documented in `docs/history-json.md` and is stable: fields are added, never renamed
+//! or removed.
+
+use std::time::Duration;
+
+use engine_core::event::{
+    ActivityTimeouts, Event, EventKind, WorkerMetadata, WorkflowStarted, WorkflowTaskFailureCause,
+};
+use engine_core::failure::{Failure, FailureKind, RetryState, TimeoutKind};
+use engine_core::ids::{EventId, RunId};
+use engine_core::payload::Payload;
+use engine_core::retry::RetryPolicy;
+use engine_proto::convert;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::{payload, time};
+
+/// An event as it is printed.
+#[derive(Debug, Serialize)]
+pub(crate) struct EventObject {
+    event_id: u64,
+    time: String,
+    #[serde(rename = "type")]
+    name: &'static str,
+    attributes: Value,
+}
+
+/// An event for programs.
+pub(crate) fn event(event: &Event) -> EventObject {
+    EventObject {
+        event_id: event.id.0,
+        time: time::rfc3339(event.at),
+        name: event.kind.name(),
+        attributes: attributes(&event.kind),
+    }
+}
+
+fn attributes(kind: &EventKind) -> Value {
+    match kind {
+        EventKind::WorkflowStarted(it) => started(it),
+        EventKind::WorkflowCompleted(it) => json!({
+            "workflow_task_completed_event_id": it.workflow_task_completed_event_id.0,
+            "result": optional_payload(it.result.as_ref()),
+        }),
+        EventKind::WorkflowFailed(it) => json!({
+            "workflow_task_completed_event_id": it.workflow_task_completed_event_id.0,
+            "failure": failure(&it.failure),
+            "retry_state": retry_state(it.retry_state),
+            "new_run_id": run(it.new_run_id),
+        }),
+        EventKind::WorkflowTimedOut(it) => json!({
+            "retry_state": retry_state(it.retry_state),
+            "new_run_id": run(it.new_run_id),
+        }),
+        EventKind::WorkflowCanceled(it) => json!({
+            "workflow_task_completed_event_id": it.workflow_task_completed_event_id.0,
+            "details": optional_payload(it.details.as_ref()),
+        }),
+        EventKind::WorkflowTerminated(it) => json!({
+            "reason": it.reason,
+            "details": optional_payload(it.details.as_ref()),
+            "identity": it.identity,
+        }),
+        EventKind::WorkflowCancelRequested(it) => json!({
+            "reason": it.reason,
+            "identity": it.identity,
+            "request_id": it.request_id.as_ref().map(|id| id.as_str()),
+        }),
+        EventKind::WorkflowSignaled(it) => json!({
+            "signal_name": it.name.as_str(),
+            "input": payloads(&it.input),
+            "identity": it.identity,
+            "request_id": it.request_id.as_ref().map(|id| id.as_str()),
+        }),
+        EventKind::WorkflowTaskScheduled(it) => json!({
+            "task_queue": it.task_queue.as_str(),
+            "start_to_close": time::seconds(it.start_to_close),
+            "attempt": it.attempt,
+        }),
+        EventKind::WorkflowTaskStarted(it) => json!({
+            "scheduled_event_id": it.scheduled_event_id.0,
+            "identity": it.identity,
+            "history_size_bytes": it.history_size_bytes,
+            "suggest_continue_as_new": it.suggest_continue_as_new,
+        }),
+        EventKind::WorkflowTaskCompleted(it) => json!({
+            "scheduled_event_id": it.scheduled_event_id.0,
+            "started_event_id": it.started_event_id.0,
+            "identity": it.identity,
+            "worker": worker(&it.worker),
+        }),
+        EventKind::WorkflowTaskFailed(it) => json!({
+            "scheduled_event_id": it.scheduled_event_id.0,
+            "started_event_id": it.started_event_id.0,
+            "cause": cause(it.cause),
+            "failure": failure(&it.failure),
+            "identity": it.identity,
+        }),
+        EventKind::WorkflowTaskTimedOut(it) => json!({
+            "scheduled_event_id": it.scheduled_event_id.0,
+            "started_event_id": it.started_event_id.0,
+            "timeout": timeout(it.timeout),
+        }),
+        EventKind::ActivityScheduled(it) => json!({
+            "workflow_task_completed_event_id": it.workflow_task_completed_event_id.0,
+            "activity_id": it.activity_id.as_str(),
+            "activity_type": it.activity_type.as_str(),
+            "task_queue": it.task_queue.as_str(),
+            "input": payloads(&it.input),
+            "timeouts": timeouts(&it.timeouts),
+            "retry_policy": retry_policy(&it.retry_policy),
+        }),
+        EventKind::ActivityStarted(it) => json!({
+            "scheduled_event_id": it.scheduled_event_id.0,
+            "attempt": it.attempt,
+            "identity": it.identity,
+            "last_failure": it.last_failure.as_ref().map(failure),
+        }),
+        EventKind::ActivityCompleted(it) => json!({
+            "scheduled_event_id": it.scheduled_event_id.0,
+            "started_event_id": it.started_event_id.0,
+            "result": optional_payload(it.result.as_ref()),
+            "identity": it.identity,
+        }),
+        EventKind::ActivityFailed(it) => json!({
+            "scheduled_event_id": it.scheduled_event_id.0,
+            "started_event_id": it.started_event_id.0,
+            "failure": failure(&it.failure),
+            "retry_state": retry_state(it.retry_state),
+            "identity": it.identity,
+        }),
+        EventKind::ActivityTimedOut(it) => json!({
+            "scheduled_event_id": it.scheduled_event_id.0,
+            "started_event_id": reference(it.started_event_id),
+            "failure": failure(&it.failure),
+            "retry_state": retry_state(it.retry_state),
+        }),
+        EventKind::ActivityCancelRequested(it) => json!({
+            "workflow_task_completed_event_id": it.workflow_task_completed_event_id.0,
+            "scheduled_event_id": it.scheduled_event_id.0,
+        }),
+        EventKind::ActivityCanceled(it) => json!({
+            "scheduled_event_id": it.scheduled_event_id.0,
+            "started_event_id": reference(it.started_event_id),
+            "cancel_requested_event_id": it.cancel_requested_event_id.0,
+            "details": optional_payload(it.details.as_ref()),
+            "identity": it.identity,
+        }),
+        EventKind::TimerStarted(it) => json!({
+            "workflow_task_completed_event_id": it.workflow_task_completed_event_id.0,
+            "timer_id": it.timer_id.as_str(),
+            "duration": time::seconds(it.duration),
+        }),
+        EventKind::TimerFired(it) => json!({
+            "timer_id": it.timer_id.as_str(),
+            "started_event_id": it.started_event_id.0,
+        }),
+        EventKind::TimerCanceled(it) => json!({
+            "workflow_task_completed_event_id": it.workflow_task_completed_event_id.0,
+            "timer_id": it.timer_id.as_str(),
+            "started_event_id": it.started_event_id.0,
+        }),
+    }
+}
+
+/// What a run was started with.
+pub(crate) fn started(it: &WorkflowStarted) -> Value {
+    let memo: Map<String, Value> = it.memo.iter().map(|(key, value)| (key.clone(), payload::value(value))).collect();
+    json!({
+        "namespace": it.namespace.as_str(),
+        "workflow_id": it.workflow_id.as_str(),
+        "run_id": it.run_id.to_string(),
+        "workflow_type": it.workflow_type.as_str(),
+        "task_queue": it.task_queue.as_str(),
+        "input": payloads(&it.input),
+        "execution_timeout": duration(it.execution_timeout),
+        "run_timeout": duration(it.run_timeout),
+        "task_timeout": time::seconds(it.task_timeout),
+        "execution_deadline": it.execution_deadline.map(time::rfc3339),
+        "retry_policy": it.retry_policy.as_ref().map(retry_policy),
+        "attempt": it.attempt,
+        "continued_from_run_id": run(it.continued_from),
+        "first_run_id": it.first_run_id.to_string(),
+        "continued_failure": it.continued_failure.as_ref().map(failure),
+        "first_task_backoff": time::seconds(it.first_task_backoff),
+        "request_id": it.request_id.as_ref().map(|id| id.as_str()),
+        "identity": it.identity,
+        "memo": memo,
+    })
+}
+
+/// A failure with its causes.
+pub(crate) fn failure(it: &Failure) -> Value {
+    let mut object = Map::new();
+    let mut set = |name: &str, value: Value| object.insert(name.to_owned(), value);
+    set("message", json!(it.message));
+    set("cause", it.cause.as_deref().map_or(Value::Null, failure));
+    match &it.kind {
+        FailureKind::Application { type_name, non_retryable, details, next_retry_delay } => {
+            set("kind", json!("APPLICATION"));
+            set("type_name", json!(type_name));
+            set("non_retryable", json!(non_retryable));
+            set("details", optional_payload(details.as_ref()));
+            set("next_retry_delay", duration(*next_retry_delay));
+        }
+        FailureKind::Timeout { timeout: kind, last_heartbeat_details } => {
+            set("kind", json!("TIMEOUT"));
+            set("timeout", json!(timeout(*kind)));
+            set("last_heartbeat_details", optional_payload(last_heartbeat_details.as_ref()));
+        }
+        FailureKind::Canceled { details } => {
+            set("kind", json!("CANCELED"));
+            set("details", optional_payload(details.as_ref()));
+        }
+        FailureKind::Terminated => {
+            set("kind", json!("TERMINATED"));
+        }
+        FailureKind::WorkerLost => {
+            set("kind", json!("WORKER_LOST"));
+        }
+        FailureKind::Server { non_retryable } => {
+            set("kind", json!("SERVER"));
+            set("non_retryable", json!(non_retryable));
+        }
+        FailureKind::Activity { scheduled_event_id, activity_id, activity_type, retry_state: state } => {
+            set("kind", json!("ACTIVITY"));
+            set("scheduled_event_id", json!(scheduled_event_id.0));
+            set("activity_id", json!(activity_id.as_str()));
+            set("activity_type", json!(activity_type.as_str()));
+            set("retry_state", json!(retry_state(*state)));
+        }
+    }
+    Value::Object(object)
+}
+
+/// A payload, or null.
+pub(crate) fn optional_payload(it: Option<&Payload>) -> Value {
+    it.map_or(Value::Null, payload::value)
+}
+
+fn payloads(them: &[Payload]) -> Vec<Value> {
+    them.iter().map(payload::value).collect()
+}
+
+fn timeouts(it: &ActivityTimeouts) -> Value {
+    json!({
+        "schedule_to_close": duration(it.schedule_to_close),
+        "schedule_to_start": duration(it.schedule_to_start),
+        "start_to_close": duration(it.start_to_close),
+        "heartbeat": duration(it.heartbeat),
+    })
+}
+
+fn retry_policy(it: &RetryPolicy) -> Value {
+    json!({
+        "initial_interval": time::seconds(it.initial_interval),
+        "backoff_coefficient": it.backoff_coefficient,
+        "maximum_interval": time::seconds(it.maximum_interval),
+        "maximum_attempts": it.maximum_attempts,
+        "non_retryable_types": it.non_retryable_types,
+        "jitter": it.jitter,
+    })
+}
+
+fn worker(it: &WorkerMetadata) -> Value {
+    json!({
+        "sdk_name": it.sdk_name,
+        "sdk_version": it.sdk_version,
+        "build_id": it.build_id,
+        "flags": it.flags,
+    })
+}
+
+fn duration(it: Option<Duration>) -> Value {
+    it.map_or(Value::Null, |duration| json!(time::seconds(duration)))
+}
+
+fn run(it: Option<RunId>) -> Value {
+    it.map_or(Value::Null, |run| json!(run.to_string()))
+}
+
+fn reference(it: EventId) -> Value {
+    if it.is_some() { json!(it.0) } else { Value::Null }
+}
+
+// Enum values are printed under their names in the .proto files, without the enum's own name in front.
+
+fn retry_state(it: RetryState) -> &'static str {
+    convert::retry_state_to_proto(it).as_str_name().trim_start_matches("RETRY_STATE_")
+}
+
+fn timeout(it: TimeoutKind) -> &'static str {
+    convert::timeout_kind_to_proto(it).as_str_name().trim_start_matches("TIMEOUT_KIND_")
+}
+
+fn cause(it: WorkflowTaskFailureCause) -> &'static str {
+    convert::workflow_task_failure_cause_to_proto(it).as_str_name().trim_start_matches("WORKFLOW_TASK_FAILURE_CAUSE_")
+}
+
+#[cfg(test)]
+mod tests {
+    use engine_core::event::{ActivityFailed, TimerStarted};
+    use engine_core::ids::TimerId;
+    use engine_core::time::Timestamp;
+
+    use super::*;
+
+    const AT: Timestamp = Timestamp::from_micros(1_700_000_000_123_456);
+
+    /// The documented form. A change here breaks programs of our users.
+    #[test]
+    fn the_printed_form_is_pinned() {
+        let timer = Event {
+            id: EventId(5),
+            at: AT,
+            kind: EventKind::TimerStarted(TimerStarted {
+                workflow_task_completed_event_id: EventId(4),
+                timer_id: TimerId::from_trusted("1"),
+                duration: Duration::from_millis(1500),
+            }),
+        };
+        assert_eq!(
+            serde_json::to_string(&event(&timer)).unwrap(),
+            r#"{"event_id":5,"time":"2023-11-14T22:13:20.123456Z","type":"TimerStarted","attributes":{"duration":"1.5s","timer_id":"1","workflow_task_completed_event_id":4}}"#
+        );
+        let declined = Failure::application("shop::Declined", "no");
+        let failed = Event {
+            id: EventId(9),
+            at: AT,
+            kind: EventKind::ActivityFailed(ActivityFailed {
+                scheduled_event_id: EventId(5),
+                started_event_id: EventId(8),
+                failure: Failure { cause: Some(Box::new(declined)), ..Failure::worker_lost("gone") },
+                retry_state: RetryState::MaximumAttemptsReached,
+                identity: "w@h".into(),
+            }),
+        };
+        let expected = json!({
+            "scheduled_event_id": 5,
+            "started_event_id": 8,
+            "retry_state": "MAXIMUM_ATTEMPTS_REACHED",
+            "identity": "w@h",
+            "failure": {
+                "message": "gone",
+                "kind": "WORKER_LOST",
+                "cause": {
+                    "message": "no",
+                    "kind": "APPLICATION",
+                    "type_name": "shop::Declined",
+                    "non_retryable": false,
+                    "details": null,
+                    "next_retry_delay": null,
+                    "cause": null,
+                },
+            },
+        });
+        assert_eq!(event(&failed).attributes, expected);
+    }
+}

@@ -1,0 +1,21 @@
+//! How values look: tables and sentences for people, JSON for programs.
+//!
+//! | file | noun |
+//! |---|---|
+//! | `text` | short, harmless lines; sizes |
+//! | `time` | instants and durations |
+//! | `payload` | payloads, in both directions |
+//! | `failure` | failures and their chains of causes |
+//! | `words` | what an event says, in words |
+//! | `json` | events and failures as JSON, the form of `docs/history-json.md` |
+//! | `run` | runs: lists and descriptions |
+//! | `table` | columns |
+
+pub(crate) mod failure;
+pub(crate) mod json;
+pub(crate) mod payload;
+pub(crate) mod run;
+pub(crate) mod table;
+pub(crate) mod text;
+pub(crate) mod time;
+pub(crate) mod words;

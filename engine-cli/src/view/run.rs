@@ -1,0 +1,425 @@
+//! Runs: lists and descriptions.
+
+use engine_core::failure::Failure;
+use engine_core::payload::Payload;
+use engine_core::time::Timestamp;
+use engine_proto::{convert, v1};
+use serde_json::{Value, json};
+
+use super::{failure, json, payload, table, text, time, words};
+
+/// Runs as a table.
+pub(crate) fn list(runs: &[v1::WorkflowSummary], now: Timestamp, width: Option<u16>) -> String {
+    let row = |run: &v1::WorkflowSummary| {
+        let started = instant(run.start_time);
+        let took = match (started, instant(run.close_time)) {
+            (Some(started), Some(closed)) => time::since(started, closed).trim_start_matches('+').to_owned(),
+            _ => "open".to_owned(),
+        };
+        vec![
+            text::one_line(&run.workflow_id, text::SHORT),
+            run.run_id.clone(),
+            text::one_line(&run.workflow_type, text::SHORT),
+            status(run.status()).to_owned(),
+            started.map(|at| time::ago(at, now)).unwrap_or_default(),
+            took,
+        ]
+    };
+    let columns = table::Columns {
+        header: &["WORKFLOW ID", "RUN ID", "TYPE", "STATUS", "STARTED", "TOOK"],
+        right: &[],
+        wrapping: &[0, 2, 4],
+    };
+    table::table(columns, runs.iter().map(row).collect(), width)
+}
+
+/// A run in a list, for programs.
+pub(crate) fn summary_value(run: &v1::WorkflowSummary) -> Value {
+    json!({
+        "workflow_id": run.workflow_id,
+        "run_id": run.run_id,
+        "workflow_type": run.workflow_type,
+        "task_queue": run.task_queue,
+        "status": status(run.status()),
+        "start_time": instant_value(run.start_time),
+        "close_time": instant_value(run.close_time),
+        "history_length": run.history_length,
+    })
+}
+
+/// A run's state for people: what it is, and above all what it waits for.
+pub(crate) fn describe(run: &v1::DescribeWorkflowResponse, now: Timestamp, width: Option<u16>) -> String {
+    let mut sections = vec![overview(run, now)];
+    let is_open = run.summary.as_ref().is_some_and(|summary| summary.status() == v1::WorkflowStatus::Running);
+    match &run.pending_workflow_task {
+        Some(task) => sections.push(format!("Pending workflow task\n  {}", workflow_task(task, now).join("\n  "))),
+        None if is_open && run.pending_activities.is_empty() && run.pending_timers.is_empty() => {
+            sections.push("Waits for news: a signal, or a request to cancel.".to_owned());
+        }
+        None => {}
+    }
+    if !run.pending_activities.is_empty() {
+        sections.push(format!("Pending activities\n{}", activities(&run.pending_activities, now, width)));
+    }
+    if !run.pending_timers.is_empty() {
+        sections.push(format!("Pending timers\n{}", timers(&run.pending_timers, now, width)));
+    }
+    sections.join("\n\n")
+}
+
+fn overview(run: &v1::DescribeWorkflowResponse, now: Timestamp) -> String {
+    let summary = run.summary.clone().unwrap_or_default();
+    let at = |message| match instant(message) {
+        Some(at) => format!("{} ({})", time::date_time(at), time::ago(at, now)),
+        None => String::new(),
+    };
+    let mut rows = vec![
+        ("Workflow id", text::one_line(&summary.workflow_id, usize::MAX)),
+        ("Run id", summary.run_id.clone()),
+        ("Type", text::one_line(&summary.workflow_type, usize::MAX)),
+        ("Queue", text::one_line(&summary.task_queue, usize::MAX)),
+        ("Status", status(summary.status()).to_owned()),
+        ("Started", at(summary.start_time)),
+    ];
+    if summary.close_time.is_some() {
+        rows.push(("Closed", at(summary.close_time)));
+    }
+    let mut history =
+        format!("{}, {}", text::count(summary.history_length, "event"), text::size(run.history_size_bytes));
+    if run.buffered_events > 0 {
+        history.push_str(&format!(", {} more behind the running workflow task", run.buffered_events));
+    }
+    rows.push(("History", history));
+    if run.cancel_requested {
+        rows.push(("Cancel", "was requested".to_owned()));
+    }
+    if let Some(started) = &run.started {
+        let input = convert::payloads_from_proto(started.input.clone());
+        if !input.is_empty() {
+            rows.push(("Input", payload::list_words(&input, text::SHORT)));
+        }
+        for (key, value) in convert::memo_from_proto(started.memo.clone()) {
+            rows.push(("Memo", format!("{} = {}", text::one_line(&key, 40), payload::words(&value, text::SHORT))));
+        }
+        if started.attempt > 1 {
+            rows.push(("Attempt", started.attempt.to_string()));
+        }
+    }
+    table::facts(&rows)
+}
+
+fn workflow_task(task: &v1::PendingWorkflowTask, now: Timestamp) -> Vec<String> {
+    let queue = text::one_line(&task.task_queue, text::SHORT);
+    let waits = waits_since(task.scheduled_time, now);
+    let worker = text::one_line(&task.worker_identity, text::SHORT);
+    let state = match task.state() {
+        v1::PendingTaskState::Unspecified => "its state is unknown".to_owned(),
+        v1::PendingTaskState::Scheduled => {
+            format!("no worker has taken it from queue {queue}{waits}: is a worker of that queue running?")
+        }
+        v1::PendingTaskState::Started | v1::PendingTaskState::CancelRequested => {
+            format!("{worker} has it{}", since(task.started_time, now))
+        }
+        v1::PendingTaskState::BackingOff => {
+            format!("it failed and is offered again on queue {queue} {}", next(task.next_attempt_time, now))
+        }
+        v1::PendingTaskState::InDoubt => {
+            "the server restarted; the worker that may have it has time to claim it".to_owned()
+        }
+    };
+    let mut lines = vec![format!("attempt {}: {state}", task.attempt)];
+    if let Some(last) = failure_of(task.last_failure.as_ref()) {
+        let cause = convert::workflow_task_failure_cause_from_proto("cause", task.last_failure_cause);
+        let cause = cause.map(|cause| format!("{}: ", words::cause_words(cause))).unwrap_or_default();
+        lines.push(format!("last failure: {cause}{}", failure::lines(&last).replace('\n', "\n  ")));
+    }
+    lines
+}
+
+fn activities(pending: &[v1::PendingActivity], now: Timestamp, width: Option<u16>) -> String {
+    let row = |activity: &v1::PendingActivity| {
+        let most = match activity.maximum_attempts {
+            0 => String::new(),
+            most => format!(" of {most}"),
+        };
+        vec![
+            text::one_line(&activity.activity_id, 40),
+            text::one_line(&activity.activity_type, 60),
+            text::one_line(&activity.task_queue, 40),
+            format!("{}{most}", activity.attempt),
+            activity_state(activity, now),
+            failure_of(activity.last_failure.as_ref())
+                .map(|failure| failure::one_line_words(&failure, text::SHORT))
+                .unwrap_or_default(),
+        ]
+    };
+    let columns = table::Columns {
+        header: &["ID", "TYPE", "QUEUE", "ATTEMPT", "STATE", "LAST FAILURE"],
+        right: &[],
+        wrapping: &[4, 5],
+    };
+    indented(columns, pending.iter().map(row).collect(), width)
+}
+
+fn activity_state(activity: &v1::PendingActivity, now: Timestamp) -> String {
+    let worker = text::one_line(&activity.worker_identity, 60);
+    let mut state = match activity.state() {
+        v1::PendingTaskState::Unspecified => "unknown".to_owned(),
+        v1::PendingTaskState::Scheduled => {
+            let waits = if activity.attempt > 1 { String::new() } else { waits_since(activity.scheduled_time, now) };
+            format!("no worker has taken it{waits}")
+        }
+        v1::PendingTaskState::Started => format!("{worker} runs it{}", since(activity.started_time, now)),
+        v1::PendingTaskState::BackingOff => format!("next attempt {}", next(activity.next_attempt_time, now)),
+        v1::PendingTaskState::CancelRequested if worker.is_empty() => "asked to stop".to_owned(),
+        v1::PendingTaskState::CancelRequested => format!("{worker} runs it and was asked to stop"),
+        v1::PendingTaskState::InDoubt => "the server restarted; its worker has time to claim it".to_owned(),
+    };
+    if let Some(at) = instant(activity.last_heartbeat_time) {
+        state.push_str(&format!(", heartbeat {}", time::ago(at, now)));
+        if let Some(details) = &activity.heartbeat_details {
+            let details = convert::payload_from_proto(details.clone());
+            state.push_str(&format!(": {}", payload::words(&details, 60)));
+        }
+    }
+    state
+}
+
+fn timers(pending: &[v1::PendingTimer], now: Timestamp, width: Option<u16>) -> String {
+    let row = |timer: &v1::PendingTimer| {
+        let fires = instant(timer.fire_time)
+            .map(|at| format!("{} ({})", time::until(at, now), time::date_time(at)))
+            .unwrap_or_default();
+        vec![text::one_line(&timer.timer_id, 40), fires]
+    };
+    let columns = table::Columns { header: &["ID", "FIRES"], right: &[], wrapping: &[1] };
+    indented(columns, pending.iter().map(row).collect(), width)
+}
+
+fn indented(columns: table::Columns<'_>, rows: Vec<Vec<String>>, width: Option<u16>) -> String {
+    let table = table::table(columns, rows, width.map(|width| width.saturating_sub(2)));
+    table.lines().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
+}
+
+fn waits_since(at: Option<prost_types::Timestamp>, now: Timestamp) -> String {
+    match instant(at) {
+        Some(at) if now.since(at).as_secs() >= 1 => {
+            format!("; it waits for {}", time::words(std::time::Duration::from_secs(now.since(at).as_secs())))
+        }
+        _ => String::new(),
+    }
+}
+
+fn since(at: Option<prost_types::Timestamp>, now: Timestamp) -> String {
+    instant(at).map(|at| format!(" since {} ({})", time::date_time(at), time::ago(at, now))).unwrap_or_default()
+}
+
+fn next(at: Option<prost_types::Timestamp>, now: Timestamp) -> String {
+    instant(at).map_or_else(|| "later".to_owned(), |at| time::until(at, now))
+}
+
+/// A run's state for programs.
+pub(crate) fn describe_value(run: &v1::DescribeWorkflowResponse) -> Value {
+    let started = run.started.clone().and_then(|started| convert::workflow_started_from_proto(started).ok());
+    json!({
+        "workflow": run.summary.as_ref().map(summary_value),
+        "history_size_bytes": run.history_size_bytes,
+        "started": started.as_ref().map(json::started),
+        "cancel_requested": run.cancel_requested,
+        "buffered_events": run.buffered_events,
+        "pending_workflow_task": run.pending_workflow_task.as_ref().map(workflow_task_value),
+        "pending_activities": run.pending_activities.iter().map(activity_value).collect::<Vec<_>>(),
+        "pending_timers": run.pending_timers.iter().map(|timer| json!({
+            "timer_id": timer.timer_id,
+            "started_event_id": timer.started_event_id,
+            "fire_time": instant_value(timer.fire_time),
+        })).collect::<Vec<_>>(),
+    })
+}
+
+fn workflow_task_value(task: &v1::PendingWorkflowTask) -> Value {
+    let cause = task
+        .last_failure
+        .as_ref()
+        .map(|_| task.last_failure_cause().as_str_name().trim_start_matches("WORKFLOW_TASK_FAILURE_CAUSE_"));
+    json!({
+        "state": pending_state(task.state()),
+        "task_queue": task.task_queue,
+        "scheduled_time": instant_value(task.scheduled_time),
+        "started_time": instant_value(task.started_time),
+        "attempt": task.attempt,
+        "last_failure": failure_of(task.last_failure.as_ref()).as_ref().map(json::failure),
+        "last_failure_cause": cause,
+        "worker_identity": task.worker_identity,
+        "next_attempt_time": instant_value(task.next_attempt_time),
+    })
+}
+
+fn activity_value(activity: &v1::PendingActivity) -> Value {
+    let details = activity.heartbeat_details.clone().map(convert::payload_from_proto);
+    json!({
+        "activity_id": activity.activity_id,
+        "activity_type": activity.activity_type,
+        "state": pending_state(activity.state()),
+        "scheduled_event_id": activity.scheduled_event_id,
+        "task_queue": activity.task_queue,
+        "attempt": activity.attempt,
+        "maximum_attempts": activity.maximum_attempts,
+        "scheduled_time": instant_value(activity.scheduled_time),
+        "started_time": instant_value(activity.started_time),
+        "next_attempt_time": instant_value(activity.next_attempt_time),
+        "last_heartbeat_time": instant_value(activity.last_heartbeat_time),
+        "heartbeat_details": json::optional_payload(details.as_ref()),
+        "last_failure": failure_of(activity.last_failure.as_ref()).as_ref().map(json::failure),
+        "worker_identity": activity.worker_identity,
+    })
+}
+
+/// How a run ended, for programs.
+pub(crate) fn outcome_value(outcome: &v1::GetWorkflowResultResponse) -> Value {
+    let result: Option<Payload> = outcome.result.clone().map(convert::payload_from_proto);
+    json!({
+        "run_id": outcome.run_id,
+        "status": status(outcome.status()),
+        "result": json::optional_payload(result.as_ref()),
+        "failure": failure_of(outcome.failure.as_ref()).as_ref().map(json::failure),
+    })
+}
+
+/// A failure that the server sent, if it sent one that can be understood.
+pub(crate) fn failure_of(message: Option<&v1::Failure>) -> Option<Failure> {
+    message.and_then(|message| convert::failure_from_proto(message.clone()).ok())
+}
+
+/// A status under its name in the .proto file, without the enum's name in front.
+pub(crate) fn status(status: v1::WorkflowStatus) -> &'static str {
+    status.as_str_name().trim_start_matches("WORKFLOW_STATUS_")
+}
+
+fn pending_state(state: v1::PendingTaskState) -> &'static str {
+    state.as_str_name().trim_start_matches("PENDING_TASK_STATE_")
+}
+
+fn instant(message: Option<prost_types::Timestamp>) -> Option<Timestamp> {
+    message.and_then(|message| convert::timestamp_from_proto("time", message).ok())
+}
+
+fn instant_value(message: Option<prost_types::Timestamp>) -> Value {
+    instant(message).map_or(Value::Null, |at| json!(time::rfc3339(at)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_micros(1_700_000_200_000_000);
+
+    fn earlier(seconds: u64) -> Option<prost_types::Timestamp> {
+        Some(convert::timestamp_to_proto(NOW - Duration::from_secs(seconds)))
+    }
+
+    fn summary() -> v1::WorkflowSummary {
+        v1::WorkflowSummary {
+            workflow_id: "order-42".into(),
+            run_id: "018bcfe5-687b-7101-8101-010101010101".into(),
+            workflow_type: "checkout".into(),
+            task_queue: "orders".into(),
+            status: v1::WorkflowStatus::Running.into(),
+            start_time: earlier(200),
+            close_time: None,
+            history_length: 12,
+        }
+    }
+
+    #[test]
+    fn a_list_is_one_line_for_each_run() {
+        let closed =
+            v1::WorkflowSummary { status: v1::WorkflowStatus::TimedOut.into(), close_time: earlier(140), ..summary() };
+        let expected = "\
+WORKFLOW ID  RUN ID                                TYPE      STATUS     STARTED     TOOK
+order-42     018bcfe5-687b-7101-8101-010101010101  checkout  RUNNING    3m 20s ago  open
+order-42     018bcfe5-687b-7101-8101-010101010101  checkout  TIMED_OUT  3m 20s ago  1m00.000s";
+        assert_eq!(list(&[summary(), closed], NOW, None), expected);
+    }
+
+    #[test]
+    fn a_run_that_waits_for_a_worker_says_so() {
+        let run = v1::DescribeWorkflowResponse {
+            summary: Some(summary()),
+            history_size_bytes: 3174,
+            pending_workflow_task: Some(v1::PendingWorkflowTask {
+                state: v1::PendingTaskState::Scheduled.into(),
+                task_queue: "orders".into(),
+                scheduled_time: earlier(200),
+                attempt: 1,
+                ..v1::PendingWorkflowTask::default()
+            }),
+            ..v1::DescribeWorkflowResponse::default()
+        };
+        let expected = "\
+Workflow id  order-42
+Run id       018bcfe5-687b-7101-8101-010101010101
+Type         checkout
+Queue        orders
+Status       RUNNING
+Started      2023-11-14 22:13:20.000Z (3m 20s ago)
+History      12 events, 3.1 KiB
+
+Pending workflow task
+  attempt 1: no worker has taken it from queue orders; it waits for 3m 20s: is a worker of that queue running?";
+        assert_eq!(describe(&run, NOW, None), expected);
+        assert_eq!(describe_value(&run)["pending_workflow_task"]["state"], "SCHEDULED");
+    }
+
+    #[test]
+    fn a_pending_activity_shows_attempt_failure_and_next_try() {
+        let declined = Failure::application("shop::Declined", "card declined");
+        let run = v1::DescribeWorkflowResponse {
+            summary: Some(summary()),
+            pending_activities: vec![v1::PendingActivity {
+                activity_id: "5".into(),
+                activity_type: "charge_card".into(),
+                state: v1::PendingTaskState::BackingOff.into(),
+                task_queue: "orders".into(),
+                attempt: 3,
+                maximum_attempts: 5,
+                next_attempt_time: Some(convert::timestamp_to_proto(NOW + Duration::from_secs(4))),
+                last_failure: Some(convert::failure_to_proto(&declined)),
+                ..v1::PendingActivity::default()
+            }],
+            ..v1::DescribeWorkflowResponse::default()
+        };
+        let text = describe(&run, NOW, None);
+        let section = text.split("\n\n").last().unwrap();
+        let expected = "\
+Pending activities
+  ID  TYPE         QUEUE   ATTEMPT  STATE               LAST FAILURE
+  5   charge_card  orders  3 of 5   next attempt in 4s  shop::Declined: card declined";
+        assert_eq!(section, expected);
+        let value = describe_value(&run);
+        assert_eq!(value["pending_activities"][0]["last_failure"]["type_name"], "shop::Declined");
+        assert_eq!(value["pending_activities"][0]["state"], "BACKING_OFF");
+    }
+
+    #[test]
+    fn a_workflow_task_that_failed_shows_why_and_when_it_is_tried_again() {
+        let task = v1::PendingWorkflowTask {
+            state: v1::PendingTaskState::BackingOff.into(),
+            task_queue: "orders".into(),
+            attempt: 2,
+            next_attempt_time: Some(convert::timestamp_to_proto(NOW + Duration::from_secs(10))),
+            last_failure: Some(convert::failure_to_proto(&Failure::application("", "expected StartTimer"))),
+            last_failure_cause: v1::WorkflowTaskFailureCause::Nondeterminism.into(),
+            ..v1::PendingWorkflowTask::default()
+        };
+        assert_eq!(
+            workflow_task(&task, NOW),
+            [
+                "attempt 2: it failed and is offered again on queue orders in 10s",
+                "last failure: the code and the history differ: error: expected StartTimer"
+            ]
+        );
+    }
+}

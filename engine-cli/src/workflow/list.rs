@@ -1,0 +1,63 @@
+//! `engine workflow list`.
+
+use engine_proto::v1;
+use serde_json::Value;
+
+use crate::args::{ConnectionArgs, ListArgs, StatusFilter};
+use crate::client::{self, Client};
+use crate::error::{CliError, Exit};
+use crate::output::{Format, Output};
+use crate::view::{run, time};
+
+/// Most runs that are asked for at once.
+const PAGE: usize = 1000;
+
+pub(super) async fn run(
+    connection: &ConnectionArgs,
+    arguments: ListArgs,
+    output: &mut Output,
+) -> Result<Exit, CliError> {
+    let mut client = Client::connect(connection).await?;
+    let limit = if arguments.limit == 0 { usize::MAX } else { arguments.limit };
+    let mut request = v1::ListWorkflowsRequest {
+        namespace: client.namespace.clone(),
+        status: arguments.status.map_or(v1::WorkflowStatus::Unspecified, status).into(),
+        workflow_type: arguments.workflow_type.unwrap_or_default(),
+        workflow_id: arguments.id.unwrap_or_default(),
+        page_size: 0,
+        page_token: Vec::new(),
+    };
+    let mut runs = Vec::new();
+    let more = loop {
+        request.page_size = u32::try_from((limit - runs.len()).min(PAGE)).expect("a page is small");
+        let response = client.service.list_workflows(client::request(request.clone())).await;
+        let page = response.map_err(|status| client.error(&status))?.into_inner();
+        runs.extend(page.workflows);
+        request.page_token = page.next_page_token;
+        if request.page_token.is_empty() || runs.len() >= limit {
+            break !request.page_token.is_empty();
+        }
+    };
+    match output.format() {
+        Format::Json => output.json(&runs.iter().map(run::summary_value).collect::<Vec<Value>>())?,
+        Format::Text if runs.is_empty() => output.line("no workflows")?,
+        Format::Text => {
+            output.line(&run::list(&runs, time::now(), output.width()))?;
+            if more {
+                output.line(&format!("there are more than {limit}: see --limit, --status, --type, --id"))?;
+            }
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn status(filter: StatusFilter) -> v1::WorkflowStatus {
+    match filter {
+        StatusFilter::Running => v1::WorkflowStatus::Running,
+        StatusFilter::Completed => v1::WorkflowStatus::Completed,
+        StatusFilter::Failed => v1::WorkflowStatus::Failed,
+        StatusFilter::Canceled => v1::WorkflowStatus::Canceled,
+        StatusFilter::Terminated => v1::WorkflowStatus::Terminated,
+        StatusFilter::TimedOut => v1::WorkflowStatus::TimedOut,
+    }
+}

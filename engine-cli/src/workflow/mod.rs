@@ -1,0 +1,32 @@
+//! The client verbs, one file each. Each reads its input first and connects then: to find a typing error must not need a server.
+
+mod cancel;
+mod describe;
+mod history;
+mod list;
+mod patience;
+mod result;
+mod signal;
+mod start;
+mod terminate;
+mod watch;
+
+use crate::args::{Verb, WorkflowArgs};
+use crate::error::{CliError, Exit};
+use crate::output::Output;
+
+/// Asks the server for what the arguments say and prints the answer.
+pub(crate) async fn run(arguments: WorkflowArgs, output: &mut Output) -> Result<Exit, CliError> {
+    let connection = &arguments.connection;
+    match arguments.verb {
+        Verb::Start(start) => start::run(connection, start, output).await,
+        Verb::List(list) => list::run(connection, list, output).await,
+        Verb::Describe(run) => describe::run(connection, &run, output).await,
+        Verb::History(history) => history::run(connection, &history, output).await,
+        Verb::Watch(watch) => watch::run(connection, &watch, output).await,
+        Verb::Signal(signal) => signal::run(connection, signal, output).await,
+        Verb::Cancel(cancel) => cancel::run(connection, cancel, output).await,
+        Verb::Terminate(terminate) => terminate::run(connection, terminate, output).await,
+        Verb::Result(result) => result::run(connection, &result, output).await,
+    }
+}
