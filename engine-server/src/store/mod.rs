@@ -23,7 +23,14 @@ use engine_core::event::CloseStatus;
 use engine_core::ids::{EventId, RunId};
 use engine_core::time::Timestamp;
 
+mod codes;
+#[cfg(feature = "testing")]
+pub mod conformance;
+#[cfg(feature = "testing")]
+pub mod faulty;
 pub mod memory;
+pub mod postgres;
+mod schema;
 
 /// The namespace that [`Store::migrate`] creates.
 pub const DEFAULT_NAMESPACE: &str = "default";

@@ -1,0 +1,197 @@
+//! Order, pages and filters of what is read.
+
+use bytes::Bytes;
+use engine_core::event::CloseStatus;
+use engine_core::ids::{EventId, RunId};
+use engine_core::time::Timestamp;
+
+use super::{Run, Subject, World};
+use crate::store::{HistoryRow, ListFilter, NamespaceId, ShardId};
+
+/// The latest run of each id, `None` for ids without runs.
+pub async fn the_latest_runs_come_in_the_order_of_the_keys(subject: &dyn Subject) {
+    let world = World::create(subject).await;
+    let mut runs: Vec<_> = (0..6).map(|number| Run::bare(2, number)).collect();
+    for (number, run) in runs.iter_mut().enumerate() {
+        // Three runs each of two ids, one a prefix of the other.
+        run.stored.row.key.workflow_id = if number % 2 == 0 { "order" } else { "order-1" }.to_owned();
+    }
+    // Not the order of their ids.
+    world.write([&runs[3], &runs[4], &runs[0], &runs[5], &runs[1], &runs[2]]).await;
+    let mut absent = runs[0].workflow();
+    absent.workflow_id = "orde".to_owned();
+    let mut elsewhere = runs[0].workflow();
+    elsewhere.namespace = NamespaceId(2);
+    let keys = [runs[1].workflow(), absent, runs[0].workflow(), elsewhere, runs[1].workflow()];
+    let (first, second) = (Some(runs[4].stored.row.clone()), Some(runs[5].stored.row.clone()));
+    let expected = [second.clone(), None, first, None, second];
+    assert_eq!(world.store.latest_runs(&keys).await.expect("read"), expected);
+    assert_eq!(world.store.latest_runs(&[]).await.expect("read"), []);
+}
+
+/// `None` for runs that are not there.
+pub async fn runs_are_loaded_in_the_order_of_the_keys(subject: &dyn Subject) {
+    let world = World::create(subject).await;
+    let runs: Vec<_> = (0..3).map(|number| Run::new(number as i32, number)).collect();
+    world.write([&runs[0], &runs[2]]).await;
+    let keys = [2, 1, 0].map(|index: usize| runs[index].key().clone());
+    let loaded = world.store.load_runs(&keys).await.expect("load");
+    assert_eq!(loaded, [Some(runs[2].stored.clone()), None, Some(runs[0].stored.clone())]);
+    assert_eq!(world.store.load_runs(&[]).await.expect("load"), []);
+    assert_eq!(world.store.execution(runs[1].key()).await.expect("read"), None);
+}
+
+/// By instant, then by run id; only open ones, only of the shard.
+pub async fn due_runs_come_in_pages_and_tell_the_next_wake(subject: &dyn Subject) {
+    let world = World::create(subject).await;
+    let at = Timestamp::from_micros;
+    // Instants with ties, in an order that is not theirs.
+    let wakes = [50, 0, 20, 20, 0, 90, 20, 70];
+    let mut runs: Vec<_> = (0..8).map(|number| Run::bare(3, number)).collect();
+    for (run, wake) in runs.iter_mut().zip(wakes) {
+        run.stored.row.wake_at = at(wake);
+    }
+    let mut closed = Run::bare(3, 100);
+    closed.stored.row.status = Some(CloseStatus::Completed);
+    let elsewhere = Run::bare(4, 101);
+    let mut never = Run::bare(3, 102);
+    never.stored.row.wake_at = Timestamp::MAX;
+    world.write(runs.iter().chain([&closed, &elsewhere])).await;
+
+    let mut rows: Vec<_> = runs.iter().map(|run| run.stored.row.clone()).collect();
+    rows.sort_by_key(|row| (row.wake_at, row.key.run_id));
+    let due = async |until, after, limit| world.store.due_runs(ShardId(3), until, after, limit).await.expect("read");
+    assert_eq!(due(at(60), None, 100).await, (rows[..6].to_vec(), at(70)));
+    assert_eq!(due(at(20), None, 100).await, (rows[..5].to_vec(), at(50)), "`until` is included");
+    assert_eq!(due(at(20), None, 5).await, (rows[..5].to_vec(), at(50)), "a full page that is the last");
+    assert_eq!(due(at(-1), None, 100).await, (Vec::new(), at(0)));
+    assert_eq!(due(at(90), None, 100).await, (rows.clone(), Timestamp::MAX));
+
+    let mut paged = Vec::new();
+    let mut after = None;
+    loop {
+        let (page, next) = due(at(60), after, 2).await;
+        assert!(page.len() <= 2);
+        after = page.last().map(|row| (row.wake_at, row.key.run_id));
+        paged.extend(page);
+        if next > at(60) {
+            assert_eq!(next, at(70));
+            break;
+        }
+    }
+    assert_eq!(paged, rows[..6]);
+
+    world.write([&never]).await;
+    let (page, next) = due(at(1000), None, 100).await;
+    assert_eq!((page.len(), next), (8, Timestamp::MAX), "what never wakes by itself is not due");
+}
+
+/// Pages begin at the row that contains the event.
+pub async fn a_history_is_read_from_any_event_in_both_directions(subject: &dyn Subject) {
+    let world = World::create(subject).await;
+    let (mut run, mut other) = (Run::bare(1, 1), Run::bare(1, 2));
+    for run in [&mut run, &mut other] {
+        let (shard, run_id) = (run.key().shard, run.key().run_id);
+        run.stored.history = [1, 4, 5, 9, 20]
+            .map(|first| {
+                let events = Bytes::from(vec![first as u8; 100]);
+                HistoryRow { shard, run_id, first_event_id: EventId(first), events }
+            })
+            .to_vec();
+    }
+    world.write([&run, &other]).await;
+    let read = async |from, reverse, rows, bytes| {
+        let (shard, run_id) = (run.key().shard, run.key().run_id);
+        let page = world.store.read_history(shard, run_id, EventId(from), reverse, rows, bytes).await.expect("read");
+        for row in &page {
+            assert!(run.stored.history.contains(row));
+        }
+        page.iter().map(|row| row.first_event_id.0).collect::<Vec<_>>()
+    };
+    const MANY: u32 = 1000;
+    const BYTES: usize = 1 << 20;
+    assert_eq!(read(1, false, MANY, BYTES).await, [1, 4, 5, 9, 20]);
+    assert_eq!(read(0, false, MANY, BYTES).await, [1, 4, 5, 9, 20]);
+    assert_eq!(read(3, false, MANY, BYTES).await, [1, 4, 5, 9, 20], "event 3 is in the first row");
+    assert_eq!(read(4, false, MANY, BYTES).await, [4, 5, 9, 20]);
+    assert_eq!(read(8, false, 2, BYTES).await, [5, 9]);
+    assert_eq!(read(500, false, MANY, BYTES).await, [20], "the store does not know where the last row ends");
+    assert_eq!(read(0, true, MANY, BYTES).await, [20, 9, 5, 4, 1]);
+    assert_eq!(read(9, true, MANY, BYTES).await, [9, 5, 4, 1]);
+    assert_eq!(read(8, true, 2, BYTES).await, [5, 4]);
+    assert_eq!(read(3, true, MANY, BYTES).await, [1]);
+
+    assert_eq!(read(1, false, MANY, 0).await, [1], "at least one row");
+    assert_eq!(read(0, true, MANY, 1).await, [20]);
+    assert_eq!(read(1, false, MANY, 250).await, [1, 4, 5], "about as many bytes as asked for");
+    assert_eq!(read(1, false, MANY, 200).await, [1, 4]);
+    assert_eq!(read(9, true, MANY, 101).await, [9, 5]);
+
+    let nobody = RunId::from_uuid(uuid::Uuid::max());
+    let none = world.store.read_history(ShardId(1), nobody, EventId(1), false, MANY, BYTES).await.expect("read");
+    assert_eq!(none, []);
+}
+
+/// Latest first, whatever the shard.
+pub async fn lists_are_filtered_and_come_in_pages(subject: &dyn Subject) {
+    let world = World::create(subject).await;
+    let sales = world.store.create_namespace("sales").await.expect("create").id;
+    let mut runs: Vec<_> = (0..20).map(|number| Run::bare((number * 3 % 8) as i32, number)).collect();
+    for (number, run) in runs.iter_mut().enumerate() {
+        let row = &mut run.stored.row;
+        if number % 2 == 1 {
+            row.status = Some(if number % 4 == 1 { CloseStatus::Completed } else { CloseStatus::Canceled });
+        }
+        if number % 5 == 0 {
+            row.workflow_type = "refund".to_owned();
+        }
+        if number >= 18 {
+            row.key.namespace = sales;
+        }
+        if number == 6 || number == 7 {
+            row.key.workflow_id = "order-42".to_owned();
+            row.key.shard = ShardId(5);
+        }
+    }
+    world.write(&runs).await;
+    let all = ListFilter {
+        namespace: NamespaceId(1),
+        status: None,
+        workflow_type: None,
+        workflow_id: None,
+        before: None,
+        limit: 100,
+    };
+    let list = async |filter: ListFilter| {
+        let rows = world.store.list(&filter).await.expect("list");
+        let number = |row| runs.iter().position(|run| run.stored.row == row).expect("one of the runs, unchanged");
+        rows.into_iter().map(number).collect::<Vec<_>>()
+    };
+    let expect = |wanted: &dyn Fn(usize) -> bool| (0..18).rev().filter(|number| wanted(*number)).collect::<Vec<_>>();
+    assert_eq!(list(all.clone()).await, expect(&|_| true));
+    assert_eq!(list(ListFilter { namespace: sales, ..all.clone() }).await, [19, 18]);
+    assert_eq!(list(ListFilter { namespace: NamespaceId(99), ..all.clone() }).await, [0; 0]);
+    assert_eq!(list(ListFilter { status: Some(None), ..all.clone() }).await, expect(&|number| number % 2 == 0));
+    let completed = ListFilter { status: Some(Some(CloseStatus::Completed)), ..all.clone() };
+    assert_eq!(list(completed.clone()).await, expect(&|number| number % 4 == 1));
+    let refunds = ListFilter { workflow_type: Some("refund".to_owned()), ..all.clone() };
+    assert_eq!(list(refunds.clone()).await, [15, 10, 5, 0]);
+    let both = ListFilter { workflow_type: Some("refund".to_owned()), ..completed };
+    assert_eq!(list(both).await, [5]);
+    let one = ListFilter { workflow_id: Some("order-42".to_owned()), ..all.clone() };
+    assert_eq!(list(one.clone()).await, [7, 6]);
+    assert_eq!(list(ListFilter { status: Some(None), ..one }).await, [6]);
+
+    for filter in [all, refunds] {
+        let whole = list(filter.clone()).await;
+        let mut paged = Vec::new();
+        let mut before = None;
+        loop {
+            let page = list(ListFilter { before, limit: 3, ..filter.clone() }).await;
+            let Some(last) = page.last() else { break };
+            before = Some(runs[*last].key().run_id);
+            paged.extend(page);
+        }
+        assert_eq!(paged, whole);
+    }
+}

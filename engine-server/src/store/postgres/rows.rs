@@ -1,0 +1,59 @@
+//! Database rows to ours and back.
+
+use bytes::Bytes;
+use engine_core::event::CloseStatus;
+use engine_core::ids::{EventId, RunId};
+use engine_core::time::Timestamp;
+use sqlx::postgres::PgRow;
+use sqlx::{Decode, Postgres, Row, Type};
+use uuid::Uuid;
+
+use crate::store::codes::{status_code, status_of_code};
+use crate::store::{ExecutionRow, NamespaceId, RunKey, ShardId, StoreError};
+
+/// The columns that [`execution`] reads, of a table or alias `e`.
+pub(super) const EXECUTION_COLUMNS: &str = "e.shard_id, e.namespace_id, e.workflow_id, e.run_id, e.workflow_type, \
+     e.task_queue, e.status, e.started_at, e.closed_at, e.history_length, e.wake_at, e.request_id";
+
+/// Reads a column, by its place.
+pub(super) fn column<'r, T>(row: &'r PgRow, index: usize) -> Result<T, StoreError>
+where
+    T: Decode<'r, Postgres> + Type<Postgres>,
+{
+    row.try_get(index).map_err(|error| StoreError::Corrupt(error.to_string()))
+}
+
+/// Reads [`EXECUTION_COLUMNS`], from the column `first` on.
+pub(super) fn execution(row: &PgRow, first: usize) -> Result<ExecutionRow, StoreError> {
+    let status: Option<i16> = column(row, first + 6)?;
+    let closed_at: Option<i64> = column(row, first + 8)?;
+    Ok(ExecutionRow {
+        key: RunKey {
+            shard: ShardId(column(row, first)?),
+            namespace: NamespaceId(column(row, first + 1)?),
+            workflow_id: column(row, first + 2)?,
+            run_id: RunId::from_uuid(column::<Uuid>(row, first + 3)?),
+        },
+        workflow_type: column(row, first + 4)?,
+        task_queue: column(row, first + 5)?,
+        status: status.map(|code| status_of_code(i64::from(code))).transpose()?,
+        started_at: Timestamp::from_micros(column(row, first + 7)?),
+        closed_at: closed_at.map(Timestamp::from_micros),
+        history_length: column::<i64>(row, first + 9)?.cast_unsigned(),
+        wake_at: Timestamp::from_micros(column(row, first + 10)?),
+        request_id: column(row, first + 11)?,
+    })
+}
+
+pub(super) fn event_id(row: &PgRow, index: usize) -> Result<EventId, StoreError> {
+    Ok(EventId(column::<i64>(row, index)?.cast_unsigned()))
+}
+
+pub(super) fn bytes(row: &PgRow, index: usize) -> Result<Bytes, StoreError> {
+    Ok(Bytes::from(column::<Vec<u8>>(row, index)?))
+}
+
+/// A close status as it is stored.
+pub(super) fn status(status: CloseStatus) -> i16 {
+    status_code(status)
+}
