@@ -92,6 +92,11 @@ pub struct PendingTimer {
 }
 
 impl Execution {
+    /// The type of an open activity.
+    pub fn activity_type(&self, scheduled_event_id: EventId) -> Option<&ActivityType> {
+        self.activities.get(scheduled_event_id).map(|activity| &activity.scheduled.activity_type)
+    }
+
     /// The workflow task that waits for a worker or runs; `None` if the run has no news for its code.
     pub fn pending_workflow_task(&self) -> Option<PendingWorkflowTask> {
         let task = &self.workflow_task;
