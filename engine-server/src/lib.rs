@@ -1,3 +1,18 @@
 //! The engine's server, as a library: stores, shards, task queues, worker sessions and gRPC services.
+//!
+//! [`Server`] puts them together. `ARCHITECTURE.md` at the root of the repository tells the way of a request through them.
 
+mod clock;
+pub mod limits;
+mod namespaces;
+mod node;
+pub mod queue;
+mod rpc;
+mod server;
+mod session;
+mod shard;
 pub mod store;
+
+pub use node::NodeOptions;
+pub use server::{Server, ServerFailure};
+pub use shard::shard_of;

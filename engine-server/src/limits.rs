@@ -1,0 +1,92 @@
+//! The server's own limits, with their reasons. Those of the rules are in [`engine_core::limits`].
+
+use std::time::Duration;
+
+/// Most row operations in one group commit. At 7 µs a row a batch of this size keeps its callers waiting about 15 ms.
+pub const BATCH_ROWS_MAX: usize = 2_000;
+
+/// Most bytes in one group commit.
+pub const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Most requests that wait for a lane. Beyond it callers wait, so that a slow database slows its users instead of filling
+/// memory.
+pub const LANE_INBOX_MAX: usize = 8_192;
+
+/// From this many waiting requests on, a lane refuses starts with RESOURCE_EXHAUSTED: work that was accepted goes first.
+pub const LANE_SHED_STARTS: usize = 6_000;
+
+/// Most requests handled before a lane looks at its database work again.
+pub const LANE_DRAIN_MAX: usize = 1_024;
+
+/// Most results of workers that wait for a shard that is being recovered. Beyond it the worker's stream is ended; the worker
+/// sends them again.
+pub const HELD_RESULTS_MAX: usize = 4_096;
+
+/// Most runs that one read of the store loads.
+pub const LOAD_RUNS_MAX: usize = 256;
+
+/// How much of the end of a run's history stays in memory. A workflow task that needs more sends the worker to read the rest.
+pub const HISTORY_TAIL_BYTES: usize = 256 * 1024;
+
+/// Default budget for runs in memory, for each lane.
+pub const CACHE_BYTES_DEFAULT: usize = 64 * 1024 * 1024;
+
+/// How long an idle run stays in memory before it is parked.
+pub const PARK_AFTER: Duration = Duration::from_secs(10);
+
+/// A run whose next deadline is nearer than this is not parked for its age: loading it again would cost more.
+pub const PARK_HORIZON: Duration = Duration::from_secs(60);
+
+/// Most bytes of history in one workflow task, and in one page of history, before the rest is left to the next page.
+pub const HISTORY_PAGE_BYTES: usize = 2 * 1024 * 1024;
+
+/// Most queues that one worker may serve.
+pub const QUEUES_PER_WORKER_MAX: usize = 100;
+
+/// Most types that one worker may have.
+pub const TYPES_PER_WORKER_MAX: usize = 10_000;
+
+/// Most credits that a worker may hold, of each kind: more is a mistake, and would only move the backlog to its memory.
+pub const CREDITS_MAX: u32 = 100_000;
+
+/// Longest grace that a worker may ask for.
+pub const ACTIVITY_GRACE_MAX: Duration = Duration::from_secs(600);
+
+/// How long the activities of a broken stream wait for their worker, unless it asked otherwise.
+pub const ACTIVITY_GRACE_DEFAULT: Duration = Duration::from_secs(2);
+
+/// How long a recovered shard waits for workers to claim what they had in hand, by default.
+pub const RECOVERY_GRACE_DEFAULT: Duration = Duration::from_secs(5);
+
+/// How often the server sends something on each worker's stream, at least.
+pub const SESSION_KEEPALIVE: Duration = Duration::from_secs(5);
+
+/// How long a new stream may take to say hello.
+pub const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Most tasks and acknowledgements gathered into one message to a worker.
+pub const SESSION_GATHER_MAX: usize = 256;
+
+/// Default lease of a node. A dead server's shards are free after it, unless the server comes back under its name.
+pub const LEASE_DEFAULT: Duration = Duration::from_secs(10);
+
+/// Longest wait of one GetWorkflowResult call.
+pub const RESULT_WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// Wait of a GetWorkflowResult call that does not say how long.
+pub const RESULT_WAIT_DEFAULT: Duration = Duration::from_secs(20);
+
+/// Largest page of a list.
+pub const LIST_PAGE_MAX: u32 = 1_000;
+
+/// Page of a list that does not say how large.
+pub const LIST_PAGE_DEFAULT: u32 = 100;
+
+/// Largest page of a history, in events.
+pub const HISTORY_PAGE_MAX: u32 = 10_000;
+
+/// Page of a history that does not say how large, in events.
+pub const HISTORY_PAGE_DEFAULT: u32 = 1_000;
+
+/// Longest text for people in a request: identity, reason.
+pub const PEOPLE_TEXT_MAX: usize = 1_000;

@@ -1,0 +1,475 @@
+//! `WorkflowService`: checks requests, sends them to shards, turns answers into messages.
+
+use std::sync::Arc;
+
+use engine_core::event::WorkflowStarted;
+use engine_core::execution::{Execution, Input};
+use engine_core::execution::{IdConflictPolicy, IdReusePolicy};
+use engine_core::execution::{PendingActivity, PendingTaskState, PendingTimer, PendingWorkflowTask};
+use engine_core::ids::{EventId, Namespace, RequestId, RunId, SignalName, TaskQueueName, WorkflowId, WorkflowType};
+use engine_core::limits::WORKFLOW_TASK_TIMEOUT_DEFAULT;
+use engine_core::time::Timestamp;
+use engine_proto::convert::{self, ConvertError};
+use engine_proto::v1::{self, workflow_service_server::WorkflowService};
+use tokio::sync::oneshot;
+use tonic::{Request as Call, Response, Status};
+
+use crate::clock;
+use crate::limits;
+use crate::node::NodeContext;
+use crate::rpc::status::to_status;
+use crate::rpc::{history, result, validate};
+use crate::shard::load;
+use crate::shard::request::{
+    Described, Description, LocalKey, Replied, Request, RequestKind, Responder, ServerError, StartReply, StartRequest,
+    Subscribed,
+};
+use crate::store::{ExecutionRow, ListFilter, NamespaceId, RunKey, ShardId};
+
+/// The service. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Workflows {
+    pub(crate) context: Arc<NodeContext>,
+}
+
+/// A workflow that a request names.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    pub(crate) namespace: NamespaceId,
+    pub(crate) shard: ShardId,
+    pub(crate) workflow_id: Arc<str>,
+    pub(crate) run_id: Option<RunId>,
+}
+
+impl Target {
+    pub(crate) async fn parse(
+        context: &NodeContext,
+        namespace: &str,
+        execution: Option<v1::WorkflowExecution>,
+    ) -> Result<Target, ServerError> {
+        let namespace = context.namespaces.id(&context.store, "namespace", namespace).await?;
+        let execution = convert::required("execution", execution)?;
+        let workflow_id = convert::required_id("execution.workflow_id", &execution.workflow_id, WorkflowId::parse)?;
+        let run_id = convert::optional_run_id("execution.run_id", &execution.run_id)?;
+        let shard = context.shard_of(namespace, workflow_id.as_str());
+        Ok(Target { namespace, shard, workflow_id: workflow_id.as_str().into(), run_id })
+    }
+
+    fn request(&self, kind: RequestKind) -> Request {
+        let key = LocalKey { namespace: self.namespace, workflow_id: Arc::clone(&self.workflow_id) };
+        Request { shard: self.shard, key, kind }
+    }
+
+    fn run_key(&self, run_id: RunId) -> RunKey {
+        let workflow_id = self.workflow_id.as_ref().to_owned();
+        RunKey { shard: self.shard, namespace: self.namespace, workflow_id, run_id }
+    }
+
+    /// The row of a run that is not the current one.
+    async fn earlier_run(&self, context: &NodeContext, run_id: RunId) -> Result<ExecutionRow, ServerError> {
+        let (store, key) = (Arc::clone(&context.store), self.run_key(run_id));
+        let row = history::detached(async move { store.execution(&key).await }).await?;
+        row.ok_or_else(|| ServerError::NotFound { kind: "run", name: run_id.to_string() })
+    }
+
+    /// Gives `input` to the run.
+    pub(crate) async fn input(&self, context: &NodeContext, input: Input) -> Result<Replied, ServerError> {
+        let (reply, answer) = oneshot::channel();
+        let kind =
+            RequestKind::Input { run_id: self.run_id, input: Box::new(input), responder: Responder::Call(reply) };
+        context.send(self.request(kind)).await;
+        match received(answer.await)? {
+            Err(ServerError::NotCurrent(run_id)) => {
+                self.earlier_run(context, run_id).await?;
+                Err(ServerError::Rejected(engine_core::execution::Rejection::AlreadyClosed))
+            }
+            answer => answer,
+        }
+    }
+
+    /// Subscribes to news of the run, or tells how it closed.
+    pub(crate) async fn subscribe(&self, context: &NodeContext) -> Result<Subscribed, ServerError> {
+        let (reply, answer) = oneshot::channel();
+        context.send(self.request(RequestKind::Subscribe { run_id: self.run_id, reply })).await;
+        match received(answer.await)? {
+            Err(ServerError::NotCurrent(run_id)) => {
+                Ok(Subscribed::Closed(Box::new(self.earlier_run(context, run_id).await?)))
+            }
+            answer => answer,
+        }
+    }
+
+    async fn describe(&self, context: &NodeContext) -> Result<Described, ServerError> {
+        let (reply, answer) = oneshot::channel();
+        context.send(self.request(RequestKind::Describe { run_id: self.run_id, reply })).await;
+        match received(answer.await)? {
+            Err(ServerError::NotCurrent(run_id)) => {
+                Ok(Described::Closed(Box::new(self.earlier_run(context, run_id).await?)))
+            }
+            answer => answer,
+        }
+    }
+
+    /// The row of the run, as the store has it.
+    pub(crate) async fn row(&self, context: &NodeContext) -> Result<ExecutionRow, ServerError> {
+        if let Some(run_id) = self.run_id {
+            return self.earlier_run(context, run_id).await;
+        }
+        let store = Arc::clone(&context.store);
+        let key = crate::store::WorkflowKey {
+            shard: self.shard,
+            namespace: self.namespace,
+            workflow_id: self.workflow_id.as_ref().to_owned(),
+        };
+        let rows = history::detached(async move { store.latest_runs(&[key]).await }).await?;
+        let not_found = || ServerError::NotFound { kind: "workflow", name: self.workflow_id.as_ref().to_owned() };
+        rows.into_iter().next().flatten().ok_or_else(not_found)
+    }
+}
+
+/// The answer of a lane. A lane that stopped drops its callers.
+fn received<T>(answer: Result<T, oneshot::error::RecvError>) -> Result<T, ServerError> {
+    answer.map_err(|_| ServerError::unavailable("the server is stopping"))
+}
+
+#[tonic::async_trait]
+impl WorkflowService for Workflows {
+    async fn start_workflow(
+        &self,
+        call: Call<v1::StartWorkflowRequest>,
+    ) -> Result<Response<v1::StartWorkflowResponse>, Status> {
+        let reply = self.start(call.into_inner()).await.map_err(to_status)?;
+        Ok(Response::new(v1::StartWorkflowResponse { run_id: reply.run_id.to_string(), started: reply.started }))
+    }
+
+    async fn signal_workflow(
+        &self,
+        call: Call<v1::SignalWorkflowRequest>,
+    ) -> Result<Response<v1::SignalWorkflowResponse>, Status> {
+        let replied = self.signal(call.into_inner()).await.map_err(to_status)?;
+        Ok(Response::new(v1::SignalWorkflowResponse { run_id: replied.run_id.to_string() }))
+    }
+
+    async fn cancel_workflow(
+        &self,
+        call: Call<v1::CancelWorkflowRequest>,
+    ) -> Result<Response<v1::CancelWorkflowResponse>, Status> {
+        self.cancel(call.into_inner()).await.map_err(to_status)?;
+        Ok(Response::new(v1::CancelWorkflowResponse {}))
+    }
+
+    async fn terminate_workflow(
+        &self,
+        call: Call<v1::TerminateWorkflowRequest>,
+    ) -> Result<Response<v1::TerminateWorkflowResponse>, Status> {
+        self.terminate(call.into_inner()).await.map_err(to_status)?;
+        Ok(Response::new(v1::TerminateWorkflowResponse {}))
+    }
+
+    async fn describe_workflow(
+        &self,
+        call: Call<v1::DescribeWorkflowRequest>,
+    ) -> Result<Response<v1::DescribeWorkflowResponse>, Status> {
+        let request = call.into_inner();
+        self.describe(request).await.map(Response::new).map_err(to_status)
+    }
+
+    async fn list_workflows(
+        &self,
+        call: Call<v1::ListWorkflowsRequest>,
+    ) -> Result<Response<v1::ListWorkflowsResponse>, Status> {
+        self.list(call.into_inner()).await.map(Response::new).map_err(to_status)
+    }
+
+    async fn get_workflow_history(
+        &self,
+        call: Call<v1::GetWorkflowHistoryRequest>,
+    ) -> Result<Response<v1::GetWorkflowHistoryResponse>, Status> {
+        let mut request = call.into_inner();
+        let target =
+            Target::parse(&self.context, &request.namespace, request.execution.take()).await.map_err(to_status)?;
+        history::page(&self.context, target, &request).await.map(Response::new).map_err(to_status)
+    }
+
+    type WatchWorkflowStream = futures::stream::BoxStream<'static, Result<v1::WatchWorkflowResponse, Status>>;
+
+    async fn watch_workflow(
+        &self,
+        call: Call<v1::WatchWorkflowRequest>,
+    ) -> Result<Response<Self::WatchWorkflowStream>, Status> {
+        let request = call.into_inner();
+        let target = Target::parse(&self.context, &request.namespace, request.execution).await.map_err(to_status)?;
+        // A run that does not exist is told at once, not in the stream.
+        target.subscribe(&self.context).await.map_err(to_status)?;
+        let events = history::watch(Arc::clone(&self.context), target, EventId(request.after_event_id));
+        Ok(Response::new(Box::pin(events)))
+    }
+
+    async fn get_workflow_result(
+        &self,
+        call: Call<v1::GetWorkflowResultRequest>,
+    ) -> Result<Response<v1::GetWorkflowResultResponse>, Status> {
+        let request = call.into_inner();
+        let target = Target::parse(&self.context, &request.namespace, request.execution).await.map_err(to_status)?;
+        let wait = convert::optional_duration_from_proto("wait", request.wait).map_err(|e| to_status(e.into()))?;
+        let wait = wait.unwrap_or(limits::RESULT_WAIT_DEFAULT);
+        result::wait(&self.context, target, wait).await.map(Response::new).map_err(to_status)
+    }
+}
+
+impl Workflows {
+    async fn start(&self, request: v1::StartWorkflowRequest) -> Result<StartReply, ServerError> {
+        let namespace = self.context.namespaces.id(&self.context.store, "namespace", &request.namespace).await?;
+        let reuse = reuse_policy(request.id_reuse_policy)?;
+        let conflict = conflict_policy(request.id_conflict_policy)?;
+        let started = started(request, clock::now())?;
+        let workflow_id: Arc<str> = started.workflow_id.as_str().into();
+        let shard = self.context.shard_of(namespace, &workflow_id);
+        let (reply, answer) = oneshot::channel();
+        let start = StartRequest { started, reuse, conflict, reply };
+        let key = LocalKey { namespace, workflow_id };
+        self.context.send_start(Request { shard, key, kind: RequestKind::Start(Box::new(start)) }).await?;
+        received(answer.await)?
+    }
+
+    async fn signal(&self, request: v1::SignalWorkflowRequest) -> Result<Replied, ServerError> {
+        let target = Target::parse(&self.context, &request.namespace, request.execution).await?;
+        validate::people_text("identity", &request.identity)?;
+        let input = convert::payloads_from_proto(request.input);
+        validate::payloads("input", &input)?;
+        let input = Input::Signal {
+            name: convert::required_id("signal_name", &request.signal_name, SignalName::parse)?,
+            input,
+            identity: request.identity,
+            request_id: convert::optional_id("request_id", &request.request_id, RequestId::parse)?,
+        };
+        target.input(&self.context, input).await
+    }
+
+    async fn cancel(&self, request: v1::CancelWorkflowRequest) -> Result<(), ServerError> {
+        let target = Target::parse(&self.context, &request.namespace, request.execution).await?;
+        validate::people_text("reason", &request.reason)?;
+        validate::people_text("identity", &request.identity)?;
+        let input = Input::RequestCancel {
+            reason: request.reason,
+            identity: request.identity,
+            request_id: convert::optional_id("request_id", &request.request_id, RequestId::parse)?,
+        };
+        match target.input(&self.context, input).await {
+            // An earlier run of the id is closed: it has stopped.
+            Err(ServerError::Rejected(engine_core::execution::Rejection::AlreadyClosed)) => Ok(()),
+            answer => answer.map(drop),
+        }
+    }
+
+    async fn terminate(&self, request: v1::TerminateWorkflowRequest) -> Result<(), ServerError> {
+        let target = Target::parse(&self.context, &request.namespace, request.execution).await?;
+        validate::people_text("reason", &request.reason)?;
+        validate::people_text("identity", &request.identity)?;
+        let details = request.details.map(convert::payload_from_proto);
+        validate::payloads("details", details.as_slice())?;
+        let input = Input::Terminate { reason: request.reason, details, identity: request.identity };
+        target.input(&self.context, input).await.map(drop)
+    }
+
+    async fn describe(
+        &self,
+        request: v1::DescribeWorkflowRequest,
+    ) -> Result<v1::DescribeWorkflowResponse, ServerError> {
+        let target = Target::parse(&self.context, &request.namespace, request.execution).await?;
+        match target.describe(&self.context).await? {
+            Described::Open(description) => Ok(description_to_proto(*description)),
+            Described::Closed(row) => self.describe_closed(*row).await,
+        }
+    }
+
+    async fn describe_closed(&self, row: ExecutionRow) -> Result<v1::DescribeWorkflowResponse, ServerError> {
+        let (store, key) = (Arc::clone(&self.context.store), row.key.clone());
+        let stored = history::detached(async move { store.load_runs(&[key]).await }).await?;
+        let missing = || ServerError::NotFound { kind: "run", name: row.key.run_id.to_string() };
+        let stored = stored.into_iter().next().flatten().ok_or_else(missing)?;
+        let run = load::hot_run(stored, clock::now()).map_err(|e| ServerError::Internal(e.to_string()))?;
+        let execution: &Execution = &run.execution;
+        Ok(v1::DescribeWorkflowResponse {
+            summary: Some(summary(&row)),
+            history_size_bytes: run.history_bytes,
+            started: Some(convert::workflow_started_to_proto(execution.started())),
+            cancel_requested: execution.cancel_requested(),
+            ..Default::default()
+        })
+    }
+
+    async fn list(&self, request: v1::ListWorkflowsRequest) -> Result<v1::ListWorkflowsResponse, ServerError> {
+        let namespace = self.context.namespaces.id(&self.context.store, "namespace", &request.namespace).await?;
+        let size = validate::page_size(request.page_size, limits::LIST_PAGE_DEFAULT, limits::LIST_PAGE_MAX)?;
+        let before = match request.page_token.as_slice() {
+            [] => None,
+            token => Some(RunId::from_uuid(uuid::Uuid::from_slice(token).map_err(|_| ServerError::Invalid {
+                field: "page_token".into(),
+                problem: "is not a token of this call: start again without one".into(),
+            })?)),
+        };
+        let status = match request.status {
+            0 => None,
+            status => Some(convert::close_status_from_proto("status", status)?),
+        };
+        let some = |text: String| (!text.is_empty()).then_some(text);
+        let filter = ListFilter {
+            namespace,
+            status,
+            workflow_type: some(request.workflow_type),
+            workflow_id: some(request.workflow_id),
+            before,
+            limit: size,
+        };
+        let store = Arc::clone(&self.context.store);
+        let rows = history::detached(async move { store.list(&filter).await }).await?;
+        let next_page_token = match rows.last() {
+            Some(last) if rows.len() == size as usize => last.key.run_id.as_uuid().as_bytes().to_vec(),
+            Some(_) | None => Vec::new(),
+        };
+        Ok(v1::ListWorkflowsResponse { workflows: rows.iter().map(summary).collect(), next_page_token })
+    }
+}
+
+fn started(request: v1::StartWorkflowRequest, now: Timestamp) -> Result<WorkflowStarted, ServerError> {
+    validate::people_text("identity", &request.identity)?;
+    let input = convert::payloads_from_proto(request.input);
+    let memo = convert::memo_from_proto(request.memo);
+    let memo_size: usize = memo.iter().map(|(key, value)| key.len() + value.size()).sum();
+    validate::payloads("input", &input)?;
+    if memo_size > engine_core::limits::PAYLOAD_BYTES_MAX {
+        let problem = format!("is {memo_size} bytes; the limit is {} bytes", engine_core::limits::PAYLOAD_BYTES_MAX);
+        return Err(ServerError::Invalid { field: "memo".into(), problem });
+    }
+    let retry_policy = request
+        .retry_policy
+        .map(convert::retry_policy_from_proto)
+        .transpose()
+        .map_err(|error| error.inside("retry_policy"))?;
+    let duration = |field, value| convert::optional_duration_from_proto(field, value);
+    let mut random = [0; 10];
+    random.copy_from_slice(&uuid::Uuid::now_v7().as_bytes()[6..]);
+    let run_id = RunId::from_parts(now, random);
+    Ok(WorkflowStarted {
+        namespace: convert::required_id("namespace", &request.namespace, Namespace::parse)?,
+        workflow_id: convert::required_id("workflow_id", &request.workflow_id, WorkflowId::parse)?,
+        run_id,
+        workflow_type: convert::required_id("workflow_type", &request.workflow_type, WorkflowType::parse)?,
+        task_queue: convert::required_id("task_queue", &request.task_queue, TaskQueueName::parse)?,
+        input,
+        execution_timeout: duration("execution_timeout", request.execution_timeout)?,
+        run_timeout: duration("run_timeout", request.run_timeout)?,
+        task_timeout: duration("task_timeout", request.task_timeout)?.unwrap_or(WORKFLOW_TASK_TIMEOUT_DEFAULT),
+        execution_deadline: None,
+        retry_policy,
+        attempt: 1,
+        continued_from: None,
+        first_run_id: run_id,
+        continued_failure: None,
+        first_task_backoff: std::time::Duration::ZERO,
+        request_id: convert::optional_id("request_id", &request.request_id, RequestId::parse)?,
+        identity: request.identity,
+        memo,
+    })
+}
+
+fn reuse_policy(number: i32) -> Result<IdReusePolicy, ConvertError> {
+    use v1::WorkflowIdReusePolicy as Message;
+    match Message::try_from(number) {
+        Ok(Message::Unspecified | Message::AllowDuplicate) => Ok(IdReusePolicy::AllowDuplicate),
+        Ok(Message::AllowDuplicateFailedOnly) => Ok(IdReusePolicy::AllowDuplicateFailedOnly),
+        Ok(Message::RejectDuplicate) => Ok(IdReusePolicy::RejectDuplicate),
+        Err(_) => Err(ConvertError::new("id_reuse_policy", format!("{number} is not a policy"))),
+    }
+}
+
+fn conflict_policy(number: i32) -> Result<IdConflictPolicy, ConvertError> {
+    use v1::WorkflowIdConflictPolicy as Message;
+    match Message::try_from(number) {
+        Ok(Message::Unspecified | Message::Fail) => Ok(IdConflictPolicy::Fail),
+        Ok(Message::UseExisting) => Ok(IdConflictPolicy::UseExisting),
+        Ok(Message::TerminateExisting) => Ok(IdConflictPolicy::TerminateExisting),
+        Err(_) => Err(ConvertError::new("id_conflict_policy", format!("{number} is not a policy"))),
+    }
+}
+
+fn summary(row: &ExecutionRow) -> v1::WorkflowSummary {
+    v1::WorkflowSummary {
+        workflow_id: row.key.workflow_id.clone(),
+        run_id: row.key.run_id.to_string(),
+        workflow_type: row.workflow_type.clone(),
+        task_queue: row.task_queue.clone(),
+        status: convert::close_status_to_proto(row.status).into(),
+        start_time: Some(convert::timestamp_to_proto(row.started_at)),
+        close_time: row.closed_at.map(convert::timestamp_to_proto),
+        history_length: row.history_length,
+    }
+}
+
+fn description_to_proto(description: Description) -> v1::DescribeWorkflowResponse {
+    let mut summary = summary(&description.row);
+    summary.history_length = description.history_length;
+    v1::DescribeWorkflowResponse {
+        summary: Some(summary),
+        history_size_bytes: description.history_bytes,
+        started: Some(convert::workflow_started_to_proto(&description.started)),
+        pending_workflow_task: description.workflow_task.map(pending_workflow_task),
+        pending_activities: description.activities.into_iter().map(pending_activity).collect(),
+        pending_timers: description.timers.into_iter().map(pending_timer).collect(),
+        cancel_requested: description.cancel_requested,
+        buffered_events: u32::try_from(description.buffered).unwrap_or(u32::MAX),
+    }
+}
+
+fn state(state: PendingTaskState) -> v1::PendingTaskState {
+    match state {
+        PendingTaskState::Scheduled => v1::PendingTaskState::Scheduled,
+        PendingTaskState::Started => v1::PendingTaskState::Started,
+        PendingTaskState::BackingOff => v1::PendingTaskState::BackingOff,
+        PendingTaskState::CancelRequested => v1::PendingTaskState::CancelRequested,
+        PendingTaskState::InDoubt => v1::PendingTaskState::InDoubt,
+    }
+}
+
+fn pending_workflow_task(task: PendingWorkflowTask) -> v1::PendingWorkflowTask {
+    let cause = task.last_failure_cause.map(convert::workflow_task_failure_cause_to_proto);
+    v1::PendingWorkflowTask {
+        state: state(task.state).into(),
+        task_queue: task.task_queue.as_str().to_owned(),
+        scheduled_time: Some(convert::timestamp_to_proto(task.scheduled_at)),
+        started_time: task.started_at.map(convert::timestamp_to_proto),
+        attempt: task.attempt,
+        last_failure: task.last_failure.as_ref().map(convert::failure_to_proto),
+        last_failure_cause: cause.unwrap_or_default().into(),
+        worker_identity: task.worker_identity,
+        next_attempt_time: task.next_attempt_at.map(convert::timestamp_to_proto),
+    }
+}
+
+fn pending_activity(activity: PendingActivity) -> v1::PendingActivity {
+    v1::PendingActivity {
+        activity_id: activity.activity_id.as_str().to_owned(),
+        activity_type: activity.activity_type.as_str().to_owned(),
+        state: state(activity.state).into(),
+        scheduled_event_id: activity.scheduled_event_id.0,
+        task_queue: activity.task_queue.as_str().to_owned(),
+        attempt: activity.attempt,
+        maximum_attempts: activity.maximum_attempts,
+        scheduled_time: Some(convert::timestamp_to_proto(activity.scheduled_at)),
+        started_time: activity.started_at.map(convert::timestamp_to_proto),
+        next_attempt_time: activity.next_attempt_at.map(convert::timestamp_to_proto),
+        last_heartbeat_time: activity.last_heartbeat_at.map(convert::timestamp_to_proto),
+        heartbeat_details: activity.heartbeat_details.as_ref().map(convert::payload_to_proto),
+        last_failure: activity.last_failure.as_ref().map(convert::failure_to_proto),
+        worker_identity: activity.worker_identity,
+    }
+}
+
+fn pending_timer(timer: PendingTimer) -> v1::PendingTimer {
+    v1::PendingTimer {
+        timer_id: timer.timer_id.as_str().to_owned(),
+        started_event_id: timer.started_event_id.0,
+        fire_time: Some(convert::timestamp_to_proto(timer.fire_at)),
+    }
+}

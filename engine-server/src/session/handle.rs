@@ -1,0 +1,139 @@
+//! One worker's stream as the rest of the server sees it: somewhere to send tasks, and a record of what is in hand.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use engine_core::ids::{EventId, RunId};
+use engine_proto::v1;
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use crate::queue::{SessionId, TaskId};
+use crate::store::NamespaceId;
+
+/// What goes down a stream. The writer of the stream gathers what is ready into one message.
+#[derive(Debug)]
+pub(crate) enum Outbound {
+    /// A workflow task.
+    WorkflowTask(Box<v1::WorkflowTask>),
+    /// An activity task.
+    ActivityTask(Box<v1::ActivityTask>),
+    /// A result is dealt with.
+    Ack(v1::ResultAck),
+    /// An activity should stop.
+    Stop(v1::ActivityStop),
+    /// A run must leave the worker's cache.
+    Evict(RunId),
+    /// The server shuts down.
+    Drain,
+    /// The stream must end, so that the worker opens a new one and sends again what was not acknowledged.
+    Reset(&'static str),
+}
+
+/// One worker's stream.
+#[derive(Debug)]
+pub(crate) struct Session {
+    /// Its number in this server process.
+    pub(crate) id: SessionId,
+    /// The worker process, the same on each of its streams.
+    pub(crate) worker_id: Uuid,
+    /// For people.
+    pub(crate) identity: String,
+    /// Its namespace.
+    pub(crate) namespace: NamespaceId,
+    /// What runs the code.
+    pub(crate) worker: engine_core::event::WorkerMetadata,
+    outbound: mpsc::UnboundedSender<Outbound>,
+    hands: Mutex<Hands>,
+}
+
+/// What the worker has.
+#[derive(Debug, Default)]
+struct Hands {
+    /// Set when the stream broke: nothing can be handed to it any more.
+    closed: bool,
+    tasks: HashMap<TaskId, InHand>,
+    /// Runs in its cache, with the last event that the cached code has seen.
+    cached: HashMap<RunId, EventId>,
+}
+
+/// A task that a worker has.
+#[derive(Debug, Clone)]
+pub(crate) struct InHand {
+    /// The task's token, as the worker has it.
+    pub(crate) token: Bytes,
+    /// The workflow id of its run, where messages about it go.
+    pub(crate) workflow_id: std::sync::Arc<str>,
+}
+
+impl Session {
+    /// A session that sends into `outbound`. Unbounded, because what goes in is bounded elsewhere: tasks by credits, acknowledgements
+    /// by results that came up the stream.
+    pub(crate) fn new(
+        id: SessionId,
+        hello: &v1::Hello,
+        worker_id: Uuid,
+        namespace: NamespaceId,
+        outbound: mpsc::UnboundedSender<Outbound>,
+    ) -> Self {
+        let worker = hello.worker.clone().map(engine_proto::convert::worker_metadata_from_proto).unwrap_or_default();
+        Self {
+            id,
+            worker_id,
+            identity: hello.identity.clone(),
+            namespace,
+            worker,
+            outbound,
+            hands: Mutex::new(Hands::default()),
+        }
+    }
+
+    /// Records the task as in the worker's hand. `false`: the stream is gone, and the task must be offered again.
+    pub(crate) fn hand(&self, id: TaskId, task: InHand) -> bool {
+        let mut hands = self.hands.lock();
+        if hands.closed {
+            return false;
+        }
+        hands.tasks.insert(id, task);
+        true
+    }
+
+    /// The task is no longer the worker's.
+    pub(crate) fn take_back(&self, id: &TaskId) -> Option<InHand> {
+        self.hands.lock().tasks.remove(id)
+    }
+
+    /// Sends, unless the stream is gone; then whoever closed it deals with what is in hand.
+    pub(crate) fn send(&self, message: Outbound) {
+        self.outbound.send(message).ok();
+    }
+
+    /// Ends the stream's hold on its tasks and returns them. Further tasks are refused.
+    pub(crate) fn close(&self) -> HashMap<TaskId, InHand> {
+        let mut hands = self.hands.lock();
+        hands.closed = true;
+        hands.cached.clear();
+        std::mem::take(&mut hands.tasks)
+    }
+
+    /// All tasks in hand.
+    pub(crate) fn tasks(&self) -> Vec<(TaskId, InHand)> {
+        self.hands.lock().tasks.iter().map(|(id, task)| (*id, task.clone())).collect()
+    }
+
+    /// The worker has the run in its cache, its code having seen everything up to `last`.
+    pub(crate) fn set_cached(&self, run: RunId, last: EventId) {
+        self.hands.lock().cached.insert(run, last);
+    }
+
+    /// The worker dropped the run from its cache.
+    pub(crate) fn evicted(&self, run: &RunId) {
+        self.hands.lock().cached.remove(run);
+    }
+
+    /// What the worker's cached code of the run has seen, if it has it.
+    pub(crate) fn cached_up_to(&self, run: &RunId) -> Option<EventId> {
+        self.hands.lock().cached.get(run).copied()
+    }
+}

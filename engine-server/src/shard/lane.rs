@@ -1,0 +1,531 @@
+//! A lane: the task that owns some shards and is the only one that commits for them.
+//!
+//! It loops: let go what is ready, handle what arrived, cut a batch if none is at the store, wait for whatever comes first.
+//! While a batch is at the store the next one gathers; when idle, a lone request is written at once.
+
+use std::collections::{HashMap, VecDeque};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use engine_core::execution::{Input, Reply};
+use engine_core::ids::{EventId, RunId};
+use engine_core::time::Timestamp;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::clock;
+use crate::limits;
+use crate::node::NodeContext;
+use crate::queue::{Push, QueuedTask, TaskKind};
+use crate::session::{Outbound, Session};
+use crate::shard::gather::{HandOut, Release};
+use crate::shard::request::{LocalKey, News, Replied, Request, RequestKind, Responder, ServerError, SessionResult};
+use crate::shard::shards::{Loaded, Scan, ShardOptions, Shards};
+use crate::store::{NamespaceId, OwnedShard, ShardId, StoreError, StoredRun, WorkflowKey};
+
+/// Where a lane is reached.
+#[derive(Debug, Clone)]
+pub(crate) struct LaneHandle {
+    /// Bounded: callers wait when the lane is behind.
+    pub(crate) requests: mpsc::Sender<Request>,
+    /// Unbounded, for what must never wait for a lane (other lanes, and the node): bounded by credits and shards.
+    pub(crate) internal: mpsc::UnboundedSender<Internal>,
+}
+
+/// From the node and other lanes.
+#[derive(Debug)]
+pub(crate) enum Internal {
+    /// A task of this lane found its session.
+    HandOut(Push),
+    /// Shards that are this lane's from now on.
+    Acquired(Vec<OwnedShard>),
+    /// Shards that this node may not have: what waits for them is refused.
+    Foreign(Vec<ShardId>),
+    /// Commit what is gathered, then stop.
+    Stop(oneshot::Sender<()>),
+}
+
+/// Receivers of a [`LaneHandle`].
+#[derive(Debug)]
+pub(crate) struct LaneInbox {
+    requests: mpsc::Receiver<Request>,
+    internal: mpsc::UnboundedReceiver<Internal>,
+}
+
+/// A lane's two ends.
+pub(crate) fn channel() -> (LaneHandle, LaneInbox) {
+    let (requests, requests_rx) = mpsc::channel(limits::LANE_INBOX_MAX);
+    let (internal, internal_rx) = mpsc::unbounded_channel();
+    (LaneHandle { requests, internal }, LaneInbox { requests: requests_rx, internal: internal_rx })
+}
+
+type Work = Pin<Box<dyn Future<Output = Done> + Send>>;
+
+/// Database work that came to an end.
+enum Done {
+    Committed(Result<(), StoreError>),
+    Loaded { generation: u64, results: Vec<(WorkflowKey, Loaded)> },
+    Scanned { generation: u64, scan: Scan, result: Result<(Vec<StoredRun>, Option<Timestamp>), StoreError> },
+}
+
+pub(crate) struct Lane {
+    context: Arc<NodeContext>,
+    shards: Shards,
+    inbox: LaneInbox,
+    /// Requests of the lane to itself.
+    own: VecDeque<Request>,
+    /// Results of workers for shards that are being recovered.
+    held: HashMap<ShardId, Vec<Request>>,
+    work: FuturesUnordered<Work>,
+    committing: bool,
+    loading: bool,
+    /// Counts losses of memory: answers of the store to questions from before are ignored.
+    generation: u64,
+    stopping: Option<oneshot::Sender<()>>,
+}
+
+impl Lane {
+    pub(crate) fn new(context: Arc<NodeContext>, options: ShardOptions, inbox: LaneInbox) -> Self {
+        Self {
+            context,
+            shards: Shards::new(options),
+            inbox,
+            own: VecDeque::new(),
+            held: HashMap::new(),
+            work: FuturesUnordered::new(),
+            committing: false,
+            loading: false,
+            generation: 0,
+            stopping: None,
+        }
+    }
+
+    pub(crate) async fn run(mut self) {
+        loop {
+            self.settle();
+            if self.stopping.is_some() && !self.committing {
+                break;
+            }
+            tokio::select! {
+                biased;
+                Some(done) = self.work.next() => self.done(done),
+                Some(message) = self.inbox.internal.recv() => self.internal(message),
+                Some(request) = self.inbox.requests.recv(), if !self.shards.is_full() => self.drain(request),
+                () = clock::sleep_until(self.shards.next_due()) => {}
+                else => break,
+            }
+        }
+        if let Some(stopped) = self.stopping.take() {
+            stopped.send(()).ok();
+        }
+    }
+
+    /// Goes on until there is nothing to do but wait.
+    fn settle(&mut self) {
+        loop {
+            let now = clock::now();
+            while let Ok(message) = self.inbox.internal.try_recv() {
+                self.internal(message);
+            }
+            if self.shards.next_due().is_some_and(|at| at <= now) {
+                self.shards.due(now);
+            }
+            self.shards.trim_cache(now);
+            self.release();
+            while let Some(request) = self.own.pop_front() {
+                self.dispatch(request, now);
+            }
+            self.look_up();
+            if !self.committing
+                && let Some(batch) = self.shards.cut()
+            {
+                self.committing = true;
+                let store = Arc::clone(&self.context.store);
+                self.work.push(Box::pin(async move { Done::Committed(store.commit(&batch).await) }));
+            }
+            let released = self.release();
+            if !released && self.own.is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn drain(&mut self, first: Request) {
+        let now = clock::now();
+        self.dispatch(first, now);
+        for _ in 1..limits::LANE_DRAIN_MAX {
+            if self.shards.is_full() {
+                return;
+            }
+            match self.inbox.requests.try_recv() {
+                Ok(request) => self.dispatch(request, now),
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn dispatch(&mut self, request: Request, now: Timestamp) {
+        if self.shards.owns(request.shard) {
+            return self.shards.handle(request, now);
+        }
+        let is_result =
+            matches!(&request.kind, RequestKind::Input { responder: Responder::Result(_), .. } | RequestKind::Claim(_));
+        if is_result {
+            let held = self.held.entry(request.shard).or_default();
+            if held.len() < limits::HELD_RESULTS_MAX {
+                return held.push(request);
+            }
+        }
+        // Not owned: answers UNAVAILABLE.
+        self.shards.handle(request, now);
+    }
+
+    fn internal(&mut self, message: Internal) {
+        match message {
+            Internal::HandOut(push) => {
+                if let Some(request) = hand_out_request(&self.context, push) {
+                    self.own.push_back(request);
+                }
+            }
+            Internal::Acquired(shards) => self.acquired(&shards),
+            Internal::Foreign(shards) => {
+                for shard in shards {
+                    for request in self.held.remove(&shard).unwrap_or_default() {
+                        self.shards.handle(request, clock::now());
+                    }
+                }
+            }
+            Internal::Stop(stopped) => self.stopping = Some(stopped),
+        }
+    }
+
+    fn acquired(&mut self, shards: &[OwnedShard]) {
+        let now = clock::now();
+        for shard in shards {
+            self.shards.acquired(shard.id, shard.epoch, now);
+        }
+        // Workers that are connected still have what this node handed them before it lost its memory.
+        let reclaims =
+            self.context.sessions.claims_of(&self.context, |shard| shards.iter().any(|owned| owned.id == shard));
+        self.own.extend(reclaims);
+        for shard in shards {
+            self.own.extend(self.held.remove(&shard.id).unwrap_or_default());
+        }
+    }
+
+    // ---- the store --------------------------------------------------------------------------------------------------
+
+    fn look_up(&mut self) {
+        let generation = self.generation;
+        for scan in self.shards.take_scans() {
+            let store = Arc::clone(&self.context.store);
+            self.work.push(Box::pin(async move {
+                let result = scan_page(store.as_ref(), scan).await;
+                Done::Scanned { generation, scan, result }
+            }));
+        }
+        if self.loading {
+            return;
+        }
+        let keys = self.shards.take_loads();
+        if keys.is_empty() {
+            return;
+        }
+        self.loading = true;
+        let store = Arc::clone(&self.context.store);
+        self.work.push(Box::pin(async move {
+            let results = look_up(store.as_ref(), keys).await;
+            Done::Loaded { generation, results }
+        }));
+    }
+
+    fn done(&mut self, done: Done) {
+        let now = clock::now();
+        match done {
+            Done::Committed(result) => {
+                self.committing = false;
+                match result {
+                    Ok(()) => self.shards.committed(),
+                    Err(error) => self.lose_memory(&error),
+                }
+            }
+            Done::Loaded { generation, results } => {
+                self.loading = false;
+                if generation != self.generation {
+                    return;
+                }
+                for (key, loaded) in results {
+                    let local = LocalKey { namespace: key.namespace, workflow_id: key.workflow_id.as_str().into() };
+                    self.shards.loaded(key.shard, local, loaded, now);
+                }
+            }
+            Done::Scanned { generation, scan, result } if generation == self.generation => match result {
+                Ok((runs, next_wake)) => self.shards.scanned(scan, runs, next_wake, now),
+                Err(error) => {
+                    tracing::warn!(%error, shard = scan.shard.0, "a look for due runs failed; the lane's shards are recovered");
+                    self.lose_memory(&error);
+                }
+            },
+            Done::Scanned { .. } => {}
+        }
+    }
+
+    /// Crash-only: whatever is in doubt is forgotten, and recovered from the store under a new epoch.
+    fn lose_memory(&mut self, error: &StoreError) {
+        tracing::warn!(%error, "a lane lost its memory; its shards are acquired again");
+        self.generation += 1;
+        self.loading = false;
+        let why = match error {
+            StoreError::Fenced(_) => "another server took over the workflow's shard".to_owned(),
+            other => other.to_string(),
+        };
+        let shards = self.shards.in_doubt(&why);
+        {
+            let mut queues = self.context.queues.lock();
+            for shard in &shards {
+                queues.withdraw_shard(*shard);
+            }
+        }
+        self.context.lost_shards.send(shards).ok();
+    }
+
+    // ---- what leaves ------------------------------------------------------------------------------------------------
+
+    /// Lets go what is ready. `true` if there was anything.
+    fn release(&mut self) -> bool {
+        let releases = self.shards.take_ready();
+        if releases.is_empty() {
+            return false;
+        }
+        let mut offers = Vec::new();
+        let mut refunds = Vec::new();
+        for release in releases {
+            match release {
+                // Offers go last: an answer before them may have told where the run is cached.
+                Release::Offer(task) => offers.push(task),
+                Release::Refund(session, kind) => refunds.push((session, kind)),
+                other => self.let_go(other),
+            }
+        }
+        if !offers.is_empty() || !refunds.is_empty() {
+            self.offer(offers, refunds);
+        }
+        true
+    }
+
+    fn let_go(&mut self, release: Release) {
+        match release {
+            Release::Reply(responder, answer) => respond(responder, answer),
+            Release::Started(reply, answer) => drop(reply.send(answer)),
+            Release::Described(reply, answer) => drop(reply.send(answer)),
+            Release::Subscribed(reply, answer) => drop(reply.send(answer)),
+            Release::Claimed(claim, answer) => {
+                let workflow_id = Arc::clone(&claim.in_hand.workflow_id);
+                let token = claim.in_hand.token.clone();
+                if answer.is_ok() && !claim.session.hand(claim.task, claim.in_hand) {
+                    // Its stream broke again: as if it had never come back.
+                    let kind =
+                        if claim.task.activity == EventId::NONE { TaskKind::Workflow } else { TaskKind::Activity };
+                    self.take_back(claim.session.namespace, workflow_id, claim.task.run_id, kind, &token);
+                }
+                if let Some(reply) = claim.reply {
+                    reply.send(answer).ok();
+                }
+            }
+            Release::Withdraw(id) => self.context.queues.lock().withdraw(&id),
+            Release::HandOut(out) => self.hand(*out),
+            Release::Send(session, message) => session.send(message),
+            Release::News { shard, run_id, last_event_id, closed } => {
+                self.shards.publish(shard, run_id, News { last_event_id, closed, lost: false });
+            }
+            Release::Forget(shard, key, run_id) => self.shards.forget(shard, &key, run_id),
+            Release::Parked(shard, key, run_id) => self.shards.parked(shard, &key, run_id),
+            Release::Offer(_) | Release::Refund(..) => unreachable!("the caller keeps these for last"),
+        }
+    }
+
+    fn hand(&mut self, out: HandOut) {
+        let HandOut { session, task, in_hand, message } = out;
+        let token = in_hand.token.clone();
+        if session.hand(task.id, in_hand) {
+            return session.send(message);
+        }
+        // The stream broke while the task was on its way.
+        self.take_back(task.queue.namespace, task.workflow_id, task.id.run_id, task.queue.kind, &token);
+    }
+
+    fn take_back(
+        &mut self,
+        namespace: NamespaceId,
+        workflow_id: Arc<str>,
+        run_id: RunId,
+        kind: TaskKind,
+        token: &[u8],
+    ) {
+        let Some(input) = release_input(kind, token) else {
+            return;
+        };
+        let shard = self.context.shard_of(namespace, &workflow_id);
+        let kind = RequestKind::Input { run_id: Some(run_id), input: Box::new(input), responder: Responder::Nobody };
+        self.own.push_back(Request { shard, key: LocalKey { namespace, workflow_id }, kind });
+    }
+
+    fn offer(&mut self, offers: Vec<QueuedTask>, refunds: Vec<(Arc<Session>, TaskKind)>) {
+        let now = clock::now();
+        let mut pushes = Vec::new();
+        {
+            let mut queues = self.context.queues.lock();
+            for task in offers {
+                pushes.extend(queues.offer(task, now));
+            }
+            for (session, kind) in refunds {
+                pushes.extend(queues.grant(session.id, kind, 1));
+            }
+            if queues.next_due().is_some() {
+                self.context.sticky_waiting.notify_one();
+            }
+        }
+        for push in pushes {
+            if self.shards.owns(push.task.shard) {
+                if let Some(request) = hand_out_request(&self.context, push) {
+                    self.own.push_back(request);
+                }
+            } else {
+                self.context.deliver(push);
+            }
+        }
+    }
+}
+
+/// The request that starts a pushed task for its session; `None` if the session is gone, which offered its tasks again itself.
+fn hand_out_request(context: &NodeContext, push: Push) -> Option<Request> {
+    let Push { session, task } = push;
+    let Some(session) = context.sessions.get(session) else {
+        // Between the push and now the session closed. The task was handed to nobody: offer it again.
+        let pushes = context.queues.lock().offer(QueuedTask { preferred_worker: None, ..task }, clock::now());
+        pushes.into_iter().for_each(|push| context.deliver(push));
+        return None;
+    };
+    let key = LocalKey { namespace: task.queue.namespace, workflow_id: Arc::clone(&task.workflow_id) };
+    Some(Request { shard: task.shard, key, kind: RequestKind::HandOut { task, session } })
+}
+
+/// The input that says that a task came back untouched.
+pub(crate) fn release_input(kind: TaskKind, token: &[u8]) -> Option<Input> {
+    match kind {
+        TaskKind::Workflow => {
+            let token = engine_proto::token::WorkflowTaskToken::decode(token).ok()?;
+            Some(Input::ReleaseWorkflowTask { token: token.task })
+        }
+        TaskKind::Activity => {
+            let token = engine_proto::token::ActivityToken::decode(token).ok()?;
+            Some(Input::ReleaseActivity { token: token.task })
+        }
+    }
+}
+
+fn respond(responder: Responder, answer: Result<Replied, ServerError>) {
+    match responder {
+        Responder::Call(reply) => drop(reply.send(answer)),
+        Responder::Result(result) => acknowledge(*result, answer),
+        Responder::Heartbeat { session, token } => {
+            // The worker learns from a refused heartbeat that nobody waits for the attempt any more.
+            if let Err(ServerError::Rejected(_) | ServerError::NotFound { .. } | ServerError::NotCurrent(_)) = answer {
+                session.send(crate::shard::handout::stop(token, crate::shard::handout::StopReason::NotWanted));
+            }
+        }
+        Responder::Nobody => {}
+    }
+}
+
+fn acknowledge(result: SessionResult, answer: Result<Replied, ServerError>) {
+    let SessionResult { session, result_id, task, cached_up_to } = result;
+    let refusal = match answer {
+        Ok(Replied { reply: Reply::WorkflowTaskRefused { message, .. }, .. }) => {
+            session.evicted(&task.run_id);
+            Some((tonic::Code::InvalidArgument, message))
+        }
+        Ok(_) => {
+            match cached_up_to {
+                Some(last) => session.set_cached(task.run_id, last),
+                None if task.activity == EventId::NONE => session.evicted(&task.run_id),
+                None => {}
+            }
+            None
+        }
+        Err(ServerError::Unavailable { .. }) => {
+            return session.send(Outbound::Reset("a commit is in doubt: send what is not acknowledged again"));
+        }
+        Err(error) => {
+            if task.activity == EventId::NONE {
+                session.evicted(&task.run_id);
+            }
+            Some((crate::rpc::status::code(&error), error.to_string()))
+        }
+    };
+    session.take_back(&task);
+    let (code, refused) = refusal.map_or((0, String::new()), |(code, refused)| (code as i32, refused));
+    session.send(Outbound::Ack(engine_proto::v1::ResultAck { result_id, refused, code }));
+}
+
+/// One page of due runs with all that is stored of them, or all pages if the shard is being recovered.
+async fn scan_page(
+    store: &dyn crate::store::Store,
+    scan: Scan,
+) -> Result<(Vec<StoredRun>, Option<Timestamp>), StoreError> {
+    let page = u32::try_from(limits::LOAD_RUNS_MAX).unwrap_or(u32::MAX);
+    // Runs whose row says "at once" are in memory already, except when their owner has just taken over.
+    let in_memory = (Timestamp::EPOCH, RunId::from_uuid(uuid::Uuid::max()));
+    let mut after = (!scan.recovery).then_some(in_memory);
+    let mut found = Vec::new();
+    loop {
+        let (rows, next_wake) = store.due_runs(scan.shard, scan.until, after, page).await?;
+        let is_last = rows.len() < limits::LOAD_RUNS_MAX;
+        after = rows.last().map(|row| (row.wake_at, row.key.run_id)).or(after);
+        let keys: Vec<_> = rows.into_iter().map(|row| row.key).collect();
+        if !keys.is_empty() {
+            found.extend(store.load_runs(&keys).await?.into_iter().flatten());
+        }
+        if is_last {
+            return Ok((found, Some(next_wake)));
+        }
+    }
+}
+
+async fn look_up(store: &dyn crate::store::Store, keys: Vec<WorkflowKey>) -> Vec<(WorkflowKey, Loaded)> {
+    let failed = |keys: Vec<WorkflowKey>, error: &StoreError| {
+        let problem = error.to_string();
+        keys.into_iter().map(|key| (key, Loaded::Failed(problem.clone()))).collect()
+    };
+    let rows = match store.latest_runs(&keys).await {
+        Ok(rows) => rows,
+        Err(error) => return failed(keys, &error),
+    };
+    let open: Vec<_> = rows.iter().flatten().filter(|row| row.status.is_none()).map(|row| row.key.clone()).collect();
+    let mut stored = Vec::new();
+    if !open.is_empty() {
+        match store.load_runs(&open).await {
+            Ok(runs) => stored = runs,
+            Err(StoreError::Corrupt(problem)) => {
+                return keys.into_iter().map(|key| (key, Loaded::Corrupt(problem.clone()))).collect();
+            }
+            Err(error) => return failed(keys, &error),
+        }
+    }
+    let mut stored = stored.into_iter();
+    let mut results = Vec::with_capacity(keys.len());
+    for (key, row) in keys.into_iter().zip(rows) {
+        let loaded = match row {
+            None => Loaded::Nothing,
+            Some(row) if row.status.is_some() => Loaded::Closed(Box::new(row)),
+            Some(row) => match stored.next().flatten() {
+                Some(run) => Loaded::Open(Box::new(run)),
+                None => Loaded::Corrupt(format!("run {} has a row but no history", row.key.run_id)),
+            },
+        };
+        results.push((key, loaded));
+    }
+    results
+}
