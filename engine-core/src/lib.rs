@@ -19,3 +19,7 @@ pub mod payload;
 pub mod replay;
 pub mod retry;
 pub mod time;
+
+// The tests of this crate and those in `tests/` share their helpers, which name the crate from outside.
+#[cfg(test)]
+extern crate self as engine_core;

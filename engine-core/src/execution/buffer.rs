@@ -151,3 +151,108 @@ impl Execution {
         self.buffer.push(event.clone());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::execution::support::*;
+
+    #[test]
+    fn ends_of_activities_are_numbered_behind_the_rest_each_with_its_start() {
+        let mut run = Run::start();
+        run.turn(vec![schedule("a"), schedule("b"), start_timer("t", seconds(1))]);
+        let (a, b) = (run.take_activity("a"), run.take_activity("b"));
+        run.signal("go");
+        check(
+            run,
+            |run| {
+                let task = run.take_task();
+                run.complete_activity(b);
+                run.signal("first");
+                run.complete_activity(a);
+                run.advance(seconds(1));
+                run.due();
+                run.signal("second");
+                run.finish_task(task, vec![start_timer("u", seconds(1))]);
+            },
+            "
+                ~ task started attempt=1
+                ~ buffered ActivityStarted scheduled=6 attempt=1
+                ~ buffered ActivityCompleted scheduled=6 started=0
+                ~ buffered WorkflowSignaled first
+                ~ buffered ActivityStarted scheduled=5 attempt=1
+                ~ buffered ActivityCompleted scheduled=5 started=0
+                ~ buffered TimerFired t started=7
+                ~ buffered WorkflowSignaled second
+                ~ buffer flushed
+                9 WorkflowTaskScheduled attempt=1
+                10 WorkflowTaskStarted scheduled=9
+                11 WorkflowTaskCompleted scheduled=9 started=10
+                12 TimerStarted u task=11 duration=1s
+                13 WorkflowSignaled first
+                14 TimerFired t started=7
+                15 WorkflowSignaled second
+                16 ActivityStarted scheduled=6 attempt=1
+                17 ActivityCompleted scheduled=6 started=16
+                18 ActivityStarted scheduled=5 attempt=1
+                19 ActivityCompleted scheduled=5 started=18
+                > OfferWorkflowTask attempt=1
+            ",
+        );
+    }
+
+    #[test]
+    fn a_crash_keeps_what_was_buffered_and_its_order() {
+        let mut run = Run::start();
+        run.take_task();
+        run.signal("first");
+        check(
+            run,
+            |run| {
+                run.crash();
+                run.signal("second");
+                run.send(crate::execution::Input::EndGrace).unwrap();
+                run.turn(vec![]);
+            },
+            "
+                crash
+                ~ buffered WorkflowSignaled second
+                ~ task released
+                ~ buffer flushed
+                ~ grace ended
+                2 WorkflowSignaled first
+                3 WorkflowSignaled second
+                > OfferWorkflowTask attempt=1
+                ~ task started attempt=1
+                4 WorkflowTaskScheduled attempt=1
+                5 WorkflowTaskStarted scheduled=4
+                6 WorkflowTaskCompleted scheduled=4 started=5
+            ",
+        );
+    }
+
+    #[test]
+    fn without_a_grace_events_do_not_overtake_those_in_the_buffer() {
+        let mut run = Run::start();
+        let token = run.take_task();
+        run.signal("first");
+        run.execution = run.recovered();
+        check(
+            run,
+            |run| {
+                run.signal("second");
+                run.finish_task(token, vec![]);
+            },
+            "
+                ~ buffered WorkflowSignaled second
+                ~ buffer flushed
+                2 WorkflowTaskScheduled attempt=1
+                3 WorkflowTaskStarted scheduled=2
+                4 WorkflowTaskCompleted scheduled=2 started=3
+                5 WorkflowSignaled first
+                6 WorkflowSignaled second
+                > WithdrawWorkflowTask
+                > OfferWorkflowTask attempt=1
+            ",
+        );
+    }
+}

@@ -21,6 +21,7 @@ use crate::execution::draft::Draft;
 use crate::execution::{Effect, Execution};
 use crate::failure::{Failure, RetryState, TimeoutKind};
 use crate::ids::{EventId, mix};
+use crate::limits;
 use crate::retry::RetryDecision;
 use crate::time::Timestamp;
 
@@ -100,7 +101,8 @@ impl Draft<'_> {
                     attempt: started.attempt.saturating_add(1),
                     continued_from: Some(started.run_id),
                     continued_failure: Some(failure.clone()),
-                    first_task_backoff: at.since(self.now),
+                    // An error may ask for any delay; a start may not.
+                    first_task_backoff: at.since(self.now).min(limits::DURATION_MAX),
                     request_id: None,
                     ..WorkflowStarted::clone(started)
                 };
@@ -129,5 +131,204 @@ impl Execution {
     /// When this run must be over, if it must. The pause before the first workflow task does not count.
     pub(super) fn run_deadline(&self) -> Option<Timestamp> {
         self.started.run_timeout.map(|timeout| self.started_at + self.started.first_task_backoff + timeout)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::execution::Transition;
+    use crate::execution::support::*;
+
+    fn next_run(transition: &Transition) -> &WorkflowStarted {
+        let started = transition.effects.iter().find_map(|effect| match effect {
+            Effect::StartRun(started) => Some(started),
+            _ => None,
+        });
+        started.expect("a run follows")
+    }
+
+    #[test]
+    fn a_failed_run_with_a_retry_policy_begins_its_next_try() {
+        let run = Run::start_with(|started| started.retry_policy = Some(retry(3)));
+        let run = check(
+            run,
+            |run| run.turn(vec![fail("Declined")]),
+            "
+                ~ task started attempt=1
+                2 WorkflowTaskScheduled attempt=1
+                3 WorkflowTaskStarted scheduled=2
+                4 WorkflowTaskCompleted scheduled=2 started=3
+                5 WorkflowFailed task=4 retry_state=InProgress
+                > Closed Failed
+                > StartRun attempt=2 backoff=1s
+            ",
+        );
+        let EventKind::WorkflowFailed(end) = &run.history.last().unwrap().kind else { panic!("not failed") };
+        let follows = end.new_run_id.expect("a run follows");
+        assert!(follows > run.execution.started().run_id);
+    }
+
+    #[test]
+    fn the_next_try_carries_what_belongs_to_the_chain() {
+        let mut run = Run::start_with(|started| {
+            started.retry_policy = Some(retry(3));
+            started.execution_timeout = Some(seconds(600));
+            started.request_id = Some(crate::ids::RequestId::from_trusted("r"));
+        });
+        let token = run.take_task();
+        let input = crate::execution::Input::CompleteWorkflowTask {
+            token,
+            commands: vec![fail("Declined")],
+            worker: crate::event::WorkerMetadata::default(),
+            identity: "worker".into(),
+        };
+        let transition = run.send(input).unwrap();
+        let next = next_run(&transition);
+        assert_eq!(next.attempt, 2);
+        assert_eq!(next.first_task_backoff, seconds(1));
+        assert_eq!(next.execution_deadline, Some(BEGIN + seconds(600)));
+        assert_eq!(next.continued_from, Some(run.execution.started().run_id));
+        assert_eq!(next.first_run_id, run.execution.started().first_run_id);
+        assert_eq!(next.request_id, None);
+        assert_eq!(next.continued_failure, Some(Failure::application("Declined", "no")));
+        let second = Run::begin(next.clone(), run.now).expect("the start is valid");
+        check(
+            second,
+            |run| run.advance_to_deadline(),
+            "
+                ~ task offered
+                > OfferWorkflowTask attempt=1
+            ",
+        );
+    }
+
+    #[test]
+    fn the_last_try_fails_for_good_and_says_why() {
+        let last = |change: fn(&mut WorkflowStarted)| {
+            let mut run = Run::start_with(|started| {
+                started.retry_policy = Some(retry(3));
+                change(started);
+            });
+            run.turn(vec![fail("Declined")]);
+            run.history_text().lines().last().unwrap().to_owned()
+        };
+        assert_eq!(last(|started| started.attempt = 3), "5 WorkflowFailed task=4 retry_state=MaximumAttemptsReached");
+        assert_eq!(
+            last(|started| started.retry_policy = None),
+            "5 WorkflowFailed task=4 retry_state=RetryPolicyNotSet"
+        );
+        assert_eq!(
+            last(|started| started.execution_timeout = Some(seconds(1))),
+            "5 WorkflowFailed task=4 retry_state=Timeout"
+        );
+        assert_eq!(
+            last(|started| {
+                started.retry_policy.as_mut().unwrap().non_retryable_types.push("Declined".into());
+            }),
+            "5 WorkflowFailed task=4 retry_state=NonRetryableFailure"
+        );
+    }
+
+    #[test]
+    fn a_run_that_was_asked_to_stop_is_not_tried_again() {
+        let mut run = Run::start_with(|started| started.retry_policy = Some(retry(0)));
+        run.cancel();
+        check(
+            run,
+            |run| run.turn(vec![fail("Declined")]),
+            "
+                ~ task started attempt=1
+                3 WorkflowTaskScheduled attempt=1
+                4 WorkflowTaskStarted scheduled=3
+                5 WorkflowTaskCompleted scheduled=3 started=4
+                6 WorkflowFailed task=5 retry_state=CancelRequested
+                > Closed Failed
+            ",
+        );
+    }
+
+    #[test]
+    fn a_run_that_takes_too_long_is_closed_and_tried_again() {
+        let mut run = Run::start_with(|started| {
+            started.retry_policy = Some(retry(0));
+            started.run_timeout = Some(seconds(5));
+        });
+        run.take_task();
+        run.signal("a");
+        check(
+            run,
+            |run| run.advance_to_deadline(),
+            "
+                ~ buffer flushed
+                2 WorkflowTaskScheduled attempt=1
+                3 WorkflowTaskStarted scheduled=2
+                4 WorkflowTaskFailed scheduled=2 started=3 cause=ForceClosed
+                5 WorkflowSignaled a
+                6 WorkflowTimedOut retry_state=InProgress
+                > WithdrawWorkflowTask
+                > Closed TimedOut
+                > StartRun attempt=2 backoff=1s
+            ",
+        );
+    }
+
+    #[test]
+    fn the_pause_before_the_first_task_does_not_count_towards_the_run_timeout() {
+        let run = Run::start_with(|started| {
+            started.run_timeout = Some(seconds(5));
+            started.first_task_backoff = seconds(60);
+        });
+        check(
+            run,
+            |run| {
+                run.advance(seconds(64));
+                run.due();
+                run.advance(seconds(1));
+                run.due();
+            },
+            "
+                ~ task offered
+                > OfferWorkflowTask attempt=1
+                2 WorkflowTimedOut retry_state=RetryPolicyNotSet
+                > WithdrawWorkflowTask
+                > Closed TimedOut
+            ",
+        );
+    }
+
+    #[test]
+    fn closing_takes_back_what_is_open_and_deletes_rows_of_progress() {
+        let mut run = Run::start();
+        run.turn(vec![schedule("queued"), schedule("running"), schedule("paused"), schedule("to cancel")]);
+        run.take_activity("running");
+        let token = run.take_activity("paused");
+        run.fail_activity(token, Failure::application("Busy", "later"));
+        run.signal("go");
+        let run = check(
+            run,
+            |run| run.turn(vec![cancel_activity("to cancel"), schedule("unborn"), complete()]),
+            "
+                ~ task started attempt=1
+                10 WorkflowTaskScheduled attempt=1
+                11 WorkflowTaskStarted scheduled=10
+                12 WorkflowTaskCompleted scheduled=10 started=11
+                13 ActivityCancelRequested scheduled=8 task=12
+                14 ActivityCanceled scheduled=8 started=0 requested=13
+                15 ActivityScheduled unborn task=12
+                16 WorkflowCompleted task=12
+                % 7 deleted
+                > WithdrawActivity 8 attempt=1
+                > WithdrawActivity 5 attempt=1
+                > WithdrawActivity 6 attempt=1
+                > Closed Completed
+            ",
+        );
+        assert!(run.progress.is_empty());
+        assert_eq!(run.execution.wake_at(), Timestamp::MAX);
+        assert_eq!(
+            (run.execution.close_status(), run.execution.closed_at()),
+            (Some(crate::event::CloseStatus::Completed), Some(BEGIN))
+        );
     }
 }

@@ -104,3 +104,75 @@ impl Execution {
         draft.finish(Reply::Done)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::execution::support::*;
+
+    #[test]
+    fn a_look_before_the_time_changes_nothing() {
+        let mut run = Run::start();
+        run.turn(vec![start_timer("t", seconds(5))]);
+        check(
+            run,
+            |run| run.due(),
+            "
+                = unchanged
+            ",
+        );
+    }
+
+    #[test]
+    fn all_that_is_due_happens_in_one_transition_the_workflow_task_first() {
+        let mut run = Run::start();
+        run.turn(vec![
+            start_timer("t", seconds(5)),
+            schedule_with("never started", |activity| activity.timeouts.schedule_to_start = Some(seconds(5))),
+            schedule("failed before"),
+        ]);
+        let token = run.take_activity("failed before");
+        run.fail_activity(token, crate::failure::Failure::application("Busy", "later"));
+        run.signal("go");
+        run.take_task();
+        check(
+            run,
+            |run| {
+                run.advance(seconds(60));
+                run.due();
+            },
+            r#"
+                ~ activity 7 offered
+                9 WorkflowTaskScheduled attempt=1
+                10 WorkflowTaskStarted scheduled=9
+                11 WorkflowTaskTimedOut scheduled=9 started=10 timeout=StartToClose
+                12 TimerFired t started=5
+                13 ActivityTimedOut scheduled=6 started=0 retry_state=NonRetryableFailure failure="schedule-to-start timeout"
+                > WithdrawWorkflowTask
+                > OfferWorkflowTask attempt=2
+                > OfferActivity 7 attempt=2 queue=orders
+                > WithdrawActivity 6 attempt=1
+            "#,
+        );
+    }
+
+    #[test]
+    fn the_chain_s_deadline_wins_over_the_run_s_and_over_all_else() {
+        let mut run = Run::start_with(|started| {
+            started.execution_timeout = Some(seconds(5));
+            started.run_timeout = Some(seconds(5));
+            started.retry_policy = Some(retry(0));
+        });
+        run.turn(vec![start_timer("t", seconds(5))]);
+        check(
+            run,
+            |run| {
+                run.advance(seconds(5));
+                run.due();
+            },
+            "
+                6 WorkflowTimedOut retry_state=Timeout
+                > Closed TimedOut
+            ",
+        );
+    }
+}

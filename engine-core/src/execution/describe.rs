@@ -195,3 +195,94 @@ impl Execution {
         timers
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::execution::support::*;
+
+    #[test]
+    fn a_workflow_task_tells_where_it_stands() {
+        let standing = |run: &Run| {
+            let pending = run.execution.pending_workflow_task()?;
+            Some((pending.state, pending.attempt, pending.worker_identity, pending.next_attempt_at))
+        };
+        let mut run = Run::start_with(|started| started.first_task_backoff = seconds(5));
+        assert_eq!(standing(&run), Some((PendingTaskState::BackingOff, 1, String::new(), Some(BEGIN + seconds(5)))));
+        run.advance_to_deadline();
+        assert_eq!(standing(&run), Some((PendingTaskState::Scheduled, 1, String::new(), None)));
+        let token = run.take_task();
+        assert_eq!(standing(&run), Some((PendingTaskState::Started, 1, "worker".into(), None)));
+        assert_eq!(run.execution.pending_workflow_task().unwrap().started_at, Some(run.now));
+        run.fail_task(token);
+        let token = run.take_task();
+        run.fail_task(token);
+        let later = Some(run.now + seconds(1));
+        assert_eq!(standing(&run), Some((PendingTaskState::BackingOff, 3, String::new(), later)));
+        assert_eq!(run.execution.pending_workflow_task().unwrap().last_failure.unwrap().message, "boom");
+        run.crash();
+        assert_eq!(standing(&run), Some((PendingTaskState::InDoubt, 2, String::new(), None)));
+        let mut done = Run::start();
+        done.turn(vec![]);
+        assert_eq!(standing(&done), None);
+    }
+
+    #[test]
+    fn activities_tell_where_they_stand_in_order_of_scheduling() {
+        let mut run = Run::start();
+        run.turn(["queued", "running", "paused", "stopping", "ended"].map(schedule).to_vec());
+        let [_, paused, _, ended] = ["running", "paused", "stopping", "ended"].map(|id| run.take_activity(id));
+        run.fail_activity(paused, Failure::application("Busy", "later"));
+        run.signal("go");
+        run.turn(vec![cancel_activity("stopping")]);
+        run.signal("go");
+        run.take_task();
+        run.complete_activity(ended);
+        let states = |run: &Run| -> Vec<(String, PendingTaskState, u32)> {
+            let pending = run.execution.pending_activities().into_iter();
+            pending.map(|activity| (activity.activity_id.to_string(), activity.state, activity.attempt)).collect()
+        };
+        use PendingTaskState::{BackingOff, CancelRequested, InDoubt, Scheduled, Started};
+        let expect = |list: [(&str, PendingTaskState, u32); 4]| list.map(|(id, state, n)| (id.to_owned(), state, n));
+        assert_eq!(
+            states(&run),
+            expect([
+                ("queued", Scheduled, 1),
+                ("running", Started, 1),
+                ("paused", BackingOff, 2),
+                ("stopping", CancelRequested, 1)
+            ])
+        );
+        let paused = &run.execution.pending_activities()[2];
+        assert_eq!(paused.next_attempt_at, Some(BEGIN + seconds(1)));
+        assert_eq!(paused.last_failure.as_ref().unwrap().message, "later");
+        run.crash();
+        assert_eq!(
+            states(&run),
+            expect([
+                ("queued", InDoubt, 1),
+                ("running", InDoubt, 1),
+                ("paused", InDoubt, 2),
+                ("stopping", CancelRequested, 1)
+            ])
+        );
+    }
+
+    #[test]
+    fn timers_are_told_in_order_of_firing_less_those_that_fired() {
+        let mut run = Run::start();
+        run.turn(vec![
+            start_timer("late", seconds(9)),
+            start_timer("b", seconds(5)),
+            start_timer("a", seconds(5)),
+            start_timer("fired", seconds(1)),
+        ]);
+        run.signal("go");
+        run.take_task();
+        run.advance(seconds(1));
+        run.due();
+        let ids: Vec<String> =
+            run.execution.pending_timers().into_iter().map(|timer| timer.timer_id.to_string()).collect();
+        assert_eq!(ids, ["b", "a", "late"]);
+    }
+}

@@ -36,6 +36,10 @@ mod timer;
 pub mod transition;
 mod workflow_task;
 
+#[cfg(test)]
+#[path = "../../tests/support/mod.rs"]
+mod support;
+
 pub use describe::{PendingActivity, PendingTaskState, PendingTimer, PendingWorkflowTask};
 pub use input::{
     ActivityRef, ActivityToken, Input, Rejection, Reply, StartedActivity, StartedWorkflowTask, WorkflowTaskToken,

@@ -294,3 +294,192 @@ impl Check {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{TimerFired, WorkflowSignaled, WorkflowTerminated};
+    use crate::execution::Input;
+    use crate::execution::support::*;
+    use crate::failure::Failure;
+    use crate::ids::{SignalName, TimerId};
+
+    /// A history with a bit of everything.
+    fn history() -> Vec<Event> {
+        let mut run = Run::start();
+        run.turn(vec![schedule("a"), start_timer("t", seconds(1))]);
+        let token = run.take_activity("a");
+        run.complete_activity(token);
+        run.advance(seconds(1));
+        run.due();
+        run.turn(vec![complete()]);
+        run.history
+    }
+
+    fn corrupt(change: impl FnOnce(&mut Vec<Event>)) -> String {
+        let mut history = history();
+        change(&mut history);
+        Execution::replay(history).unwrap_err().to_string()
+    }
+
+    fn renumbered(history: &mut [Event]) {
+        for (event, number) in history.iter_mut().zip(1..) {
+            event.id = EventId(number);
+        }
+    }
+
+    #[test]
+    fn what_the_engine_writes_replays() {
+        assert_eq!(Execution::replay(history()).unwrap().next_event_id(), EventId(14));
+    }
+
+    #[test]
+    fn a_history_that_breaks_an_invariant_is_refused_at_the_first_event_that_does() {
+        assert_eq!(corrupt(Vec::clear), "corrupt history at event 0: it is empty");
+        assert_eq!(corrupt(|history| drop(history.remove(0))), "corrupt history at event 2: expected event 1");
+        assert_eq!(corrupt(|history| drop(history.remove(5))), "corrupt history at event 7: expected event 6");
+        assert_eq!(
+            corrupt(|history| {
+                history.remove(0);
+                renumbered(history);
+            }),
+            "corrupt history at event 1: a history begins with WorkflowStarted, not WorkflowTaskScheduled"
+        );
+        assert_eq!(
+            corrupt(|history| {
+                history.remove(2);
+                renumbered(history);
+            }),
+            "corrupt history at event 3: WorkflowTaskCompleted is not what must follow: TaskStarted { scheduled_event_id: EventId(2) }"
+        );
+        assert_eq!(
+            corrupt(|history| history.truncate(2)),
+            "corrupt history at event 2: it ends in the middle of a workflow task"
+        );
+        assert_eq!(
+            corrupt(|history| history.truncate(7)),
+            "corrupt history at event 7: it ends in the middle of an activity"
+        );
+        assert_eq!(
+            corrupt(|history| {
+                let again = history[7].clone();
+                history.insert(8, again);
+                renumbered(history);
+            }),
+            "corrupt history at event 9: ActivityCompleted does not follow ActivityStarted"
+        );
+        assert_eq!(
+            corrupt(|history| {
+                let fired = TimerFired { timer_id: TimerId::from_trusted("t"), started_event_id: EventId(6) };
+                history[8].kind = EventKind::TimerFired(TimerFired { started_event_id: EventId(5), ..fired });
+            }),
+            "corrupt history at event 9: TimerFired refers to event 5, which is no open timer"
+        );
+        assert_eq!(
+            corrupt(|history| {
+                let kind = WorkflowTerminated { reason: String::new(), details: None, identity: String::new() };
+                history.push(Event { id: EventId(14), at: BEGIN, kind: EventKind::WorkflowTerminated(kind) });
+            }),
+            "corrupt history at event 14: WorkflowTerminated follows the close event"
+        );
+    }
+
+    #[test]
+    fn rows_that_do_not_fit_the_history_are_refused() {
+        let mut idle = Run::start();
+        idle.turn(vec![]);
+        let signal = EventKind::WorkflowSignaled(WorkflowSignaled {
+            name: SignalName::from_trusted("a"),
+            input: Vec::new(),
+            identity: String::new(),
+            request_id: None,
+        });
+        let buffered = Event { id: EventId::NONE, at: BEGIN, kind: signal };
+        let error = idle.execution.clone().restore(vec![buffered], Vec::new()).unwrap_err();
+        assert_eq!(error.problem, "WorkflowSignaled is buffered, but no workflow task is pending");
+        let row = ActivityProgress { scheduled_event_id: EventId(2), ..ActivityProgress::default() };
+        let error = idle.execution.restore(Vec::new(), vec![row]).unwrap_err();
+        assert_eq!(error.to_string(), "corrupt history at event 2: there is progress of an activity that is not open");
+    }
+
+    #[test]
+    fn a_loaded_run_tells_what_waits_in_queues() {
+        let mut run = Run::start();
+        run.turn(vec![schedule("queued"), schedule("paused"), schedule("ended")]);
+        let token = run.take_activity("paused");
+        run.fail_activity(token, Failure::application("Busy", "later"));
+        let ended = run.take_activity("ended");
+        run.signal("go");
+        run.take_task();
+        run.complete_activity(ended);
+        let offers = run.recovered().offers();
+        let expected = [
+            Effect::OfferWorkflowTask { task_queue: run.execution.started().task_queue.clone(), attempt: 1 },
+            Effect::OfferActivity {
+                scheduled_event_id: EventId(5),
+                attempt: 1,
+                task_queue: run.execution.started().task_queue.clone(),
+            },
+        ];
+        assert_eq!(offers, expected);
+    }
+
+    #[test]
+    fn a_grace_ends_once() {
+        let mut run = Run::start();
+        run.crash();
+        check(
+            run,
+            |run| {
+                run.send(Input::EndGrace).unwrap();
+                run.send(Input::EndGrace).unwrap();
+            },
+            "
+                ~ task released
+                ~ grace ended
+                > OfferWorkflowTask attempt=1
+                = unchanged
+            ",
+        );
+    }
+
+    #[test]
+    fn only_a_run_that_waits_for_others_or_for_time_may_be_dropped_from_memory() {
+        let mut run = Run::start();
+        assert!(!run.execution.is_idle(), "its first task is due");
+        assert_eq!(run.execution.wake_at(), Timestamp::EPOCH);
+        run.turn(vec![start_timer("t", seconds(60))]);
+        assert!(run.execution.is_idle());
+        assert_eq!(run.execution.wake_at(), BEGIN + seconds(60));
+        run.signal("go");
+        run.turn(vec![cancel_timer("t")]);
+        assert_eq!(run.execution.wake_at(), Timestamp::MAX, "it waits for a signal only");
+        run.signal("go");
+        run.turn(vec![schedule("a")]);
+        assert!(!run.execution.is_idle(), "an activity is in its queue");
+        let token = run.take_activity("a");
+        assert!(!run.execution.is_idle(), "an activity runs");
+        run.fail_activity(token, Failure::application("Busy", "later"));
+        assert!(run.execution.is_idle(), "its next attempt is stored");
+        assert_eq!(run.execution.wake_at(), BEGIN + seconds(1));
+        run.crash();
+        assert!(!run.execution.is_idle(), "somebody may have the attempt");
+        run.terminate();
+        assert_eq!((run.execution.is_idle(), run.execution.wake_at()), (false, Timestamp::MAX));
+    }
+
+    #[test]
+    fn the_memory_of_a_run_is_told_and_given_back() {
+        let mut run = Run::start();
+        run.turn(vec![]);
+        let empty = run.execution.memory_size();
+        run.signal("go");
+        let large =
+            schedule_with("a", |activity| activity.input.push(crate::payload::Payload::json(vec![b'1'; 100_000])));
+        run.turn(vec![large]);
+        assert!(run.execution.memory_size() > empty + 100_000);
+        let token = run.take_activity("a");
+        run.complete_activity(token);
+        assert_eq!(run.execution.memory_size(), empty);
+    }
+}

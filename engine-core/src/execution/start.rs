@@ -172,3 +172,107 @@ impl Execution {
         run
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::execution::support::*;
+    use crate::retry::RetryPolicy;
+
+    #[test]
+    fn the_table_of_starts_holds() {
+        use IdConflictPolicy::{Fail, TerminateExisting, UseExisting};
+        use IdReusePolicy::{AllowDuplicate, AllowDuplicateFailedOnly, RejectDuplicate};
+        let run_id = RunId::from_parts(BEGIN, [1; 10]);
+        let id = RequestId::from_trusted("r");
+        let run = |status| LatestRun { run_id, status, request_id: Some(id.clone()) };
+        let refused = |status| StartDecision::AlreadyStarted { run_id, status };
+        let existing = |started_by_this_request| StartDecision::Existing { run_id, started_by_this_request };
+        let (completed, failed) = (Some(CloseStatus::Completed), Some(CloseStatus::Failed));
+
+        assert_eq!(decide_start(None, Some(&id), RejectDuplicate, Fail), StartDecision::Start);
+        for status in [None, completed, failed] {
+            let repeated = decide_start(Some(&run(status)), Some(&id), RejectDuplicate, TerminateExisting);
+            assert_eq!(repeated, existing(true), "{status:?}");
+        }
+        let decide = |status, reuse, conflict| decide_start(Some(&run(status)), None, reuse, conflict);
+        assert_eq!(decide(None, AllowDuplicate, Fail), refused(None));
+        assert_eq!(decide(None, AllowDuplicate, UseExisting), existing(false));
+        assert_eq!(decide(None, RejectDuplicate, TerminateExisting), StartDecision::TerminateAndStart(run_id));
+        assert_eq!(decide(completed, AllowDuplicate, Fail), StartDecision::Start);
+        assert_eq!(decide(completed, AllowDuplicateFailedOnly, UseExisting), refused(completed));
+        for status in [CloseStatus::Failed, CloseStatus::Canceled, CloseStatus::Terminated, CloseStatus::TimedOut] {
+            assert_eq!(decide(Some(status), AllowDuplicateFailedOnly, Fail), StartDecision::Start);
+            assert_eq!(decide(Some(status), RejectDuplicate, UseExisting), refused(Some(status)));
+        }
+    }
+
+    #[test]
+    fn two_starts_without_request_ids_are_not_the_same() {
+        let latest = LatestRun { run_id: RunId::from_parts(BEGIN, [1; 10]), status: None, request_id: None };
+        let decision = decide_start(Some(&latest), None, IdReusePolicy::AllowDuplicate, IdConflictPolicy::Fail);
+        assert_eq!(decision, StartDecision::AlreadyStarted { run_id: latest.run_id, status: None });
+    }
+
+    #[test]
+    fn a_start_writes_one_event_and_offers_the_first_task() {
+        assert_eq!(Run::start().take_log(), "1 WorkflowStarted attempt=1\n> OfferWorkflowTask attempt=1");
+    }
+
+    #[test]
+    fn a_start_with_a_pause_offers_the_first_task_after_it() {
+        let run = Run::start_with(|started| started.first_task_backoff = seconds(5));
+        assert_eq!(run.execution.wake_at(), BEGIN + seconds(5));
+        check(
+            run,
+            |run| run.advance_to_deadline(),
+            "
+                ~ task offered
+                > OfferWorkflowTask attempt=1
+            ",
+        );
+    }
+
+    #[test]
+    fn the_chain_s_deadline_is_filled_in_once() {
+        let filled = Run::start_with(|started| started.execution_timeout = Some(seconds(60)));
+        assert_eq!(filled.execution.started().execution_deadline, Some(BEGIN + seconds(60)));
+        let carried = Run::start_with(|started| {
+            started.execution_timeout = Some(seconds(60));
+            started.execution_deadline = Some(BEGIN + seconds(7));
+        });
+        assert_eq!(carried.execution.started().execution_deadline, Some(BEGIN + seconds(7)));
+    }
+
+    #[test]
+    fn an_invalid_start_is_refused_naming_the_field_and_the_limit() {
+        let refusal = |change: fn(&mut WorkflowStarted)| {
+            let mut started = start_attributes();
+            change(&mut started);
+            Run::begin(started, BEGIN).unwrap_err().to_string()
+        };
+        assert_eq!(
+            refusal(|started| started.task_timeout = seconds(121)),
+            "task_timeout: is 121 seconds long; the limit is 120 seconds"
+        );
+        assert_eq!(refusal(|started| started.task_timeout = Duration::ZERO), "task_timeout: must be more than zero");
+        assert_eq!(
+            refusal(|started| started.run_timeout = Some(Duration::ZERO)),
+            "run_timeout: must be more than zero; leave it unset for no limit"
+        );
+        assert_eq!(
+            refusal(|started| started.execution_timeout = Some(Duration::MAX)),
+            "execution_timeout: is 18446744073709551615 seconds long; the limit is 100 years"
+        );
+        assert_eq!(
+            refusal(|started| {
+                started.retry_policy = Some(RetryPolicy { maximum_interval: Duration::MAX, ..RetryPolicy::default() });
+            }),
+            "retry_policy: maximum_interval must be at most 100 years"
+        );
+        let large = refusal(|started| {
+            started.memo.push(("note".into(), Payload::json(vec![b'1'; limits::PAYLOAD_BYTES_MAX])));
+        });
+        assert!(large.starts_with("input: is 2097166 bytes large; the limit is 2097152 bytes"), "{large}");
+    }
+}

@@ -140,3 +140,227 @@ impl Execution {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::execution::support::*;
+
+    fn with_timers(timers: &[(&str, u64)]) -> Run {
+        let mut run = Run::start();
+        run.turn(timers.iter().map(|(id, duration)| start_timer(id, seconds(*duration))).collect());
+        run
+    }
+
+    #[test]
+    fn a_timer_fires_at_its_time_and_not_before() {
+        check(
+            with_timers(&[("t", 5)]),
+            |run| {
+                run.advance(seconds(5) - Duration::from_micros(1));
+                run.due();
+                run.advance(Duration::from_micros(1));
+                run.due();
+            },
+            "
+                = unchanged
+                6 TimerFired t started=5
+                > OfferWorkflowTask attempt=1
+            ",
+        );
+    }
+
+    #[test]
+    fn all_due_timers_fire_together_by_time_and_then_by_start() {
+        check(
+            with_timers(&[("late", 3), ("b", 1), ("a", 1), ("later", 60)]),
+            |run| {
+                run.advance(seconds(10));
+                run.due();
+            },
+            "
+                9 TimerFired b started=6
+                10 TimerFired a started=7
+                11 TimerFired late started=5
+                > OfferWorkflowTask attempt=1
+            ",
+        );
+    }
+
+    #[test]
+    fn a_canceled_timer_does_not_fire() {
+        let mut run = with_timers(&[("t", 5)]);
+        run.signal("go");
+        let run = check(
+            run,
+            |run| run.turn(vec![cancel_timer("t")]),
+            "
+                ~ task started attempt=1
+                7 WorkflowTaskScheduled attempt=1
+                8 WorkflowTaskStarted scheduled=7
+                9 WorkflowTaskCompleted scheduled=7 started=8
+                10 TimerCanceled t started=5 task=9
+            ",
+        );
+        assert_eq!(run.execution.next_deadline(), None);
+    }
+
+    #[test]
+    fn a_timer_that_fires_during_a_workflow_task_is_buffered() {
+        let mut run = with_timers(&[("t", 5)]);
+        run.signal("go");
+        check(
+            run,
+            |run| {
+                let token = run.take_task();
+                run.advance(seconds(5));
+                run.due();
+                run.due();
+                run.finish_task(token, vec![]);
+            },
+            "
+                ~ task started attempt=1
+                ~ buffered TimerFired t started=5
+                = unchanged
+                ~ buffer flushed
+                7 WorkflowTaskScheduled attempt=1
+                8 WorkflowTaskStarted scheduled=7
+                9 WorkflowTaskCompleted scheduled=7 started=8
+                10 TimerFired t started=5
+                > OfferWorkflowTask attempt=1
+            ",
+        );
+    }
+
+    #[test]
+    fn canceling_a_timer_that_fired_meanwhile_drops_the_firing() {
+        let mut run = with_timers(&[("t", 5), ("u", 5)]);
+        run.signal("go");
+        check(
+            run,
+            |run| {
+                let token = run.take_task();
+                run.advance(seconds(5));
+                run.due();
+                run.finish_task(token, vec![cancel_timer("t")]);
+            },
+            "
+                ~ task started attempt=1
+                ~ buffered TimerFired t started=5
+                ~ buffered TimerFired u started=6
+                ~ buffer flushed
+                8 WorkflowTaskScheduled attempt=1
+                9 WorkflowTaskStarted scheduled=8
+                10 WorkflowTaskCompleted scheduled=8 started=9
+                11 TimerCanceled t started=5 task=10
+                12 TimerFired u started=6
+                > OfferWorkflowTask attempt=1
+            ",
+        );
+    }
+
+    #[test]
+    fn a_run_may_close_over_a_firing_that_its_code_canceled() {
+        let mut run = with_timers(&[("t", 5)]);
+        run.signal("go");
+        check(
+            run,
+            |run| {
+                let token = run.take_task();
+                run.advance(seconds(5));
+                run.due();
+                run.finish_task(token, vec![cancel_timer("t"), complete()]);
+            },
+            "
+                ~ task started attempt=1
+                ~ buffered TimerFired t started=5
+                ~ buffer flushed
+                7 WorkflowTaskScheduled attempt=1
+                8 WorkflowTaskStarted scheduled=7
+                9 WorkflowTaskCompleted scheduled=7 started=8
+                10 TimerCanceled t started=5 task=9
+                11 WorkflowCompleted task=9
+                > Closed Completed
+            ",
+        );
+    }
+
+    #[test]
+    fn an_id_may_be_used_again_once_its_timer_is_canceled_even_in_one_task() {
+        let mut run = with_timers(&[("t", 5)]);
+        run.signal("go");
+        let run = check(
+            run,
+            |run| {
+                run.turn(vec![
+                    cancel_timer("t"),
+                    start_timer("t", seconds(7)),
+                    cancel_timer("t"),
+                    start_timer("t", seconds(9)),
+                ]);
+            },
+            "
+                ~ task started attempt=1
+                7 WorkflowTaskScheduled attempt=1
+                8 WorkflowTaskStarted scheduled=7
+                9 WorkflowTaskCompleted scheduled=7 started=8
+                10 TimerCanceled t started=5 task=9
+                11 TimerStarted t task=9 duration=7s
+                12 TimerCanceled t started=11 task=9
+                13 TimerStarted t task=9 duration=9s
+            ",
+        );
+        assert_eq!(run.execution.next_deadline(), Some(BEGIN + seconds(9)));
+    }
+
+    #[test]
+    fn a_timer_of_no_time_fires_at_once() {
+        check(
+            with_timers(&[("t", 0)]),
+            |run| run.due(),
+            "
+                6 TimerFired t started=5
+                > OfferWorkflowTask attempt=1
+            ",
+        );
+    }
+
+    #[test]
+    fn invalid_timer_commands_fail_the_task_naming_the_field() {
+        let refused = |commands| {
+            let mut run = with_timers(&[("t", 5)]);
+            run.signal("go");
+            run.turn(commands);
+            run.take_log().lines().last().unwrap().to_owned()
+        };
+        let twice = vec![start_timer("u", seconds(1)), start_timer("t", seconds(1))];
+        assert_eq!(
+            refused(twice),
+            r#"= refused BadCommand: commands[1] (StartTimer): timer_id: a timer with id "t" is already open"#
+        );
+        assert_eq!(
+            refused(vec![cancel_timer("x")]),
+            r#"= refused BadCommand: commands[0] (CancelTimer): timer_id: no timer with id "x" is open"#
+        );
+        assert_eq!(
+            refused(vec![start_timer("u", limits::DURATION_MAX + seconds(1))]),
+            "= refused BadCommand: commands[0] (StartTimer): duration: is 3153600001 seconds long; the limit is 100 years"
+        );
+    }
+
+    #[test]
+    fn the_number_of_open_timers_is_limited() {
+        let mut run = Run::start();
+        run.turn((0..limits::PENDING_TIMERS_MAX).map(|n| start_timer(&n.to_string(), seconds(60))).collect());
+        run.signal("go");
+        let swap = vec![cancel_timer("0"), start_timer("swapped", seconds(1))];
+        run.turn(swap);
+        run.signal("go");
+        run.log.clear();
+        run.turn(vec![start_timer("one more", seconds(1))]);
+        assert_eq!(
+            run.log.last().unwrap(),
+            "= refused BadCommand: commands[0] (StartTimer): timer_id: the run has 10000 open timers, which is the limit"
+        );
+    }
+}

@@ -238,3 +238,406 @@ pub(super) fn standing(activity: &Activity) -> String {
 pub(super) fn stale(why: String) -> Rejection {
     Rejection::StaleTask { what: "activity task", why }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::execution::Input;
+    use crate::execution::support::*;
+
+    fn with_activity(change: impl FnOnce(&mut crate::command::ScheduleActivity)) -> Run {
+        let mut run = Run::start();
+        run.turn(vec![schedule_with("a", change)]);
+        run
+    }
+
+    fn once() -> Run {
+        with_activity(|activity| activity.retry_policy = Some(retry(1)))
+    }
+
+    fn heartbeat(token: ActivityToken, details: &'static str) -> Input {
+        let details = (!details.is_empty()).then(|| Payload::json(details));
+        Input::HeartbeatActivity { activity: ActivityRef::Token(token), details }
+    }
+
+    #[test]
+    fn starting_an_attempt_writes_nothing_unless_it_may_run_only_once() {
+        check(
+            with_activity(|_| {}),
+            |run| {
+                run.take_activity("a");
+            },
+            "
+                ~ activity 5 started attempt=1
+            ",
+        );
+        check(
+            once(),
+            |run| {
+                run.take_activity("a");
+            },
+            "
+                ~ activity 5 started attempt=1
+                % 5 attempt=1 counted=0 started
+            ",
+        );
+    }
+
+    #[test]
+    fn an_attempt_is_handed_out_once() {
+        let mut run = with_activity(|_| {});
+        let token = run.take_activity("a");
+        check(
+            run,
+            |run| {
+                let again = |attempt| Input::StartActivity {
+                    scheduled_event_id: token.scheduled_event_id,
+                    attempt,
+                    identity: "other".into(),
+                };
+                let _ = run.send(again(1));
+                let _ = run.send(again(2));
+            },
+            r#"
+                ! activity task is stale: attempt 1 was offered, but worker "worker" has the attempt
+                ! activity task is stale: expected attempt 1 of the activity with scheduled event 5; got attempt 2
+            "#,
+        );
+    }
+
+    #[test]
+    fn the_deadline_of_an_attempt_is_the_earlier_of_two_timeouts() {
+        let deadline = |schedule_to_close| {
+            let mut run =
+                with_activity(|activity| activity.timeouts.schedule_to_close = Some(seconds(schedule_to_close)));
+            run.advance(seconds(2));
+            let start = Input::StartActivity { scheduled_event_id: EventId(5), attempt: 1, identity: String::new() };
+            let Reply::ActivityTask(task) = run.send(start).unwrap().reply else { panic!("no task") };
+            task.deadline.since(BEGIN).as_secs()
+        };
+        assert_eq!([deadline(60), deadline(11)], [12, 11]);
+    }
+
+    #[test]
+    fn heartbeats_keep_an_attempt_alive_and_hand_their_details_to_the_next() {
+        let mut run = with_activity(|activity| activity.timeouts.heartbeat = Some(seconds(3)));
+        let token = run.take_activity("a");
+        run.advance(seconds(2));
+        let mut run = check(
+            run,
+            |run| {
+                run.send(heartbeat(token, "")).unwrap();
+                run.advance(seconds(2));
+                run.due();
+                run.send(heartbeat(token, "7")).unwrap();
+                run.send(heartbeat(token, "")).unwrap();
+                run.advance(seconds(3));
+                run.due();
+                run.advance_to_deadline();
+            },
+            "
+                ~ activity 5 heartbeat
+                = heartbeat cancel_requested=false
+                = unchanged
+                ~ activity 5 heartbeat details
+                % 5 attempt=1 counted=0 details
+                = heartbeat cancel_requested=false
+                ~ activity 5 heartbeat
+                = heartbeat cancel_requested=false
+                ~ activity 5 attempt failed counted=true: heartbeat timeout
+                % 5 attempt=2 counted=1 details
+                > WithdrawActivity 5 attempt=1
+                ~ activity 5 offered
+                > OfferActivity 5 attempt=2 queue=orders
+            ",
+        );
+        let start = Input::StartActivity { scheduled_event_id: EventId(5), attempt: 2, identity: String::new() };
+        let Reply::ActivityTask(task) = run.send(start).unwrap().reply else { panic!("no task") };
+        assert_eq!(task.heartbeat_details, Some(Payload::json("7")));
+        assert_eq!(task.last_failure.unwrap().message, "heartbeat timeout");
+    }
+
+    #[test]
+    fn a_heartbeat_tells_that_the_workflow_wants_it_to_stop() {
+        let mut run = with_activity(|_| {});
+        let token = run.take_activity("a");
+        run.signal("go");
+        run.turn(vec![cancel_activity("a")]);
+        check(
+            run,
+            |run| {
+                run.send(heartbeat(token, "")).unwrap();
+                let by_id = ActivityRef::Id(crate::ids::ActivityId::from_trusted("a"));
+                run.send(Input::HeartbeatActivity { activity: by_id, details: None }).unwrap();
+            },
+            "
+                ~ activity 5 heartbeat
+                = heartbeat cancel_requested=true
+                ~ activity 5 heartbeat
+                = heartbeat cancel_requested=true
+            ",
+        );
+    }
+
+    #[test]
+    fn heartbeats_of_older_attempts_and_with_large_details_are_refused() {
+        let mut run = with_activity(|_| {});
+        let token = run.take_activity("a");
+        let large = Some(Payload::json(vec![b'1'; crate::limits::PAYLOAD_BYTES_MAX]));
+        let large = Input::HeartbeatActivity { activity: ActivityRef::Token(token), details: large };
+        assert!(run.send(large).unwrap_err().to_string().starts_with("details: is 2097162 bytes large"));
+        run.fail_activity(token, Failure::application("Busy", "later"));
+        check(
+            run,
+            |run| {
+                let _ = run.send(heartbeat(token, ""));
+                let _ = run.send(heartbeat(ActivityToken { attempt: 2, ..token }, ""));
+                let _ = run.send(heartbeat(ActivityToken { scheduled_event_id: EventId(99), ..token }, ""));
+            },
+            "
+                ! activity task is stale: expected attempt 2 of the activity with scheduled event 5; got attempt 1
+                ! activity task is stale: attempt 2 is not due
+                ! activity task is stale: no activity with scheduled event 99 is open
+            ",
+        );
+    }
+
+    #[test]
+    fn a_released_attempt_is_offered_again_without_a_trace() {
+        for run in [with_activity(|_| {}), once()] {
+            let mut run = run;
+            let token = run.take_activity("a");
+            run.send(Input::ReleaseActivity { token }).unwrap();
+            assert!(run.progress.is_empty());
+            let again = run.take_activity("a");
+            assert_eq!(again.attempt, 1);
+        }
+        let mut run = with_activity(|_| {});
+        let first = run.take_activity("a");
+        run.send(Input::ReleaseActivity { token: first }).unwrap();
+        run.advance(seconds(1));
+        run.take_activity("a");
+        check(
+            run,
+            |run| {
+                let _ = run.send(Input::ReleaseActivity { token: first });
+                let _ = run.send(Input::LoseActivity { token: first });
+                let _ = run.send(Input::ClaimActivity { token: first, identity: "late".into() });
+            },
+            r#"
+                ! activity task is stale: it is not at the worker that had it: worker "worker" has the attempt
+                ! activity task is stale: it is not at the worker that had it: worker "worker" has the attempt
+                ! activity task is stale: another worker has the attempt by now
+            "#,
+        );
+    }
+
+    #[test]
+    fn a_released_attempt_that_was_to_stop_is_canceled() {
+        let mut run = with_activity(|_| {});
+        let token = run.take_activity("a");
+        run.signal("go");
+        run.turn(vec![cancel_activity("a")]);
+        check(
+            run,
+            |run| {
+                run.send(Input::ReleaseActivity { token }).unwrap();
+            },
+            "
+                11 ActivityCanceled scheduled=5 started=0 requested=10
+                > OfferWorkflowTask attempt=1
+            ",
+        );
+    }
+
+    #[test]
+    fn an_attempt_in_doubt_is_claimed_and_its_heartbeat_counts_from_the_claim() {
+        let mut run = with_activity(|activity| activity.timeouts.heartbeat = Some(seconds(3)));
+        let token = run.take_activity("a");
+        run.crash();
+        run.advance(seconds(4));
+        let mut run = check(
+            run,
+            |run| {
+                run.due();
+                run.send(Input::ClaimActivity { token, identity: "worker".into() }).unwrap();
+                run.send(Input::EndGrace).unwrap();
+                run.complete_activity(token);
+            },
+            "
+                = unchanged
+                ~ activity 5 started attempt=1
+                ~ activity 5 heartbeat
+                = unchanged
+                6 ActivityStarted scheduled=5 attempt=1
+                7 ActivityCompleted scheduled=5 started=6
+                > OfferWorkflowTask attempt=1
+            ",
+        );
+        assert_eq!(run.history.last().unwrap().at, BEGIN + seconds(4));
+        run.turn(vec![]);
+    }
+
+    #[test]
+    fn a_heartbeat_is_a_claim() {
+        let mut run = with_activity(|_| {});
+        let token = run.take_activity("a");
+        run.crash();
+        check(
+            run,
+            |run| {
+                run.send(heartbeat(token, "")).unwrap();
+                run.send(Input::EndGrace).unwrap();
+            },
+            "
+                ~ activity 5 started attempt=1
+                ~ activity 5 heartbeat
+                = heartbeat cancel_requested=false
+                = unchanged
+            ",
+        );
+    }
+
+    #[test]
+    fn a_claim_of_an_activity_that_is_to_stop_tells_its_worker_again() {
+        let mut run = with_activity(|_| {});
+        let token = run.take_activity("a");
+        run.signal("go");
+        run.turn(vec![cancel_activity("a")]);
+        run.crash();
+        check(
+            run,
+            |run| {
+                run.send(Input::ClaimActivity { token, identity: "worker".into() }).unwrap();
+            },
+            "
+                ~ activity 5 started attempt=1
+                ~ activity 5 heartbeat
+                > CancelActivity 5 attempt=1
+            ",
+        );
+    }
+
+    #[test]
+    fn an_attempt_that_nobody_claims_fails_uncounted_and_is_offered_again() {
+        let mut run = with_activity(|activity| activity.retry_policy = Some(retry(2)));
+        let token = run.take_activity("a");
+        run.crash();
+        let mut run = check(
+            run,
+            |run| {
+                run.send(Input::EndGrace).unwrap();
+                run.complete_activity(token);
+                let token = run.take_activity("a");
+                run.fail_activity(token, Failure::application("Busy", "later"));
+            },
+            "
+                ~ activity 5 attempt failed counted=false: the server restarted and the worker that may have had this attempt did not claim it
+                ~ activity 5 offered
+                ~ grace ended
+                % 5 attempt=2 counted=0
+                > OfferActivity 5 attempt=2 queue=orders
+                ! activity task is stale: expected attempt 2 of the activity with scheduled event 5; got attempt 1
+                ~ activity 5 started attempt=2
+                ~ activity 5 attempt failed counted=true: later
+                % 5 attempt=3 counted=1
+            ",
+        );
+        run.advance_to_deadline();
+        check(
+            run,
+            |run| {
+                let token = run.take_activity("a");
+                run.fail_activity(token, Failure::application("Busy", "later"));
+            },
+            r#"
+                ~ activity 5 started attempt=3
+                6 ActivityStarted scheduled=5 attempt=3 last_failure="later"
+                7 ActivityFailed scheduled=5 started=6 retry_state=MaximumAttemptsReached failure="later"
+                % 5 deleted
+                > OfferWorkflowTask attempt=1
+            "#,
+        );
+    }
+
+    #[test]
+    fn an_activity_that_may_run_only_once_never_runs_again_after_a_start_that_nobody_claims() {
+        let mut run = once();
+        run.take_activity("a");
+        run.crash();
+        check(
+            run,
+            |run| {
+                run.send(Input::EndGrace).unwrap();
+            },
+            r#"
+                ~ grace ended
+                6 ActivityStarted scheduled=5 attempt=1
+                7 ActivityFailed scheduled=5 started=6 retry_state=MaximumAttemptsReached failure="the server restarted and the worker that may have had this attempt did not claim it"
+                % 5 deleted
+                > OfferWorkflowTask attempt=1
+            "#,
+        );
+    }
+
+    #[test]
+    fn an_activity_that_may_run_only_once_is_offered_after_a_crash_before_its_start() {
+        let mut run = once();
+        run.crash();
+        check(
+            run,
+            |run| {
+                run.send(Input::EndGrace).unwrap();
+                run.take_activity("a");
+            },
+            "
+                ~ activity 5 offered
+                ~ grace ended
+                > OfferActivity 5 attempt=1 queue=orders
+                ~ activity 5 started attempt=1
+                % 5 attempt=1 counted=0 started
+            ",
+        );
+    }
+
+    #[test]
+    fn a_pause_that_was_not_over_at_the_crash_goes_on() {
+        let mut run = with_activity(|_| {});
+        let token = run.take_activity("a");
+        run.fail_activity(token, Failure::application("Busy", "later"));
+        run.crash();
+        check(
+            run,
+            |run| {
+                run.send(Input::EndGrace).unwrap();
+                run.advance_to_deadline();
+            },
+            "
+                ~ grace ended
+                ~ activity 5 offered
+                > OfferActivity 5 attempt=2 queue=orders
+            ",
+        );
+    }
+
+    #[test]
+    fn a_canceled_activity_whose_worker_is_lost_in_a_crash_is_not_tried_again() {
+        let mut run = with_activity(|_| {});
+        run.take_activity("a");
+        run.signal("go");
+        run.turn(vec![cancel_activity("a")]);
+        run.crash();
+        check(
+            run,
+            |run| {
+                run.send(Input::EndGrace).unwrap();
+            },
+            r#"
+                ~ grace ended
+                11 ActivityStarted scheduled=5 attempt=1
+                12 ActivityFailed scheduled=5 started=11 retry_state=CancelRequested failure="the server restarted and the worker that may have had this attempt did not claim it"
+                > OfferWorkflowTask attempt=1
+            "#,
+        );
+    }
+}

@@ -329,3 +329,483 @@ impl Draft<'_> {
 fn counts(failure: &Failure) -> bool {
     !matches!(failure.kind, FailureKind::Server { .. })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::execution::Input;
+    use crate::execution::support::*;
+
+    fn with_activity(change: impl FnOnce(&mut crate::command::ScheduleActivity)) -> Run {
+        let mut run = Run::start();
+        run.turn(vec![schedule_with("a", change)]);
+        run
+    }
+
+    fn busy() -> Failure {
+        Failure::application("Busy", "later")
+    }
+
+    fn stop_as_canceled(run: &mut Run, token: ActivityToken) {
+        let activity = ActivityRef::Token(token);
+        let _ = run.send(Input::CancelActivity { activity, details: None, identity: "worker".into() });
+    }
+
+    #[test]
+    fn a_completed_attempt_is_written_with_its_start() {
+        let mut run = with_activity(|_| {});
+        let token = run.take_activity("a");
+        run.advance(seconds(3));
+        let run = check(
+            run,
+            |run| run.complete_activity(token),
+            "
+                6 ActivityStarted scheduled=5 attempt=1
+                7 ActivityCompleted scheduled=5 started=6
+                > OfferWorkflowTask attempt=1
+            ",
+        );
+        assert_eq!(run.history[5].at, BEGIN, "the start is written with its own time");
+    }
+
+    #[test]
+    fn failed_attempts_are_retried_unseen_by_the_history() {
+        check(
+            with_activity(|_| {}),
+            |run| {
+                for _ in 0..2 {
+                    let token = run.take_activity("a");
+                    run.fail_activity(token, busy());
+                    run.advance_to_deadline();
+                }
+                let token = run.take_activity("a");
+                run.complete_activity(token);
+            },
+            r#"
+                ~ activity 5 started attempt=1
+                ~ activity 5 attempt failed counted=true: later
+                % 5 attempt=2 counted=1
+                ~ activity 5 offered
+                > OfferActivity 5 attempt=2 queue=orders
+                ~ activity 5 started attempt=2
+                ~ activity 5 attempt failed counted=true: later
+                % 5 attempt=3 counted=2
+                ~ activity 5 offered
+                > OfferActivity 5 attempt=3 queue=orders
+                ~ activity 5 started attempt=3
+                6 ActivityStarted scheduled=5 attempt=3 last_failure="later"
+                7 ActivityCompleted scheduled=5 started=6
+                % 5 deleted
+                > OfferWorkflowTask attempt=1
+            "#,
+        );
+    }
+
+    #[test]
+    fn the_last_of_the_attempts_fails_the_activity() {
+        let mut run = with_activity(|activity| activity.retry_policy = Some(retry(2)));
+        let token = run.take_activity("a");
+        run.fail_activity(token, busy());
+        run.advance_to_deadline();
+        check(
+            run,
+            |run| {
+                let token = run.take_activity("a");
+                run.fail_activity(token, Failure::application("Busy", "still"));
+            },
+            r#"
+                ~ activity 5 started attempt=2
+                6 ActivityStarted scheduled=5 attempt=2 last_failure="later"
+                7 ActivityFailed scheduled=5 started=6 retry_state=MaximumAttemptsReached failure="still"
+                % 5 deleted
+                > OfferWorkflowTask attempt=1
+            "#,
+        );
+    }
+
+    #[test]
+    fn a_late_result_of_an_older_attempt_is_stale_and_so_is_a_second_result() {
+        let mut run = with_activity(|_| {});
+        let first = run.take_activity("a");
+        run.advance_to_deadline();
+        run.advance_to_deadline();
+        let second = run.take_activity("a");
+        check(
+            run,
+            |run| {
+                run.complete_activity(first);
+                run.complete_activity(second);
+                run.complete_activity(second);
+                run.complete_activity("a");
+            },
+            r#"
+                ! activity task is stale: expected attempt 2 of the activity with scheduled event 5; got attempt 1
+                6 ActivityStarted scheduled=5 attempt=2 last_failure="start-to-close timeout"
+                7 ActivityCompleted scheduled=5 started=6
+                % 5 deleted
+                > OfferWorkflowTask attempt=1
+                ! activity task is stale: no activity with scheduled event 5 is open
+                ! no open activity with id "a"
+            "#,
+        );
+    }
+
+    #[test]
+    fn a_second_result_while_the_first_is_buffered_is_stale() {
+        let mut run = with_activity(|_| {});
+        let token = run.take_activity("a");
+        run.signal("go");
+        run.take_task();
+        check(
+            run,
+            |run| {
+                run.complete_activity(token);
+                run.complete_activity(token);
+                run.complete_activity("a");
+                run.advance(seconds(9));
+                run.due();
+            },
+            r#"
+                ~ buffered ActivityStarted scheduled=5 attempt=1
+                ~ buffered ActivityCompleted scheduled=5 started=0
+                ! activity task is stale: no activity with scheduled event 5 is open
+                ! activity task is stale: activity "a" has an outcome already
+                = unchanged
+            "#,
+        );
+    }
+
+    #[test]
+    fn an_activity_may_be_completed_from_elsewhere_by_its_id() {
+        let mut running = with_activity(|_| {});
+        running.take_activity("a");
+        check(
+            running,
+            |run| run.complete_activity("a"),
+            "
+                6 ActivityStarted scheduled=5 attempt=1
+                7 ActivityCompleted scheduled=5 started=6
+                > WithdrawActivity 5 attempt=1
+                > OfferWorkflowTask attempt=1
+            ",
+        );
+        check(
+            with_activity(|_| {}),
+            |run| run.complete_activity("a"),
+            "
+                6 ActivityStarted scheduled=5 attempt=1
+                7 ActivityCompleted scheduled=5 started=6
+                > WithdrawActivity 5 attempt=1
+                > OfferWorkflowTask attempt=1
+            ",
+        );
+        check(
+            with_activity(|_| {}),
+            |run| run.complete_activity("b"),
+            r#"
+                ! no open activity with id "b"
+            "#,
+        );
+        let mut closed = with_activity(|_| {});
+        closed.terminate();
+        check(
+            closed,
+            |run| run.complete_activity("a"),
+            "
+                ! workflow execution already completed
+            ",
+        );
+    }
+
+    #[test]
+    fn a_result_over_the_limit_is_refused_and_leaves_the_attempt_open() {
+        let mut run = with_activity(|_| {});
+        let token = run.take_activity("a");
+        let result = Some(Payload::json(vec![b'1'; crate::limits::PAYLOAD_BYTES_MAX]));
+        let activity = ActivityRef::Token(token);
+        let large = Input::CompleteActivity { activity, result, identity: String::new() };
+        assert!(run.send(large).unwrap_err().to_string().starts_with("result: is 2097162 bytes large"));
+        run.complete_activity(token);
+        assert_eq!(run.execution.pending_activities(), []);
+    }
+
+    #[test]
+    fn an_attempt_that_takes_too_long_is_taken_back_and_retried() {
+        let mut run = with_activity(|_| {});
+        run.take_activity("a");
+        check(
+            run,
+            |run| {
+                run.advance_to_deadline();
+                run.advance_to_deadline();
+            },
+            "
+                ~ activity 5 attempt failed counted=true: start-to-close timeout
+                % 5 attempt=2 counted=1
+                > WithdrawActivity 5 attempt=1
+                ~ activity 5 offered
+                > OfferActivity 5 attempt=2 queue=orders
+            ",
+        );
+    }
+
+    #[test]
+    fn the_last_attempt_that_takes_too_long_times_the_activity_out() {
+        let mut run = with_activity(|activity| activity.retry_policy = Some(retry(1)));
+        run.take_activity("a");
+        check(
+            run,
+            |run| run.advance_to_deadline(),
+            r#"
+                6 ActivityStarted scheduled=5 attempt=1
+                7 ActivityTimedOut scheduled=5 started=6 retry_state=MaximumAttemptsReached failure="start-to-close timeout"
+                % 5 deleted
+                > WithdrawActivity 5 attempt=1
+                > OfferWorkflowTask attempt=1
+            "#,
+        );
+    }
+
+    #[test]
+    fn an_activity_that_no_worker_takes_in_time_is_not_retried() {
+        let run = with_activity(|activity| activity.timeouts.schedule_to_start = Some(seconds(3)));
+        check(
+            run,
+            |run| run.advance_to_deadline(),
+            r#"
+                6 ActivityTimedOut scheduled=5 started=0 retry_state=NonRetryableFailure failure="schedule-to-start timeout"
+                > WithdrawActivity 5 attempt=1
+                > OfferWorkflowTask attempt=1
+            "#,
+        );
+    }
+
+    #[test]
+    fn schedule_to_start_counts_anew_for_each_attempt() {
+        let mut run = with_activity(|activity| activity.timeouts.schedule_to_start = Some(seconds(3)));
+        run.advance(seconds(2));
+        let token = run.take_activity("a");
+        run.advance(seconds(2));
+        run.fail_activity(token, busy());
+        run.advance_to_deadline();
+        assert_eq!(run.now, BEGIN + seconds(5));
+        check(
+            run,
+            |run| run.advance_to_deadline(),
+            r#"
+                6 ActivityTimedOut scheduled=5 started=0 retry_state=NonRetryableFailure failure="schedule-to-start timeout < later"
+                % 5 deleted
+                > WithdrawActivity 5 attempt=2
+                > OfferWorkflowTask attempt=1
+            "#,
+        );
+    }
+
+    #[test]
+    fn schedule_to_close_ends_a_running_attempt() {
+        let mut run = with_activity(|activity| activity.timeouts.schedule_to_close = Some(seconds(5)));
+        run.take_activity("a");
+        check(
+            run,
+            |run| run.advance_to_deadline(),
+            r#"
+                6 ActivityStarted scheduled=5 attempt=1
+                7 ActivityTimedOut scheduled=5 started=6 retry_state=Timeout failure="schedule-to-close timeout"
+                > WithdrawActivity 5 attempt=1
+                > OfferWorkflowTask attempt=1
+            "#,
+        );
+    }
+
+    #[test]
+    fn no_attempt_begins_after_the_schedule_to_close_deadline() {
+        let given = || {
+            let mut run = with_activity(|activity| {
+                activity.timeouts.schedule_to_close = Some(seconds(4));
+                activity.timeouts.start_to_close = Some(seconds(3));
+                activity.retry_policy.as_mut().unwrap().initial_interval = seconds(2);
+            });
+            let token = run.take_activity("a");
+            run.advance(seconds(3));
+            (run, token)
+        };
+        let (run, token) = given();
+        check(
+            run,
+            |run| run.fail_activity(token, busy()),
+            r#"
+                6 ActivityStarted scheduled=5 attempt=1
+                7 ActivityFailed scheduled=5 started=6 retry_state=Timeout failure="later"
+                > OfferWorkflowTask attempt=1
+            "#,
+        );
+        let (run, _) = given();
+        check(
+            run,
+            |run| run.due(),
+            r#"
+                6 ActivityStarted scheduled=5 attempt=1
+                7 ActivityTimedOut scheduled=5 started=6 retry_state=Timeout failure="schedule-to-close timeout < start-to-close timeout"
+                > WithdrawActivity 5 attempt=1
+                > OfferWorkflowTask attempt=1
+            "#,
+        );
+    }
+
+    #[test]
+    fn a_lost_worker_costs_an_attempt_and_no_time() {
+        let mut run = with_activity(|activity| activity.retry_policy = Some(retry(2)));
+        let token = run.take_activity("a");
+        let run = check(
+            run,
+            |run| {
+                run.send(Input::LoseActivity { token }).unwrap();
+            },
+            "
+                ~ activity 5 attempt failed counted=true: the connection of the worker broke, and it did not come back in time
+                ~ activity 5 offered
+                % 5 attempt=2 counted=1
+                > OfferActivity 5 attempt=2 queue=orders
+            ",
+        );
+        check(
+            run,
+            |run| {
+                let token = run.take_activity("a");
+                run.send(Input::LoseActivity { token }).unwrap();
+            },
+            r#"
+                ~ activity 5 started attempt=2
+                6 ActivityStarted scheduled=5 attempt=2 last_failure="the connection of the worker broke, and it did not come back in time"
+                7 ActivityFailed scheduled=5 started=6 retry_state=MaximumAttemptsReached failure="the connection of the worker broke, and it did not come back in time"
+                % 5 deleted
+                > OfferWorkflowTask attempt=1
+            "#,
+        );
+    }
+
+    #[test]
+    fn an_attempt_that_a_worker_refused_does_not_count() {
+        let mut run = with_activity(|activity| activity.retry_policy = Some(retry(1)));
+        let token = run.take_activity("a");
+        check(
+            run,
+            |run| {
+                run.fail_activity(token, Failure::server("no activity type \"charge\" here", false));
+                run.advance_to_deadline();
+                let token = run.take_activity("a");
+                run.complete_activity(token);
+            },
+            r#"
+                ~ activity 5 attempt failed counted=false: no activity type "charge" here
+                % 5 attempt=2 counted=0
+                ~ activity 5 offered
+                > OfferActivity 5 attempt=2 queue=orders
+                ~ activity 5 started attempt=2
+                % 5 attempt=2 counted=0 started
+                6 ActivityStarted scheduled=5 attempt=2 last_failure="no activity type \"charge\" here"
+                7 ActivityCompleted scheduled=5 started=6
+                % 5 deleted
+                > OfferWorkflowTask attempt=1
+            "#,
+        );
+    }
+
+    #[test]
+    fn an_activity_that_stops_as_asked_is_canceled() {
+        let mut run = with_activity(|_| {});
+        let token = run.take_activity("a");
+        run.signal("go");
+        run.turn(vec![cancel_activity("a")]);
+        check(
+            run,
+            |run| stop_as_canceled(run, token),
+            "
+                11 ActivityStarted scheduled=5 attempt=1
+                12 ActivityCanceled scheduled=5 started=11 requested=10
+                > OfferWorkflowTask attempt=1
+            ",
+        );
+    }
+
+    #[test]
+    fn an_activity_that_stops_unasked_has_failed() {
+        let mut run = with_activity(|_| {});
+        let token = run.take_activity("a");
+        check(
+            run,
+            |run| stop_as_canceled(run, token),
+            r#"
+                6 ActivityStarted scheduled=5 attempt=1
+                7 ActivityFailed scheduled=5 started=6 retry_state=NonRetryableFailure failure="the activity stopped as canceled, but nobody had asked it to"
+                > OfferWorkflowTask attempt=1
+            "#,
+        );
+    }
+
+    #[test]
+    fn after_a_request_to_cancel_there_is_no_other_attempt() {
+        let given = || {
+            let mut run = with_activity(|_| {});
+            let token = run.take_activity("a");
+            run.signal("go");
+            run.turn(vec![cancel_activity("a")]);
+            (run, token)
+        };
+        let (run, token) = given();
+        check(
+            run,
+            |run| run.fail_activity(token, busy()),
+            r#"
+                11 ActivityStarted scheduled=5 attempt=1
+                12 ActivityFailed scheduled=5 started=11 retry_state=CancelRequested failure="later"
+                > OfferWorkflowTask attempt=1
+            "#,
+        );
+        let (run, _) = given();
+        check(
+            run,
+            |run| run.advance_to_deadline(),
+            r#"
+                11 ActivityStarted scheduled=5 attempt=1
+                12 ActivityTimedOut scheduled=5 started=11 retry_state=CancelRequested failure="start-to-close timeout"
+                > WithdrawActivity 5 attempt=1
+                > OfferWorkflowTask attempt=1
+            "#,
+        );
+        let (run, token) = given();
+        check(
+            run,
+            |run| {
+                run.send(Input::LoseActivity { token }).unwrap();
+            },
+            r#"
+                11 ActivityStarted scheduled=5 attempt=1
+                12 ActivityFailed scheduled=5 started=11 retry_state=CancelRequested failure="the connection of the worker broke, and it did not come back in time"
+                > OfferWorkflowTask attempt=1
+            "#,
+        );
+        let (run, token) = given();
+        check(
+            run,
+            |run| run.complete_activity(token),
+            "
+                11 ActivityStarted scheduled=5 attempt=1
+                12 ActivityCompleted scheduled=5 started=11
+                > OfferWorkflowTask attempt=1
+            ",
+        );
+    }
+
+    #[test]
+    fn an_error_may_set_the_next_delay() {
+        let mut run = with_activity(|_| {});
+        let token = run.take_activity("a");
+        let mut failure = busy();
+        if let FailureKind::Application { next_retry_delay, .. } = &mut failure.kind {
+            *next_retry_delay = Some(seconds(77));
+        }
+        run.fail_activity(token, failure);
+        assert_eq!(run.execution.next_deadline(), Some(BEGIN + seconds(77)));
+    }
+}

@@ -184,3 +184,262 @@ impl Draft<'_> {
 pub(super) fn stale(why: String) -> Rejection {
     Rejection::StaleTask { what: "workflow task", why }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::execution::Input;
+    use crate::execution::support::*;
+
+    fn release(token: WorkflowTaskToken) -> Input {
+        Input::ReleaseWorkflowTask { token }
+    }
+
+    fn claim(token: WorkflowTaskToken) -> Input {
+        Input::ClaimWorkflowTask { token, identity: "worker".into() }
+    }
+
+    #[test]
+    fn handing_out_writes_nothing_and_is_done_once() {
+        let run = check(
+            Run::start(),
+            |run| {
+                run.take_task();
+                let _ = run.send(Input::StartWorkflowTask { identity: "other".into(), history_size_bytes: 0 });
+            },
+            r#"
+                ~ task started attempt=1
+                ! workflow task is stale: it was offered, but worker "worker" has it
+            "#,
+        );
+        assert_eq!(run.history.len(), 1);
+    }
+
+    #[test]
+    fn the_task_s_events_have_the_numbers_and_times_that_are_written_later() {
+        let mut run = Run::start();
+        run.advance(seconds(3));
+        let input = Input::StartWorkflowTask { identity: "worker".into(), history_size_bytes: 100 };
+        let Reply::WorkflowTask(task) = run.send(input).unwrap().reply else { panic!("no task") };
+        run.advance(seconds(1));
+        run.finish_task(task.token, vec![]);
+        assert_eq!(run.history[1..3], task.events);
+        assert_eq!(task.events.each_ref().map(|event| event.at), [BEGIN, BEGIN + seconds(3)]);
+    }
+
+    #[test]
+    fn the_clock_of_the_code_never_runs_backwards() {
+        let mut run = Run::start();
+        run.advance(seconds(9));
+        run.turn(vec![]);
+        run.now = BEGIN;
+        run.signal("a");
+        run.turn(vec![]);
+        let times: Vec<Timestamp> = run.history.iter().map(|event| event.at).collect();
+        assert!(times.is_sorted(), "{times:?}");
+    }
+
+    #[test]
+    fn a_long_history_suggests_to_continue_as_new() {
+        let suggests = |bytes| {
+            let transition = Run::start()
+                .execution
+                .decide(Input::StartWorkflowTask { identity: String::new(), history_size_bytes: bytes }, BEGIN);
+            let Reply::WorkflowTask(task) = transition.unwrap().reply else { panic!("no task") };
+            task.token.suggest_continue_as_new
+        };
+        assert!(!suggests(limits::HISTORY_BYTES_SUGGEST - 1));
+        assert!(suggests(limits::HISTORY_BYTES_SUGGEST));
+    }
+
+    #[test]
+    fn a_released_task_is_offered_again_as_the_same_try_with_what_was_buffered() {
+        let mut run = Run::start();
+        let token = run.take_task();
+        run.signal("a");
+        check(
+            run,
+            |run| {
+                run.send(release(token)).unwrap();
+                run.finish_task(token, vec![complete()]);
+                let _ = run.send(release(token));
+            },
+            "
+                ~ task released
+                ~ buffer flushed
+                2 WorkflowSignaled a
+                > OfferWorkflowTask attempt=1
+                ! workflow task is stale: expected scheduled event 3, attempt 1; got scheduled event 2, attempt 1
+                ! workflow task is stale: expected scheduled event 3, attempt 1; got scheduled event 2, attempt 1
+            ",
+        );
+    }
+
+    #[test]
+    fn a_second_release_does_not_touch_the_next_worker() {
+        let mut run = Run::start();
+        let first = run.take_task();
+        run.send(release(first)).unwrap();
+        run.advance(seconds(1));
+        run.take_task();
+        check(
+            run,
+            |run| {
+                let _ = run.send(release(first));
+                run.fail_task(first);
+                let _ = run.send(claim(first));
+            },
+            r#"
+                ! workflow task is stale: it is not at the worker that released it: worker "worker" has it
+                ! workflow task is stale: another worker has it by now
+                ! workflow task is stale: another worker has it by now
+            "#,
+        );
+    }
+
+    #[test]
+    fn the_completion_of_a_released_task_is_welcome_while_its_history_still_fits() {
+        let mut run = Run::start();
+        let token = run.take_task();
+        run.send(release(token)).unwrap();
+        check(
+            run,
+            |run| run.finish_task(token, vec![complete()]),
+            "
+                2 WorkflowTaskScheduled attempt=1
+                3 WorkflowTaskStarted scheduled=2
+                4 WorkflowTaskCompleted scheduled=2 started=3
+                5 WorkflowCompleted task=4
+                > WithdrawWorkflowTask
+                > Closed Completed
+            ",
+        );
+    }
+
+    #[test]
+    fn a_task_in_doubt_is_claimed_and_completed() {
+        let mut run = Run::start();
+        let token = run.take_task();
+        run.crash();
+        check(
+            run,
+            |run| {
+                run.send(claim(token)).unwrap();
+                run.send(claim(token)).unwrap();
+                run.send(Input::EndGrace).unwrap();
+                run.finish_task(token, vec![complete()]);
+            },
+            "
+                ~ task started attempt=1
+                ~ task started attempt=1
+                = unchanged
+                2 WorkflowTaskScheduled attempt=1
+                3 WorkflowTaskStarted scheduled=2
+                4 WorkflowTaskCompleted scheduled=2 started=3
+                5 WorkflowCompleted task=4
+                > Closed Completed
+            ",
+        );
+    }
+
+    #[test]
+    fn a_task_in_doubt_may_be_completed_without_a_claim_whatever_its_try() {
+        let mut run = Run::start();
+        for _ in 0..3 {
+            let token = run.take_task();
+            run.fail_task(token);
+            run.advance(seconds(60));
+            run.due();
+        }
+        let token = run.take_task();
+        assert_eq!(token.attempt, 4);
+        run.crash();
+        check(
+            run,
+            |run| run.finish_task(token, vec![complete()]),
+            "
+                5 WorkflowTaskScheduled attempt=4
+                6 WorkflowTaskStarted scheduled=5
+                7 WorkflowTaskCompleted scheduled=5 started=6
+                8 WorkflowCompleted task=7
+                > Closed Completed
+            ",
+        );
+    }
+
+    #[test]
+    fn a_task_that_nobody_claims_is_offered_after_the_grace() {
+        let mut run = Run::start();
+        let token = run.take_task();
+        run.crash();
+        run.signal("a");
+        check(
+            run,
+            |run| {
+                let _ = run.send(Input::StartWorkflowTask { identity: "eager".into(), history_size_bytes: 0 });
+                run.send(Input::EndGrace).unwrap();
+                let _ = run.send(claim(token));
+                run.turn(vec![complete()]);
+            },
+            "
+                ! workflow task is stale: it was offered, but a worker may still have it
+                ~ task released
+                ~ buffer flushed
+                ~ grace ended
+                2 WorkflowSignaled a
+                > OfferWorkflowTask attempt=1
+                ! workflow task is stale: expected scheduled event 3, attempt 1; got scheduled event 2, attempt 1
+                ~ task started attempt=1
+                3 WorkflowTaskScheduled attempt=1
+                4 WorkflowTaskStarted scheduled=3
+                5 WorkflowTaskCompleted scheduled=3 started=4
+                6 WorkflowCompleted task=5
+                > Closed Completed
+            ",
+        );
+    }
+
+    #[test]
+    fn a_pause_before_the_first_task_outlives_a_recovery() {
+        let mut run = Run::start_with(|started| started.first_task_backoff = seconds(60));
+        run.crash();
+        run.signal("a");
+        check(
+            run,
+            |run| {
+                run.send(Input::EndGrace).unwrap();
+                run.advance_to_deadline();
+            },
+            "
+                ~ buffer flushed
+                ~ grace ended
+                2 WorkflowSignaled a
+                ~ task offered
+                > OfferWorkflowTask attempt=1
+            ",
+        );
+    }
+
+    #[test]
+    fn a_forged_token_is_stale() {
+        let mut run = Run::start();
+        run.advance(seconds(1));
+        let token = run.take_task();
+        check(
+            run,
+            |run| {
+                run.finish_task(WorkflowTaskToken { started_at: Timestamp::EPOCH, ..token }, vec![complete()]);
+                run.finish_task(WorkflowTaskToken { attempt: 2, ..token }, vec![complete()]);
+                run.finish_task(
+                    WorkflowTaskToken { scheduled_event_id: crate::ids::EventId(9), ..token },
+                    vec![complete()],
+                );
+            },
+            "
+                ! workflow task is stale: a token of scheduled event 2 cannot have these numbers: it is forged
+                ! workflow task is stale: expected scheduled event 2, attempt 1; got scheduled event 2, attempt 2
+                ! workflow task is stale: expected scheduled event 2, attempt 1; got scheduled event 9, attempt 1
+            ",
+        );
+    }
+}

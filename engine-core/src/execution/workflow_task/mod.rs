@@ -257,3 +257,15 @@ impl Execution {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_from_the_second_failure_up_to_the_cap() {
+        let pauses: Vec<u64> = (2..12).map(|attempt| pause_after(attempt).as_secs()).collect();
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60, 60, 60]);
+        assert_eq!(pause_after(u32::MAX), limits::WORKFLOW_TASK_BACKOFF_MAX);
+    }
+}

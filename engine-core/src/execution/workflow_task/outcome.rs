@@ -180,3 +180,228 @@ impl Draft<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::execution::Input;
+    use crate::execution::support::*;
+
+    #[test]
+    fn a_completed_task_is_written_as_three_events() {
+        check(
+            Run::start(),
+            |run| run.turn(vec![]),
+            "
+                ~ task started attempt=1
+                2 WorkflowTaskScheduled attempt=1
+                3 WorkflowTaskStarted scheduled=2
+                4 WorkflowTaskCompleted scheduled=2 started=3
+            ",
+        );
+    }
+
+    #[test]
+    fn a_repeated_completion_is_stale() {
+        let mut run = Run::start();
+        let token = run.take_task();
+        run.finish_task(token, vec![]);
+        check(
+            run,
+            |run| run.finish_task(token, vec![complete()]),
+            "
+                ! workflow task is stale: scheduled event 2, attempt 1 came, but the run waits for no workflow task
+            ",
+        );
+    }
+
+    #[test]
+    fn the_first_failure_is_written_and_further_ones_are_not() {
+        let run = check(
+            Run::start(),
+            |run| {
+                let token = run.take_task();
+                run.fail_task(token);
+                let token = run.take_task();
+                run.fail_task(token);
+                run.due();
+                run.advance_to_deadline();
+                let token = run.take_task();
+                run.fail_task(token);
+                run.advance_to_deadline();
+            },
+            "
+                ~ task started attempt=1
+                2 WorkflowTaskScheduled attempt=1
+                3 WorkflowTaskStarted scheduled=2
+                4 WorkflowTaskFailed scheduled=2 started=3 cause=Panic
+                > OfferWorkflowTask attempt=2
+                ~ task started attempt=2
+                ~ task attempt 2 failed cause=Some(Panic)
+                = unchanged
+                ~ task offered
+                > OfferWorkflowTask attempt=3
+                ~ task started attempt=3
+                ~ task attempt 3 failed cause=Some(Panic)
+                ~ task offered
+                > OfferWorkflowTask attempt=4
+            ",
+        );
+        assert_eq!(run.now, BEGIN + seconds(1 + 2));
+        let pending = run.execution.pending_workflow_task().unwrap();
+        assert_eq!((pending.attempt, pending.last_failure_cause), (4, Some(WorkflowTaskFailureCause::Panic)));
+    }
+
+    #[test]
+    fn a_success_after_failures_is_written_with_the_number_of_its_try() {
+        let mut run = Run::start();
+        let token = run.take_task();
+        run.fail_task(token);
+        let token = run.take_task();
+        run.fail_task(token);
+        run.advance_to_deadline();
+        check(
+            run,
+            |run| {
+                run.turn(vec![]);
+                run.signal("a");
+                let token = run.take_task();
+                run.fail_task(token);
+            },
+            "
+                ~ task started attempt=3
+                5 WorkflowTaskScheduled attempt=3
+                6 WorkflowTaskStarted scheduled=5
+                7 WorkflowTaskCompleted scheduled=5 started=6
+                8 WorkflowSignaled a
+                > OfferWorkflowTask attempt=1
+                ~ task started attempt=1
+                9 WorkflowTaskScheduled attempt=1
+                10 WorkflowTaskStarted scheduled=9
+                11 WorkflowTaskFailed scheduled=9 started=10 cause=Panic
+                > OfferWorkflowTask attempt=2
+            ",
+        );
+    }
+
+    #[test]
+    fn a_task_that_takes_too_long_fails_and_its_late_completion_is_stale() {
+        let mut run = Run::start();
+        let token = run.take_task();
+        run.signal("a");
+        check(
+            run,
+            |run| {
+                run.advance_to_deadline();
+                run.finish_task(token, vec![complete()]);
+                let token = run.take_task();
+                run.advance_to_deadline();
+                run.finish_task(token, vec![complete()]);
+            },
+            "
+                ~ buffer flushed
+                2 WorkflowTaskScheduled attempt=1
+                3 WorkflowTaskStarted scheduled=2
+                4 WorkflowTaskTimedOut scheduled=2 started=3 timeout=StartToClose
+                5 WorkflowSignaled a
+                > WithdrawWorkflowTask
+                > OfferWorkflowTask attempt=2
+                ! workflow task is stale: expected scheduled event 6, attempt 2; got scheduled event 2, attempt 1
+                ~ task started attempt=2
+                ~ task attempt 2 failed cause=None
+                > WithdrawWorkflowTask
+                ! workflow task is stale: scheduled event 6, attempt 2 came, but attempt 3 is not due
+            ",
+        );
+    }
+
+    #[test]
+    fn news_does_not_cut_the_pause_short_and_is_seen_by_the_next_try() {
+        let mut run = Run::start();
+        let token = run.take_task();
+        run.fail_task(token);
+        let token = run.take_task();
+        run.signal("during");
+        check(
+            run,
+            |run| {
+                run.fail_task(token);
+                run.signal("in the pause");
+                run.due();
+                run.advance_to_deadline();
+                run.turn(vec![complete()]);
+            },
+            "
+                ~ task attempt 2 failed cause=Some(Panic)
+                ~ buffer flushed
+                5 WorkflowSignaled during
+                6 WorkflowSignaled in the pause
+                = unchanged
+                ~ task offered
+                > OfferWorkflowTask attempt=3
+                ~ task started attempt=3
+                7 WorkflowTaskScheduled attempt=3
+                8 WorkflowTaskStarted scheduled=7
+                9 WorkflowTaskCompleted scheduled=7 started=8
+                10 WorkflowCompleted task=9
+                > Closed Completed
+            ",
+        );
+    }
+
+    #[test]
+    fn after_a_crash_the_try_is_the_second_if_the_history_ends_with_a_failure() {
+        let mut run = Run::start();
+        for _ in 0..4 {
+            let token = run.take_task();
+            run.fail_task(token);
+            run.advance(seconds(60));
+            run.due();
+        }
+        run.crash();
+        check(
+            run,
+            |run| {
+                run.send(Input::EndGrace).unwrap();
+                let token = run.take_task();
+                run.fail_task(token);
+            },
+            "
+                ~ task released
+                ~ grace ended
+                > OfferWorkflowTask attempt=2
+                ~ task started attempt=2
+                ~ task attempt 2 failed cause=Some(Panic)
+            ",
+        );
+    }
+
+    #[test]
+    fn a_task_in_doubt_may_fail() {
+        let mut run = Run::start();
+        let token = run.take_task();
+        run.crash();
+        check(
+            run,
+            |run| run.fail_task(token),
+            "
+                2 WorkflowTaskScheduled attempt=1
+                3 WorkflowTaskStarted scheduled=2
+                4 WorkflowTaskFailed scheduled=2 started=3 cause=Panic
+                > OfferWorkflowTask attempt=2
+            ",
+        );
+    }
+
+    #[test]
+    fn a_cached_worker_is_told_what_it_has_seen() {
+        let mut run = Run::start();
+        assert_eq!(run.execution.previous_started_event_id(), EventId::NONE);
+        run.turn(vec![]);
+        assert_eq!(run.execution.previous_started_event_id(), EventId(3));
+        run.signal("a");
+        let token = run.take_task();
+        run.fail_task(token);
+        assert_eq!(run.execution.previous_started_event_id(), EventId(3), "a failed task has shown nothing");
+    }
+}

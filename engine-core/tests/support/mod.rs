@@ -1,0 +1,454 @@
+//! A run with a store and a clock, for tests: sends inputs, keeps what would be on disk, and writes down what happened.
+//!
+//! After every input it verifies that what is stored gives the state that a crash at this moment would leave, so each test that
+//! uses it is a test of recovery as well. Shared by the unit tests of `execution/` and by the tests in this folder.
+#![allow(dead_code, unreachable_pub, missing_docs, reason = "each test crate uses its own part of it")]
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use engine_core::command::{Command, ScheduleActivity};
+use engine_core::event::{
+    ActivityTimeouts, Event, EventKind, WorkerMetadata, WorkflowStarted, WorkflowTaskFailureCause,
+};
+use engine_core::execution::{
+    ActivityProgress, ActivityRef, ActivityToken, Effect, Execution, Fact, Input, Rejection, Reply, Transition,
+    WorkflowTaskToken,
+};
+use engine_core::failure::Failure;
+use engine_core::ids::{
+    ActivityId, ActivityType, EventId, Namespace, RequestId, RunId, SignalName, TaskQueueName, TimerId, WorkflowId,
+    WorkflowType,
+};
+use engine_core::payload::Payload;
+use engine_core::retry::RetryPolicy;
+use engine_core::time::Timestamp;
+
+/// When every test begins.
+pub const BEGIN: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
+
+pub fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// A start without limits and retries.
+pub fn start_attributes() -> WorkflowStarted {
+    let run_id = RunId::from_parts(BEGIN, [7; 10]);
+    WorkflowStarted {
+        namespace: Namespace::from_trusted("default"),
+        workflow_id: WorkflowId::from_trusted("order-1"),
+        run_id,
+        workflow_type: WorkflowType::from_trusted("checkout"),
+        task_queue: TaskQueueName::from_trusted("orders"),
+        input: Vec::new(),
+        execution_timeout: None,
+        run_timeout: None,
+        task_timeout: seconds(10),
+        execution_deadline: None,
+        retry_policy: None,
+        attempt: 1,
+        continued_from: None,
+        first_run_id: run_id,
+        continued_failure: None,
+        first_task_backoff: Duration::ZERO,
+        request_id: None,
+        identity: "client".to_owned(),
+        memo: Vec::new(),
+    }
+}
+
+/// A policy of 1 s, 2 s, 4 s … without jitter.
+pub fn retry(maximum_attempts: u32) -> RetryPolicy {
+    RetryPolicy { maximum_attempts, jitter: 0.0, ..RetryPolicy::default() }
+}
+
+/// An activity with a start-to-close timeout of 10 s and the policy of [`retry`] without end.
+pub fn activity(id: &str) -> ScheduleActivity {
+    ScheduleActivity {
+        activity_id: ActivityId::from_trusted(id),
+        activity_type: ActivityType::from_trusted("charge"),
+        task_queue: None,
+        input: Vec::new(),
+        timeouts: ActivityTimeouts { start_to_close: Some(seconds(10)), ..ActivityTimeouts::default() },
+        retry_policy: Some(retry(0)),
+    }
+}
+
+/// The command for `activity`, changed.
+pub fn schedule_with(id: &str, change: impl FnOnce(&mut ScheduleActivity)) -> Command {
+    let mut command = activity(id);
+    change(&mut command);
+    Command::ScheduleActivity(Box::new(command))
+}
+
+pub fn schedule(id: &str) -> Command {
+    schedule_with(id, |_| {})
+}
+
+pub fn cancel_activity(id: &str) -> Command {
+    Command::RequestCancelActivity { activity_id: ActivityId::from_trusted(id) }
+}
+
+pub fn start_timer(id: &str, duration: Duration) -> Command {
+    Command::StartTimer { timer_id: TimerId::from_trusted(id), duration }
+}
+
+pub fn cancel_timer(id: &str) -> Command {
+    Command::CancelTimer { timer_id: TimerId::from_trusted(id) }
+}
+
+pub fn complete() -> Command {
+    Command::CompleteWorkflow { result: None }
+}
+
+pub fn fail(type_name: &str) -> Command {
+    Command::FailWorkflow { failure: Failure::application(type_name, "no") }
+}
+
+/// A run with what its store holds.
+#[derive(Debug, Clone)]
+pub struct Run {
+    pub execution: Execution,
+    pub history: Vec<Event>,
+    pub buffered: Vec<Event>,
+    pub progress: BTreeMap<EventId, ActivityProgress>,
+    pub now: Timestamp,
+    /// What happened since it was last taken, one line each.
+    pub log: Vec<String>,
+}
+
+impl Run {
+    pub fn start() -> Self {
+        Self::start_with(|_| {})
+    }
+
+    pub fn start_with(change: impl FnOnce(&mut WorkflowStarted)) -> Self {
+        let mut started = start_attributes();
+        change(&mut started);
+        Self::begin(started, BEGIN).expect("the start is valid")
+    }
+
+    pub fn begin(started: WorkflowStarted, now: Timestamp) -> Result<Self, Rejection> {
+        let transition = Execution::begin(started, now)?;
+        let execution = Execution::replay(transition.events.clone()).expect("one event is a history");
+        let mut log = Vec::new();
+        write_transition(&mut log, &transition, &BTreeMap::new());
+        let (buffered, progress) = (Vec::new(), BTreeMap::new());
+        Ok(Self { execution, history: transition.events, buffered, progress, now, log })
+    }
+
+    /// Decides and absorbs, and stores what must be stored.
+    pub fn send(&mut self, input: Input) -> Result<Transition, Rejection> {
+        let before = self.execution.clone();
+        let decided = self.execution.decide(input.clone(), self.now);
+        assert_eq!(before, self.execution, "deciding changed the state");
+        assert_eq!(decided, self.execution.decide(input, self.now), "deciding twice gave two answers");
+        let transition = match decided {
+            Ok(transition) => transition,
+            Err(rejection) => {
+                self.log.push(format!("! {rejection}"));
+                return Err(rejection);
+            }
+        };
+        self.execution.absorb(&transition);
+        self.store(&transition);
+        write_transition(&mut self.log, &transition, &self.progress);
+        let recovered = self.recovered();
+        assert_eq!(
+            recovered,
+            self.execution.durable_view(),
+            "what is stored does not give the state that a crash leaves"
+        );
+        Ok(transition)
+    }
+
+    fn store(&mut self, transition: &Transition) {
+        for fact in &transition.facts {
+            match fact {
+                Fact::EventBuffered(event) => self.buffered.push(event.clone()),
+                Fact::BufferFlushed => self.buffered.clear(),
+                _ => {}
+            }
+        }
+        self.history.extend(transition.events.iter().cloned());
+        for id in &transition.progress {
+            match self.execution.activity_progress(*id) {
+                Some(row) => self.progress.insert(*id, row),
+                None => self.progress.remove(id),
+            };
+        }
+    }
+
+    /// The state that what is stored gives.
+    pub fn recovered(&self) -> Execution {
+        let mut execution = Execution::replay(self.history.iter().cloned()).expect("the history is one of ours");
+        let progress = self.progress.values().cloned().collect();
+        execution.restore(self.buffered.clone(), progress).expect("the rows are ours");
+        execution
+    }
+
+    /// The server dies and recovers.
+    pub fn crash(&mut self) {
+        self.execution = self.recovered();
+        self.execution.mark_in_doubt();
+        self.log.push("crash".to_owned());
+    }
+
+    pub fn advance(&mut self, duration: Duration) {
+        self.now = self.now + duration;
+    }
+
+    /// Goes to the next deadline and lets what is due happen.
+    pub fn advance_to_deadline(&mut self) {
+        let deadline = self.execution.next_deadline().expect("the run has a deadline");
+        self.now = self.now.max(deadline);
+        self.due();
+    }
+
+    /// Lets happen what is due.
+    pub fn due(&mut self) {
+        self.send(Input::DeadlinePassed).expect("a deadline is never refused");
+    }
+
+    pub fn signal(&mut self, name: &str) {
+        let _ = self.send(signal(name, None));
+    }
+
+    pub fn cancel(&mut self) {
+        self.send(Input::RequestCancel { reason: "stop".into(), identity: "desk".into(), request_id: None })
+            .expect("a request to cancel is never refused");
+    }
+
+    pub fn terminate(&mut self) {
+        let _ = self.send(Input::Terminate { reason: "enough".into(), details: None, identity: "desk".into() });
+    }
+
+    /// Hands the workflow task out.
+    pub fn take_task(&mut self) -> WorkflowTaskToken {
+        let input = Input::StartWorkflowTask { identity: "worker".into(), history_size_bytes: 100 };
+        match self.send(input).expect("the task is offered").reply {
+            Reply::WorkflowTask(task) => {
+                assert_eq!(task.events[0].id, self.execution.next_event_id());
+                task.token
+            }
+            other => panic!("no task but {other:?}"),
+        }
+    }
+
+    pub fn finish_task(&mut self, token: WorkflowTaskToken, commands: Vec<Command>) {
+        let worker = WorkerMetadata::default();
+        let _ = self.send(Input::CompleteWorkflowTask { token, commands, worker, identity: "worker".into() });
+    }
+
+    /// Hands the workflow task out and completes it.
+    pub fn turn(&mut self, commands: Vec<Command>) {
+        let token = self.take_task();
+        self.finish_task(token, commands);
+    }
+
+    pub fn fail_task(&mut self, token: WorkflowTaskToken) {
+        let (cause, failure) = (WorkflowTaskFailureCause::Panic, Failure::application("Panic", "boom"));
+        let _ = self.send(Input::FailWorkflowTask { token, cause, failure, identity: "worker".into() });
+    }
+
+    /// Hands out the current attempt of an activity.
+    pub fn take_activity(&mut self, id: &str) -> ActivityToken {
+        let pending = self.execution.pending_activities();
+        let pending = pending.iter().find(|pending| pending.activity_id.as_str() == id).expect("the activity is open");
+        let (scheduled_event_id, attempt) = (pending.scheduled_event_id, pending.attempt);
+        let input = Input::StartActivity { scheduled_event_id, attempt, identity: "worker".into() };
+        match self.send(input).expect("the attempt is offered").reply {
+            Reply::ActivityTask(task) => task.token,
+            other => panic!("no task but {other:?}"),
+        }
+    }
+
+    pub fn complete_activity(&mut self, activity: impl Into<Named>) {
+        let activity = activity.into().0;
+        let _ = self.send(Input::CompleteActivity { activity, result: None, identity: "worker".into() });
+    }
+
+    pub fn fail_activity(&mut self, activity: impl Into<Named>, failure: Failure) {
+        let activity = activity.into().0;
+        let _ = self.send(Input::FailActivity { activity, failure, identity: "worker".into() });
+    }
+
+    pub fn take_log(&mut self) -> String {
+        std::mem::take(&mut self.log).join("\n")
+    }
+
+    /// The history, one line per event.
+    pub fn history_text(&self) -> String {
+        self.history.iter().map(event_line).collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// Names an activity by a token or by its id.
+pub struct Named(pub ActivityRef);
+
+impl From<ActivityToken> for Named {
+    fn from(token: ActivityToken) -> Self {
+        Self(ActivityRef::Token(token))
+    }
+}
+
+impl From<&str> for Named {
+    fn from(id: &str) -> Self {
+        Self(ActivityRef::Id(ActivityId::from_trusted(id)))
+    }
+}
+
+pub fn signal(name: &str, request_id: Option<&str>) -> Input {
+    Input::Signal {
+        name: SignalName::from_trusted(name),
+        input: vec![Payload::json("1")],
+        identity: "desk".into(),
+        request_id: request_id.map(RequestId::from_trusted),
+    }
+}
+
+/// Compares what `when` makes of the run `given` with `expect`, line by line; see [`write_transition`] for the lines.
+#[track_caller]
+pub fn check(given: Run, when: impl FnOnce(&mut Run), expect: &str) -> Run {
+    let mut run = given;
+    run.log.clear();
+    when(&mut run);
+    let expected: Vec<&str> = expect.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let actual = run.take_log();
+    assert_eq!(actual, expected.join("\n"), "\n--- what happened:\n{actual}\n---");
+    run
+}
+
+/// One line for each event (`number name references`), buffered event (`~`), other fact (`~`), row of progress (`%`), effect
+/// (`>`) and answer that is not plain (`=`).
+fn write_transition(log: &mut Vec<String>, transition: &Transition, rows: &BTreeMap<EventId, ActivityProgress>) {
+    log.extend(transition.facts.iter().map(fact_line));
+    log.extend(transition.events.iter().map(event_line));
+    for id in &transition.progress {
+        log.push(match rows.get(id) {
+            None => format!("% {id} deleted"),
+            Some(row) => {
+                let mut line = format!("% {id} attempt={} counted={}", row.attempt, row.counted_attempts);
+                if row.started_at.is_some() {
+                    line += " started";
+                }
+                if row.heartbeat_details.is_some() {
+                    line += " details";
+                }
+                line
+            }
+        });
+    }
+    log.extend(transition.effects.iter().map(effect_line));
+    match &transition.reply {
+        Reply::Done | Reply::WorkflowTask(_) | Reply::ActivityTask(_) => {}
+        Reply::Unchanged => log.push("= unchanged".to_owned()),
+        Reply::WorkflowTaskRefused { cause, message } => log.push(format!("= refused {cause:?}: {message}")),
+        Reply::Heartbeat { cancel_requested } => log.push(format!("= heartbeat cancel_requested={cancel_requested}")),
+    }
+}
+
+fn fact_line(fact: &Fact) -> String {
+    match fact {
+        Fact::EventBuffered(event) => format!("~ buffered {}", event_line(event).trim_start_matches("0 ")),
+        Fact::BufferFlushed => "~ buffer flushed".to_owned(),
+        Fact::WorkflowTaskStarted { token, .. } => format!("~ task started attempt={}", token.attempt),
+        Fact::WorkflowTaskReleased => "~ task released".to_owned(),
+        Fact::WorkflowTaskAttemptFailed { attempt, cause, .. } => {
+            format!("~ task attempt {attempt} failed cause={cause:?}")
+        }
+        Fact::WorkflowTaskOffered => "~ task offered".to_owned(),
+        Fact::ActivityStarted { token, .. } => {
+            format!("~ activity {} started attempt={}", token.scheduled_event_id, token.attempt)
+        }
+        Fact::ActivityAttemptFailed { scheduled_event_id, counted, failure, .. } => {
+            format!("~ activity {scheduled_event_id} attempt failed counted={counted}: {}", failure.message)
+        }
+        Fact::ActivityOffered { scheduled_event_id, .. } => format!("~ activity {scheduled_event_id} offered"),
+        Fact::ActivityHeartbeat { scheduled_event_id, details, .. } => {
+            format!("~ activity {scheduled_event_id} heartbeat{}", if details.is_some() { " details" } else { "" })
+        }
+        Fact::GraceEnded => "~ grace ended".to_owned(),
+    }
+}
+
+fn effect_line(effect: &Effect) -> String {
+    match effect {
+        Effect::OfferWorkflowTask { attempt, .. } => format!("> OfferWorkflowTask attempt={attempt}"),
+        Effect::WithdrawWorkflowTask => "> WithdrawWorkflowTask".to_owned(),
+        Effect::OfferActivity { scheduled_event_id, attempt, task_queue } => {
+            format!("> OfferActivity {scheduled_event_id} attempt={attempt} queue={task_queue}")
+        }
+        Effect::WithdrawActivity { scheduled_event_id, attempt } => {
+            format!("> WithdrawActivity {scheduled_event_id} attempt={attempt}")
+        }
+        Effect::CancelActivity { scheduled_event_id, attempt } => {
+            format!("> CancelActivity {scheduled_event_id} attempt={attempt}")
+        }
+        Effect::StartRun(started) => {
+            format!("> StartRun attempt={} backoff={:?}", started.attempt, started.first_task_backoff)
+        }
+        Effect::Closed(status) => format!("> Closed {status:?}"),
+    }
+}
+
+/// An event as histories in tests show it: number, name, subject, references.
+pub fn event_line(event: &Event) -> String {
+    let rest = match &event.kind {
+        EventKind::WorkflowStarted(e) => format!("attempt={}", e.attempt),
+        EventKind::WorkflowCompleted(e) => format!("task={}", e.workflow_task_completed_event_id),
+        EventKind::WorkflowFailed(e) => {
+            format!("task={} retry_state={:?}", e.workflow_task_completed_event_id, e.retry_state)
+        }
+        EventKind::WorkflowTimedOut(e) => format!("retry_state={:?}", e.retry_state),
+        EventKind::WorkflowCanceled(e) => format!("task={}", e.workflow_task_completed_event_id),
+        EventKind::WorkflowTerminated(e) => e.reason.clone(),
+        EventKind::WorkflowCancelRequested(e) => e.reason.clone(),
+        EventKind::WorkflowSignaled(e) => e.name.to_string(),
+        EventKind::WorkflowTaskScheduled(e) => format!("attempt={}", e.attempt),
+        EventKind::WorkflowTaskStarted(e) => format!("scheduled={}", e.scheduled_event_id),
+        EventKind::WorkflowTaskCompleted(e) => {
+            format!("scheduled={} started={}", e.scheduled_event_id, e.started_event_id)
+        }
+        EventKind::WorkflowTaskFailed(e) => {
+            format!("scheduled={} started={} cause={:?}", e.scheduled_event_id, e.started_event_id, e.cause)
+        }
+        EventKind::WorkflowTaskTimedOut(e) => {
+            format!("scheduled={} started={} timeout={:?}", e.scheduled_event_id, e.started_event_id, e.timeout)
+        }
+        EventKind::ActivityScheduled(e) => format!("{} task={}", e.activity_id, e.workflow_task_completed_event_id),
+        EventKind::ActivityStarted(e) => {
+            let last = e.last_failure.as_ref().map(|failure| format!(" last_failure={:?}", failure.message));
+            format!("scheduled={} attempt={}{}", e.scheduled_event_id, e.attempt, last.unwrap_or_default())
+        }
+        EventKind::ActivityCompleted(e) => {
+            format!("scheduled={} started={}", e.scheduled_event_id, e.started_event_id)
+        }
+        EventKind::ActivityFailed(e) => format!(
+            "scheduled={} started={} retry_state={:?} failure={:?}",
+            e.scheduled_event_id, e.started_event_id, e.retry_state, e.failure.message
+        ),
+        EventKind::ActivityTimedOut(e) => format!(
+            "scheduled={} started={} retry_state={:?} failure={:?}",
+            e.scheduled_event_id,
+            e.started_event_id,
+            e.retry_state,
+            e.failure.chain().map(|failure| failure.message.as_str()).collect::<Vec<_>>().join(" < ")
+        ),
+        EventKind::ActivityCancelRequested(e) => {
+            format!("scheduled={} task={}", e.scheduled_event_id, e.workflow_task_completed_event_id)
+        }
+        EventKind::ActivityCanceled(e) => format!(
+            "scheduled={} started={} requested={}",
+            e.scheduled_event_id, e.started_event_id, e.cancel_requested_event_id
+        ),
+        EventKind::TimerStarted(e) => {
+            format!("{} task={} duration={:?}", e.timer_id, e.workflow_task_completed_event_id, e.duration)
+        }
+        EventKind::TimerFired(e) => format!("{} started={}", e.timer_id, e.started_event_id),
+        EventKind::TimerCanceled(e) => {
+            format!("{} started={} task={}", e.timer_id, e.started_event_id, e.workflow_task_completed_event_id)
+        }
+    };
+    format!("{} {} {rest}", event.id, event.kind.name())
+}
