@@ -27,6 +27,8 @@ pub(crate) enum Outbound {
     Evict(RunId),
     /// The server shuts down.
     Drain,
+    /// The worker asked for no more tasks, and none is queued for it any more.
+    Drained,
     /// The stream must end, so that the worker opens a new one and sends again what was not acknowledged.
     Reset(&'static str),
 }

@@ -200,11 +200,12 @@ async fn take(context: &Arc<NodeContext>, session: &Arc<Session>, message: v1::W
             session.evicted(&run_id);
         }
     }
-    for result in message.results {
-        take_result(context, session, result).await;
-    }
+    // Before the results: the details that a failed attempt had not sent come with its failure.
     for heartbeat in message.heartbeats {
         take_heartbeat(context, session, heartbeat).await;
+    }
+    for result in message.results {
+        take_result(context, session, result).await;
     }
     if let Some(credits) = message.credits {
         let pushes = {
@@ -220,6 +221,7 @@ async fn take(context: &Arc<NodeContext>, session: &Arc<Session>, message: v1::W
     if message.drain {
         let pushes = context.queues.lock().drain(session.id);
         pushes.into_iter().for_each(|push| context.deliver(push));
+        session.send(Outbound::Drained);
     }
 }
 

@@ -53,6 +53,7 @@ impl Writer {
                 Outbound::Stop(stop) => message.activity_stops.push(stop),
                 Outbound::Evict(run_id) => message.evict_run_ids.push(run_id.to_string()),
                 Outbound::Drain => message.drain = true,
+                Outbound::Drained => message.drained = true,
                 Outbound::Reset(reason) => {
                     self.ended = Some(Some(reason));
                     break;
