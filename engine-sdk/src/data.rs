@@ -70,6 +70,40 @@ impl ArgumentWriter {
     }
 }
 
+/// The arguments of a call by name: a tuple of them. `()`, `(one,)`, `(one, two)`, up to eight.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a list of arguments",
+    label = "expected a tuple with one value for each argument",
+    note = "a single argument is written as a tuple of one: `(argument,)`"
+)]
+pub trait Arguments {
+    /// One payload for each argument.
+    fn encode(&self) -> Result<Vec<Payload>, DataError>;
+}
+
+macro_rules! arguments {
+    ($($type:ident $index:tt),*) => {
+        impl<$($type: Serialize),*> Arguments for ($($type,)*) {
+            fn encode(&self) -> Result<Vec<Payload>, DataError> {
+                #[allow(unused_mut, reason = "nothing is pushed for the empty tuple")]
+                let mut writer = ArgumentWriter::new();
+                $(writer.push(&self.$index)?;)*
+                Ok(writer.finish())
+            }
+        }
+    };
+}
+
+arguments!();
+arguments!(A 0);
+arguments!(A 0, B 1);
+arguments!(A 0, B 1, C 2);
+arguments!(A 0, B 1, C 2, D 3);
+arguments!(A 0, B 1, C 2, D 3, E 4);
+arguments!(A 0, B 1, C 2, D 3, E 4, F 5);
+arguments!(A 0, B 1, C 2, D 3, E 4, F 5, G 6);
+arguments!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7);
+
 /// Decodes the arguments of one call, in order.
 #[derive(Debug)]
 pub struct ArgumentReader {

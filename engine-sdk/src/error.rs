@@ -25,6 +25,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::data::{self, DataError};
+use crate::workflow::Cancelled;
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -168,6 +169,19 @@ impl WorkflowError {
     pub(crate) fn is_canceled_activity(&self) -> bool {
         matches!(self.failure.kind, FailureKind::Activity { .. })
             && self.failure.cause.as_deref().is_some_and(is_canceled)
+    }
+
+    /// The value attached to [`WorkflowError::canceled`].
+    pub(crate) fn into_canceled_details(self) -> Option<Payload> {
+        match self.failure.kind {
+            FailureKind::Canceled { details } => details,
+            FailureKind::Application { .. }
+            | FailureKind::Timeout { .. }
+            | FailureKind::Terminated
+            | FailureKind::WorkerLost
+            | FailureKind::Server { .. }
+            | FailureKind::Activity { .. } => None,
+        }
     }
 
     /// What is recorded.
@@ -468,7 +482,10 @@ fn failure_of<E: Error + 'static>(error: E) -> Failure {
     if let Some(recorded) = take::<RecordedError>(&mut slot) {
         return recorded.into();
     }
-    let error = slot.expect("only the two types above are taken");
+    if let Some(cancelled) = take::<Cancelled>(&mut slot) {
+        return canceled_failure(&cancelled.to_string());
+    }
+    let error = slot.expect("only the types above are taken");
     application(short_type_name::<E>(), &error)
 }
 

@@ -594,6 +594,11 @@ impl Replayer {
         std::mem::take(&mut self.new_flags)
     }
 
+    /// The id under which an activity was issued, while the handle stands for one.
+    pub fn activity_id(&self, handle: Handle) -> Option<&ActivityId> {
+        self.slots.activity_id(handle)
+    }
+
     /// How many activities and timers are under way.
     pub fn open_count(&self) -> usize {
         self.slots.len()

@@ -92,6 +92,13 @@ impl Slots {
         self.slots.get_mut(handle.index())?.as_mut()
     }
 
+    pub(super) fn activity_id(&self, handle: Handle) -> Option<&ActivityId> {
+        match &self.slots.get(handle.index())?.as_ref()?.thing {
+            Thing::Activity { id } => Some(id),
+            Thing::Timer { .. } => None,
+        }
+    }
+
     /// What event `id` began.
     pub(super) fn by_event(&self, id: EventId) -> Option<&Thing> {
         let handle = self.by_event.get(&id)?;

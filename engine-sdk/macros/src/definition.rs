@@ -1,0 +1,202 @@
+//! `#[activity]` and `#[workflow]`: a function becomes a unit struct of its name that implements the trait.
+
+use proc_macro2::TokenStream;
+use quote::{ToTokens, format_ident, quote, quote_spanned};
+use syn::spanned::Spanned;
+use syn::{Attribute, ItemFn};
+
+use crate::options::Options;
+use crate::signature::Signature;
+
+/// What the function becomes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Activity,
+    Workflow,
+}
+
+impl Kind {
+    pub(crate) fn article(self) -> &'static str {
+        match self {
+            Kind::Activity => "an",
+            Kind::Workflow => "a",
+        }
+    }
+
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Kind::Activity => "activity",
+            Kind::Workflow => "workflow",
+        }
+    }
+
+    pub(crate) fn context(self) -> &'static str {
+        match self {
+            Kind::Activity => "ActivityContext",
+            Kind::Workflow => "WorkflowContext",
+        }
+    }
+
+    pub(crate) fn error(self) -> &'static str {
+        match self {
+            Kind::Activity => "ActivityError",
+            Kind::Workflow => "WorkflowError",
+        }
+    }
+
+    pub(crate) fn options(self) -> TokenStream {
+        match self {
+            Kind::Activity => quote! { ::engine_sdk::definition::ActivityOptions },
+            Kind::Workflow => quote! { ::engine_sdk::definition::WorkflowOptions },
+        }
+    }
+}
+
+/// Local names in generated code begin with two underscores: a `let` cannot have the name of a unit struct, and every
+/// definition of the user's is one.
+pub(crate) fn expand(kind: Kind, attribute: TokenStream, item: TokenStream) -> TokenStream {
+    let function = match syn::parse2::<ItemFn>(item.clone()) {
+        Ok(function) => function,
+        Err(_) => {
+            let (article, word) = (kind.article(), kind.word());
+            let message = format!("`#[{word}]` belongs above an `async fn`: {article} {word} is a function");
+            let error = syn::Error::new(item.span(), message).to_compile_error();
+            return quote! { #error #item };
+        }
+    };
+    let options = Options::parse(kind, attribute);
+    let signature = Signature::of(kind, &function);
+    match (options, signature) {
+        (Ok(options), Ok(signature)) => definition(kind, &function, &options, &signature),
+        (options, signature) => {
+            let errors = [options.err(), signature.err()];
+            let errors = errors.iter().flatten().map(syn::Error::to_compile_error);
+            let stub = stub(&function);
+            quote! { #(#errors)* #stub }
+        }
+    }
+}
+
+/// Keeps the name known, so that one wrong definition is one error and not one more at each use.
+fn stub(function: &ItemFn) -> TokenStream {
+    let (visibility, name) = (&function.vis, &function.sig.ident);
+    quote! {
+        #[allow(non_camel_case_types, missing_docs, dead_code)]
+        #[derive(Clone, Copy, Debug)]
+        #visibility struct #name;
+    }
+}
+
+fn definition(kind: Kind, function: &ItemFn, options: &Options, signature: &Signature<'_>) -> TokenStream {
+    let ItemFn { attrs, vis, sig, block } = function;
+    let name = &sig.ident;
+    let (on_all, on_code): (Vec<&Attribute>, Vec<&Attribute>) = attrs.iter().partition(|attribute| is_cfg(attribute));
+    let (docs, on_code): (Vec<&Attribute>, Vec<&Attribute>) =
+        on_code.into_iter().partition(|attribute| attribute.path().is_ident("doc"));
+    let recorded_name = options.name.clone().unwrap_or_else(|| name.to_string().trim_start_matches("r#").to_owned());
+    let options = options.expand(kind);
+    let options_type = kind.options();
+    let Signature { context, arguments, returned, output } = signature;
+    let inputs = &sig.inputs;
+
+    let output = match output {
+        Some(output) => output.to_token_stream(),
+        None => quote_spanned! { returned.span() => <#returned as ::engine_sdk::__private::ResultType>::Ok },
+    };
+    let input = match arguments.as_slice() {
+        [] => quote! { () },
+        [one] => one.to_token_stream(),
+        several => quote! { (#(#several),*) },
+    };
+    let names: Vec<_> = (0..arguments.len()).map(|index| format_ident!("__argument_{index}")).collect();
+    let unpack = match names.as_slice() {
+        [] => quote! { () },
+        [one] => one.to_token_stream(),
+        several => quote! { (#(#several),*) },
+    };
+    let encode =
+        arguments.iter().zip(&names).map(|(ty, name)| quote_spanned! { ty.span() => __writer.push::<#ty>(#name)?; });
+    let decode = arguments
+        .iter()
+        .zip(&names)
+        .map(|(ty, name)| quote_spanned! { ty.span() => let #name = __reader.next::<#ty>()?; });
+    let count = arguments.len();
+    let error = format_ident!("{}", kind.error());
+    let context_type = format_ident!("{}", kind.context());
+    let (trait_name, context_path) = match kind {
+        Kind::Activity => (format_ident!("Activity"), quote! { ::engine_sdk::activity::#context_type }),
+        Kind::Workflow => (format_ident!("Workflow"), quote! { ::engine_sdk::workflow::#context_type }),
+    };
+    // Spanned like the function's name: if its future is not `Send`, that is where the compiler points.
+    let execute = quote_spanned! { name.span() =>
+        ::std::boxed::Box::pin(async move {
+            let #unpack = __input;
+            #name.call(__ctx, #(#names),*).await.map_err(::std::convert::Into::into)
+        })
+    };
+    let word = kind.word();
+    let call_doc = format!("Runs the {word}'s code directly, without an engine: for tests.");
+    quote! {
+        #(#on_all)*
+        #(#docs)*
+        #[allow(non_camel_case_types)]
+        #[derive(Clone, Copy, Debug)]
+        #vis struct #name;
+
+        #(#on_all)*
+        impl #name {
+            #[doc = #call_doc]
+            #[allow(dead_code)]
+            #vis async fn call(self, __context: #context, #(#names: #arguments),*) -> #returned {
+                #(#on_code)*
+                async fn __code(#inputs) -> #returned #block
+                __code(__context, #(#names),*).await
+            }
+        }
+
+        #(#on_all)*
+        #[automatically_derived]
+        impl ::engine_sdk::definition::#trait_name for #name {
+            type Input = #input;
+            type Output = #output;
+            const NAME: &'static str = #recorded_name;
+
+            fn options(&self) -> #options_type {
+                #options
+            }
+
+            #[allow(unused_variables, unused_mut)]
+            fn encode_input(
+                __input: &Self::Input,
+            ) -> ::std::result::Result<::std::vec::Vec<::engine_sdk::__private::Payload>, ::engine_sdk::data::DataError> {
+                let #unpack = __input;
+                let mut __writer = ::engine_sdk::data::ArgumentWriter::new();
+                #(#encode)*
+                ::std::result::Result::Ok(__writer.finish())
+            }
+
+            #[allow(unused_variables, unused_mut)]
+            fn decode_input(
+                __input: ::std::vec::Vec<::engine_sdk::__private::Payload>,
+            ) -> ::std::result::Result<Self::Input, ::engine_sdk::data::DataError> {
+                let mut __reader = ::engine_sdk::data::ArgumentReader::new(__input, #count)?;
+                #(#decode)*
+                ::std::result::Result::Ok(#unpack)
+            }
+
+            fn execute(
+                &self,
+                __ctx: #context_path,
+                __input: Self::Input,
+            ) -> ::engine_sdk::definition::BoxFuture<
+                ::std::result::Result<Self::Output, ::engine_sdk::error::#error>,
+            > {
+                #execute
+            }
+        }
+    }
+}
+
+fn is_cfg(attribute: &Attribute) -> bool {
+    attribute.path().is_ident("cfg")
+}

@@ -1,0 +1,39 @@
+//! All that a program of workflows, activities and signals needs: `use engine_sdk::prelude::*;`.
+
+use std::time::Duration;
+
+pub use engine_core::retry::RetryPolicy;
+pub use engine_sdk_macros::{activity, payload, signal, workflow};
+pub use futures::future::{join_all, try_join_all};
+pub use futures::{join, try_join};
+pub use serde::{Deserialize, Serialize};
+
+pub use crate::activity::ActivityContext;
+pub use crate::error::{ActivityError, ActivityFailure, WorkflowError};
+pub use crate::select;
+pub use crate::workflow::{ActivityFuture, Cancelled, Elapsed, SignalChannel, WorkflowContext, join_all_limited, race};
+
+/// So many milliseconds.
+pub const fn millis(count: u64) -> Duration {
+    Duration::from_millis(count)
+}
+
+/// So many seconds.
+pub const fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+/// So many minutes.
+pub const fn minutes(count: u64) -> Duration {
+    Duration::from_secs(count.saturating_mul(60))
+}
+
+/// So many hours.
+pub const fn hours(count: u64) -> Duration {
+    Duration::from_secs(count.saturating_mul(3600))
+}
+
+/// So many times 24 hours.
+pub const fn days(count: u64) -> Duration {
+    Duration::from_secs(count.saturating_mul(24 * 3600))
+}

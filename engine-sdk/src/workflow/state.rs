@@ -1,0 +1,226 @@
+//! What a run's context, futures and runner share: the replayer, and who waits for what.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::task::Waker;
+
+use engine_core::event::WorkflowTaskFailureCause;
+use engine_core::ids::{SignalName, mix};
+use engine_core::payload::{self, Payload};
+use engine_core::replay::{Activation, Handle, Outcome, Replayer};
+use engine_core::time::Timestamp;
+use parking_lot::{Mutex, MutexGuard};
+
+use super::context::WorkflowInfo;
+use super::runner::WorkflowTaskError;
+use super::waker::RootWaker;
+
+pub(super) struct Shared {
+    pub(super) root: Arc<RootWaker>,
+    state: Mutex<State>,
+}
+
+impl Shared {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self { root: RootWaker::new(), state: Mutex::new(State::new()) })
+    }
+
+    /// For reading, and for the runner.
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
+    }
+
+    /// For changing the run on behalf of its code. `None` if the caller is not part of a running task: a context that was
+    /// carried into another task or thread, or the futures of a run that is being dropped.
+    pub(super) fn lock_as_code(&self) -> Option<MutexGuard<'_, State>> {
+        if self.root.is_retired() {
+            return None;
+        }
+        if !self.root.is_current() {
+            self.root.mark_foreign();
+            return None;
+        }
+        Some(self.state.lock())
+    }
+}
+
+pub(super) struct State {
+    pub(super) replayer: Replayer,
+    pub(super) now: Timestamp,
+    pub(super) replaying: bool,
+    pub(super) info: Option<Arc<WorkflowInfo>>,
+    pub(super) cancel_reason: Option<String>,
+    pub(super) random: Random,
+    /// Ends the task as failed, whatever the code does.
+    pub(super) fatal: Option<WorkflowTaskError>,
+    /// Counts what may have made a condition true.
+    pub(super) progress: u64,
+    /// By [`Handle::index`].
+    handle_wakers: Vec<Option<Waker>>,
+    handle_waiters: usize,
+    signals: BTreeMap<SignalName, SignalQueue>,
+    /// Bytes of signals that wait, for the cache's budget.
+    signal_bytes: usize,
+    pub(super) cancel_waiters: Waiters,
+    pub(super) condition_waiters: Waiters,
+}
+
+#[derive(Default)]
+struct SignalQueue {
+    waiting: VecDeque<Vec<Payload>>,
+    waiters: Waiters,
+}
+
+/// Wakers by registration, so that a future that is dropped takes its own with it.
+#[derive(Default)]
+pub(super) struct Waiters {
+    next: u64,
+    wakers: BTreeMap<u64, Waker>,
+}
+
+impl Waiters {
+    pub(super) fn register(&mut self, key: &mut Option<u64>, waker: &Waker) {
+        let key = *key.get_or_insert_with(|| {
+            self.next += 1;
+            self.next
+        });
+        match self.wakers.get_mut(&key) {
+            Some(known) => known.clone_from(waker),
+            None => drop(self.wakers.insert(key, waker.clone())),
+        }
+    }
+
+    pub(super) fn remove(&mut self, key: Option<u64>) {
+        if let Some(key) = key {
+            self.wakers.remove(&key);
+        }
+    }
+
+    pub(super) fn take(&mut self) -> impl Iterator<Item = Waker> + use<> {
+        std::mem::take(&mut self.wakers).into_values()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.wakers.is_empty()
+    }
+}
+
+impl State {
+    fn new() -> Self {
+        Self {
+            replayer: Replayer::new(),
+            now: Timestamp::EPOCH,
+            replaying: false,
+            info: None,
+            cancel_reason: None,
+            random: Random(0),
+            fatal: None,
+            progress: 0,
+            handle_wakers: Vec::new(),
+            handle_waiters: 0,
+            signals: BTreeMap::new(),
+            signal_bytes: 0,
+            cancel_waiters: Waiters::default(),
+            condition_waiters: Waiters::default(),
+        }
+    }
+
+    /// Takes note of what happened since the task before. The wakers must be woken in their order, without the lock.
+    pub(super) fn begin(&mut self, activation: Activation) -> Vec<Waker> {
+        self.now = activation.now;
+        self.replaying = activation.replaying;
+        if let Some(info) = &mut self.info {
+            let info = Arc::make_mut(info);
+            info.history_length = activation.history_length;
+            info.history_size_bytes = activation.history_size_bytes;
+            info.suggest_continue_as_new = activation.suggest_continue_as_new;
+        }
+        let mut wakers = Vec::with_capacity(activation.outcomes.len());
+        for outcome in activation.outcomes {
+            match outcome {
+                Outcome::Resolved(handle) => wakers.extend(self.take_handle_waker(handle)),
+                Outcome::Signaled { name, input } => {
+                    self.signal_bytes += payload::total_size(&input);
+                    let queue = self.signals.entry(name).or_default();
+                    queue.waiting.push_back(input);
+                    wakers.extend(queue.waiters.take());
+                }
+                Outcome::CancelRequested { reason } => {
+                    self.cancel_reason.get_or_insert(reason);
+                    wakers.extend(self.cancel_waiters.take());
+                }
+            }
+        }
+        wakers
+    }
+
+    /// Whether the code waits for something that the engine will bring.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.handle_waiters > 0
+            || !self.cancel_waiters.is_empty()
+            || !self.condition_waiters.is_empty()
+            || self.signals.values().any(|queue| !queue.waiters.is_empty())
+    }
+
+    pub(super) fn wait_for(&mut self, handle: Handle, waker: &Waker) {
+        if self.handle_wakers.len() <= handle.index() {
+            self.handle_wakers.resize(handle.index() + 1, None);
+        }
+        match &mut self.handle_wakers[handle.index()] {
+            Some(known) => known.clone_from(waker),
+            empty => {
+                *empty = Some(waker.clone());
+                self.handle_waiters += 1;
+            }
+        }
+    }
+
+    pub(super) fn take_handle_waker(&mut self, handle: Handle) -> Option<Waker> {
+        let waker = self.handle_wakers.get_mut(handle.index())?.take()?;
+        self.handle_waiters -= 1;
+        Some(waker)
+    }
+
+    pub(super) fn next_signal(&mut self, name: &SignalName) -> Option<Vec<Payload>> {
+        let input = self.signals.get_mut(name)?.waiting.pop_front()?;
+        self.signal_bytes -= payload::total_size(&input);
+        self.progress += 1;
+        Some(input)
+    }
+
+    pub(super) fn signal_count(&self, name: &SignalName) -> usize {
+        self.signals.get(name).map_or(0, |queue| queue.waiting.len())
+    }
+
+    pub(super) fn signal_waiters(&mut self, name: &SignalName) -> &mut Waiters {
+        if !self.signals.contains_key(name) {
+            self.signals.insert(name.clone(), SignalQueue::default());
+        }
+        &mut self.signals.get_mut(name).expect("inserted above").waiters
+    }
+
+    /// Ends the task as failed. The first reason counts.
+    pub(super) fn fail_task(&mut self, cause: WorkflowTaskFailureCause, type_name: &str, message: String) {
+        self.fatal.get_or_insert_with(|| WorkflowTaskError::new(cause, type_name, message));
+    }
+
+    /// Bytes that the run holds beside its futures, roughly.
+    pub(super) fn memory_size(&self) -> usize {
+        self.signal_bytes + self.handle_wakers.len() * 64 + self.replayer.open_count() * 256
+    }
+}
+
+/// Random numbers that are the same whenever the run is replayed (SplitMix64). Not for secrets.
+pub(super) struct Random(u64);
+
+impl Random {
+    pub(super) fn from_seed(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub(super) fn next(&mut self) -> u64 {
+        let value = mix(self.0);
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        value
+    }
+}
