@@ -1,0 +1,52 @@
+# What can be done here. Each target says so behind two hashes; `make` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+.PHONY: demo
+demo: ## kill a worker and a server in the middle of real work (SQLite), and check what is left
+	cargo run --locked --release -p engine-e2e --bin engine-demo
+
+.PHONY: demo-postgres
+demo-postgres: ## the same on a throwaway Postgres cluster
+	cargo run --locked --release -p engine-e2e --bin engine-demo -- --postgres
+
+.PHONY: test
+test: ## all tests, with Postgres
+	scripts/test
+
+.PHONY: soak
+soak: ## the end-to-end kill tests, over and over until you stop them
+	scripts/soak
+
+.PHONY: verify
+verify: ## what CI runs: format, clippy, documentation, tests
+	.ci/run
+
+.PHONY: fmt
+fmt: ## format the code
+	cargo fmt --all
+
+.PHONY: lint
+lint: ## clippy, warnings are errors
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+.PHONY: doc
+doc: ## build the documentation, warnings are errors
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
+
+.PHONY: deny
+deny: ## licences and sources of dependencies (needs cargo-deny)
+	cargo deny --all-features check bans licenses sources
+
+.PHONY: bench
+bench: ## one-activity workflows completed per second, on a throwaway Postgres cluster
+	@echo "+ cargo run --locked --release -p engine-e2e --bin engine-load"
+	@cargo run --locked --release -p engine-e2e --bin engine-load
+
+.PHONY: postgres
+postgres: ## a throwaway Postgres cluster: prints its URL, ends when its standard input does (Ctrl-D)
+	@cargo run --locked --quiet -p engine-testkit --bin engine-testkit-postgres
