@@ -1,3 +1,5 @@
+//! Histories, and where code that runs over them departs.
+
 use std::time::Duration;
 
 use super::*;
