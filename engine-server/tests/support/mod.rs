@@ -1,5 +1,5 @@
 //! A server in this process and a worker written by hand: each test says exactly what goes up and down the stream.
-#![allow(dead_code, unreachable_pub, missing_docs, reason = "shared by test binaries, each of which uses its own part")]
+#![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used, reason = "shared by test binaries, each of which uses its own part")]
 
 use std::collections::VecDeque;
 use std::sync::Arc;

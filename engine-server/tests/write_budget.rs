@@ -1,0 +1,45 @@
+//! What one workflow costs the database, counted. Fails when somebody adds a commit, a round trip or a row.
+
+mod support;
+
+use std::sync::Arc;
+
+use engine_server::store::Store;
+use engine_server::store::postgres::{PostgresOptions, PostgresStore};
+use engine_testkit::postgres::{fresh_database, shared_cluster};
+use support::*;
+
+#[tokio::test]
+async fn a_one_activity_workflow_costs_four_commits_of_one_round_trip_each() {
+    let cluster = shared_cluster().await.unwrap();
+    let url = fresh_database(cluster.url()).await.unwrap();
+    let store: Arc<dyn Store> = Arc::new(PostgresStore::connect(&url, PostgresOptions::default()).await.unwrap());
+    store.migrate(4).await.unwrap();
+    let server = start(Arc::clone(&store), options()).await;
+    let mut worker = Worker::connect(&server, hello(1), 4).await;
+    // The first use of each statement on a connection prepares it.
+    one_activity(&server, &mut worker, "warm-up").await;
+
+    let before = store.stats();
+    one_activity(&server, &mut worker, "measured").await;
+    let after = store.stats();
+    assert_eq!(after.commits - before.commits, 4, "start · task done · activity done · task done");
+    assert_eq!(
+        after.round_trips - before.round_trips,
+        4 + 1,
+        "one for each commit, and one to look up the workflow id at the start"
+    );
+    assert_eq!(after.rows - before.rows, 6, "four history rows, one insert and one update of the run's row");
+    server.shutdown().await;
+}
+
+async fn one_activity(server: &engine_server::Server, worker: &mut Worker, workflow_id: &str) {
+    client(server).start_workflow(start_request(workflow_id)).await.unwrap();
+    let task = worker.workflow_task().await;
+    worker.complete_workflow_task(&task, vec![schedule_activity("1", 0)]).await;
+    let activity = worker.activity_task().await;
+    worker.complete_activity(&activity).await;
+    let task = worker.workflow_task().await;
+    worker.complete_workflow_task(&task, vec![complete_workflow()]).await;
+    worker.grant(2, 1);
+}
