@@ -223,12 +223,8 @@ fn distribute(context: &NodeContext, acquisition: crate::store::Acquisition) {
         if !owned.is_empty() {
             lane.internal.send(Internal::Acquired(owned)).ok();
         }
-        let foreign: Vec<_> = acquisition
-            .foreign
-            .iter()
-            .filter(|shard| context.lane_index(shard.id) == index)
-            .map(|shard| shard.id)
-            .collect();
+        let foreign: Vec<_> =
+            acquisition.foreign.iter().filter(|shard| context.lane_index(shard.id) == index).cloned().collect();
         if !foreign.is_empty() {
             lane.internal.send(Internal::Foreign(foreign)).ok();
         }
@@ -296,6 +292,10 @@ impl Ownership {
                 if !acquisition.owned.is_empty() {
                     tracing::info!(shards = acquisition.owned.len(), "acquired shards");
                 }
+                // The first lease to run out is looked at then, so that a dead server's work goes on at once.
+                if let Some(left) = acquisition.foreign.iter().map(|shard| shard.lease_left).min() {
+                    retry.after(left);
+                }
                 distribute(&self.context, acquisition);
             }
             Err(error) => {
@@ -323,6 +323,10 @@ impl Retry {
         let pause = Duration::from_millis(20 << self.failures.min(5)).min(Duration::from_millis(500));
         self.failures += 1;
         self.at = Some(tokio::time::Instant::now() + pause);
+    }
+
+    fn after(&mut self, pause: Duration) {
+        self.at = Some(tokio::time::Instant::now() + pause.max(Duration::from_millis(20)));
     }
 
     fn is_due(&self) -> bool {

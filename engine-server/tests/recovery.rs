@@ -113,6 +113,7 @@ async fn a_second_server_waits_for_the_lease_of_the_first_and_says_whose_it_is()
     client(&first).start_workflow(start_request("w")).await.unwrap();
     let status = client(&second).start_workflow(start_request("v")).await.unwrap_err();
     assert_eq!(status.code(), tonic::Code::Unavailable);
+    assert!(status.message().contains("belongs to server \"test\""), "{status:?}");
     client(&first).start_workflow(start_request("v")).await.unwrap();
     second.shutdown().await;
     first.shutdown().await;

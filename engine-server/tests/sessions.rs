@@ -213,3 +213,17 @@ async fn five_activities_and_five_workers_meet_one_to_one() {
     }
     server.shutdown().await;
 }
+
+#[tokio::test]
+async fn a_draining_worker_is_told_when_no_task_is_on_its_way_and_gets_none_after() {
+    let server = start(store().await, options()).await;
+    let mut first = Worker::connect(&server, hello(1), 4).await;
+    first.send(v1::WorkerMessage { drain: true, ..Default::default() });
+    first.drained().await;
+    client(&server).start_workflow(start_request("w")).await.unwrap();
+    let mut second = Worker::connect(&server, hello(2), 4).await;
+    let task = second.workflow_task().await;
+    assert_eq!(task.workflow_id, "w");
+    second.complete_workflow_task(&task, vec![complete_workflow()]).await;
+    server.shutdown().await;
+}

@@ -55,6 +55,8 @@ pub(crate) struct Session {
 struct Hands {
     /// Set when the stream broke: nothing can be handed to it any more.
     closed: bool,
+    /// Set when the worker wants no more tasks.
+    draining: bool,
     tasks: HashMap<TaskId, InHand>,
     /// Runs in its cache, with the last event that the cached code has seen.
     cached: HashMap<RunId, EventId>,
@@ -91,14 +93,33 @@ impl Session {
         }
     }
 
-    /// Records the task as in the worker's hand. `false`: the stream is gone, and the task must be offered again.
-    pub(crate) fn hand(&self, id: TaskId, task: InHand) -> bool {
+    /// Hands the task to the worker: records it as in its hand, and sends the message that carries it. `false`: the stream is gone
+    /// or wants no more tasks, so the task must be offered again.
+    pub(crate) fn hand(&self, id: TaskId, task: InHand, message: Outbound) -> bool {
         let mut hands = self.hands.lock();
-        if hands.closed {
+        if hands.closed || hands.draining {
             return false;
         }
         hands.tasks.insert(id, task);
+        // Under the lock, so that no task follows the answer to a drain.
+        self.send(message);
         true
+    }
+
+    /// Records a task that the worker brought along. `false`: the stream is gone.
+    pub(crate) fn keep(&self, id: TaskId, task: InHand) -> bool {
+        let mut hands = self.hands.lock();
+        if !hands.closed {
+            hands.tasks.insert(id, task);
+        }
+        !hands.closed
+    }
+
+    /// The worker wants no more tasks; tells it when none is on its way any more.
+    pub(crate) fn drain(&self) {
+        let mut hands = self.hands.lock();
+        hands.draining = true;
+        self.send(Outbound::Drained);
     }
 
     /// The task is no longer the worker's.

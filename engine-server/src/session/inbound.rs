@@ -221,7 +221,7 @@ async fn take(context: &Arc<NodeContext>, session: &Arc<Session>, message: v1::W
     if message.drain {
         let pushes = context.queues.lock().drain(session.id);
         pushes.into_iter().for_each(|push| context.deliver(push));
-        session.send(Outbound::Drained);
+        session.drain();
     }
 }
 

@@ -23,7 +23,7 @@ use crate::session::{Outbound, Session};
 use crate::shard::gather::{HandOut, Release};
 use crate::shard::request::{LocalKey, News, Replied, Request, RequestKind, Responder, ServerError, SessionResult};
 use crate::shard::shards::{Loaded, Scan, ShardOptions, Shards};
-use crate::store::{NamespaceId, OwnedShard, ShardId, StoreError, StoredRun, WorkflowKey};
+use crate::store::{ForeignShard, NamespaceId, OwnedShard, ShardId, StoreError, StoredRun, WorkflowKey};
 
 /// Where a lane is reached.
 #[derive(Debug, Clone)]
@@ -42,7 +42,7 @@ pub(crate) enum Internal {
     /// Shards that are this lane's from now on.
     Acquired(Vec<OwnedShard>),
     /// Shards that this node may not have: what waits for them is refused.
-    Foreign(Vec<ShardId>),
+    Foreign(Vec<ForeignShard>),
     /// Commit what is gathered, then stop.
     Stop(oneshot::Sender<()>),
 }
@@ -78,6 +78,8 @@ pub(crate) struct Lane {
     own: VecDeque<Request>,
     /// Results of workers for shards that are being recovered.
     held: HashMap<ShardId, Vec<Request>>,
+    /// Who owns shards that this node asked for in vain.
+    foreign: HashMap<ShardId, String>,
     work: FuturesUnordered<Work>,
     committing: bool,
     loading: bool,
@@ -94,6 +96,7 @@ impl Lane {
             inbox,
             own: VecDeque::new(),
             held: HashMap::new(),
+            foreign: HashMap::new(),
             work: FuturesUnordered::new(),
             committing: false,
             loading: false,
@@ -178,8 +181,15 @@ impl Lane {
                 return held.push(request);
             }
         }
-        // Not owned: answers UNAVAILABLE.
-        self.shards.handle(request, now);
+        self.refuse(request);
+    }
+
+    fn refuse(&mut self, request: Request) {
+        let why = match self.foreign.get(&request.shard) {
+            Some(owner) => format!("the workflow belongs to server {owner:?}; this one takes over if that one stops"),
+            None => "the workflow's shard is being recovered".to_owned(),
+        };
+        self.shards.refuse(request.kind, &ServerError::unavailable(why));
     }
 
     fn internal(&mut self, message: Internal) {
@@ -192,9 +202,9 @@ impl Lane {
             Internal::Acquired(shards) => self.acquired(&shards),
             Internal::Foreign(shards) => {
                 for shard in shards {
-                    for request in self.held.remove(&shard).unwrap_or_default() {
-                        self.shards.handle(request, clock::now());
-                    }
+                    let held = self.held.remove(&shard.id).unwrap_or_default();
+                    self.foreign.insert(shard.id, shard.owner);
+                    held.into_iter().for_each(|request| self.refuse(request));
                 }
             }
             Internal::Stop(stopped) => self.stopping = Some(stopped),
@@ -204,6 +214,7 @@ impl Lane {
     fn acquired(&mut self, shards: &[OwnedShard]) {
         let now = clock::now();
         for shard in shards {
+            self.foreign.remove(&shard.id);
             self.shards.acquired(shard.id, shard.epoch, now);
         }
         // Workers that are connected still have what this node handed them before it lost its memory.
@@ -324,7 +335,7 @@ impl Lane {
             Release::Claimed(claim, answer) => {
                 let workflow_id = Arc::clone(&claim.in_hand.workflow_id);
                 let token = claim.in_hand.token.clone();
-                if answer.is_ok() && !claim.session.hand(claim.task, claim.in_hand) {
+                if answer.is_ok() && !claim.session.keep(claim.task, claim.in_hand) {
                     // Its stream broke again: as if it had never come back.
                     let kind =
                         if claim.task.activity == EventId::NONE { TaskKind::Workflow } else { TaskKind::Activity };
@@ -349,8 +360,8 @@ impl Lane {
     fn hand(&mut self, out: HandOut) {
         let HandOut { session, task, in_hand, message } = out;
         let token = in_hand.token.clone();
-        if session.hand(task.id, in_hand) {
-            return session.send(message);
+        if session.hand(task.id, in_hand, message) {
+            return;
         }
         // The stream broke while the task was on its way.
         self.take_back(task.queue.namespace, task.workflow_id, task.id.run_id, task.queue.kind, &token);

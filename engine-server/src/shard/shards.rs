@@ -863,7 +863,8 @@ impl Shards {
 
     // ---- refusals ---------------------------------------------------------------------------------------------------
 
-    fn refuse(&mut self, kind: RequestKind, error: &ServerError) {
+    /// Refuses a request that cannot be handled here and now.
+    pub(crate) fn refuse(&mut self, kind: RequestKind, error: &ServerError) {
         let release = match kind {
             RequestKind::Start(start) => Release::Started(start.reply, Err(error.clone())),
             RequestKind::Input { responder, .. } => Release::Reply(responder, Err(error.clone())),

@@ -1,5 +1,11 @@
 //! A server in this process and a worker written by hand: each test says exactly what goes up and down the stream.
-#![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used, reason = "shared by test binaries, each of which uses its own part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "shared by test binaries, each of which uses its own part"
+)]
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -148,6 +154,10 @@ impl Worker {
 
     pub async fn stop(&mut self) -> v1::ActivityStop {
         self.take(|m| (!m.activity_stops.is_empty()).then(|| m.activity_stops.remove(0))).await
+    }
+
+    pub async fn drained(&mut self) {
+        self.take(|m| m.drained.then_some(())).await;
     }
 
     async fn ack(&mut self, result_id: u64) -> v1::ResultAck {
