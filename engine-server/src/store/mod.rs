@@ -31,6 +31,7 @@ pub mod faulty;
 pub mod memory;
 pub mod postgres;
 mod schema;
+pub mod sqlite;
 
 /// The namespace that [`Store::migrate`] creates.
 pub const DEFAULT_NAMESPACE: &str = "default";

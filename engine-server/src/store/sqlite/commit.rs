@@ -1,0 +1,185 @@
+//! One batch: one transaction of the writer.
+
+use engine_core::event::CloseStatus;
+use engine_core::time::Timestamp;
+use sqlx::{AssertSqlSafe, SqliteConnection};
+
+use super::bulk::{Bulk, groups};
+use super::connections::Connections;
+use super::rows::column;
+use crate::store::codes::status_code;
+use crate::store::{Batch, Epoch, ExecutionChange, RunKey, ShardId, StoreError};
+
+const NEW_RUNS: Bulk = Bulk {
+    head: "INSERT INTO execution (shard_id, namespace_id, workflow_id, run_id, workflow_type, task_queue, status, \
+           started_at, closed_at, history_length, wake_at, request_id) VALUES",
+    columns: 12,
+    tail: "",
+};
+const CLOSES: Bulk = Bulk {
+    head: "UPDATE execution SET status = c.column5, closed_at = c.column6, history_length = c.column7 FROM (VALUES",
+    columns: 7,
+    tail: ") AS c WHERE shard_id = c.column1 AND namespace_id = c.column2 AND workflow_id = c.column3 \
+           AND run_id = c.column4",
+};
+const WAKES: Bulk = Bulk {
+    head: "UPDATE execution SET wake_at = c.column5 FROM (VALUES",
+    columns: 5,
+    tail: ") AS c WHERE shard_id = c.column1 AND namespace_id = c.column2 AND workflow_id = c.column3 \
+           AND run_id = c.column4",
+};
+const HISTORY: Bulk =
+    Bulk { head: "INSERT INTO history (shard_id, run_id, first_event_id, events) VALUES", columns: 4, tail: "" };
+const UNBUFFER: Bulk =
+    Bulk { head: "DELETE FROM buffered_event WHERE (shard_id, run_id) IN (VALUES", columns: 2, tail: ")" };
+const BUFFER: Bulk =
+    Bulk { head: "INSERT INTO buffered_event (shard_id, run_id, position, event) VALUES", columns: 4, tail: "" };
+const PROGRESS_DONE: Bulk = Bulk {
+    head: "DELETE FROM activity_progress WHERE (shard_id, run_id, scheduled_event_id) IN (VALUES",
+    columns: 3,
+    tail: ")",
+};
+const PROGRESS: Bulk = Bulk {
+    head: "INSERT INTO activity_progress (shard_id, run_id, scheduled_event_id, progress) VALUES",
+    columns: 4,
+    tail: "ON CONFLICT (shard_id, run_id, scheduled_event_id) DO UPDATE SET progress = excluded.progress",
+};
+
+/// Why a batch was not applied.
+enum Failure {
+    Store(StoreError),
+    Database(sqlx::Error),
+}
+
+impl From<sqlx::Error> for Failure {
+    fn from(error: sqlx::Error) -> Self {
+        Failure::Database(error)
+    }
+}
+
+pub(super) async fn commit(connections: &Connections, batch: &Batch) -> Result<(), StoreError> {
+    let mut writer = connections.writer().await?;
+    // Boxed: the future holds every statement's, and its callers' callers would carry it.
+    let applied = Box::pin(async {
+        let mut transaction = writer.begin().await?;
+        check_epochs(&mut transaction, &batch.shards).await?;
+        apply(&mut transaction, batch).await?;
+        Ok(transaction.commit().await?)
+    });
+    applied.await.map_err(|failure| match failure {
+        Failure::Store(error) => error,
+        Failure::Database(error) => connections.explain_commit(&error),
+    })
+}
+
+async fn check_epochs(connection: &mut SqliteConnection, shards: &[(ShardId, Epoch)]) -> Result<(), Failure> {
+    for group in groups(shards) {
+        let places = vec!["?"; group.len()].join(",");
+        let statement = format!("SELECT id, epoch FROM shard WHERE id IN ({places})");
+        let query = group.iter().fold(sqlx::query(AssertSqlSafe(statement)), |query, (id, _)| query.bind(id.0));
+        let rows = query.fetch_all(&mut *connection).await?;
+        let mut current = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let id = ShardId(column(row, 0).map_err(Failure::Store)?);
+            current.push((id, Epoch(column(row, 1).map_err(Failure::Store)?)));
+        }
+        if let Some((id, _)) = group.iter().find(|held| !current.contains(held)) {
+            return Err(Failure::Store(StoreError::Fenced(*id)));
+        }
+    }
+    Ok(())
+}
+
+async fn apply(connection: &mut SqliteConnection, batch: &Batch) -> Result<(), Failure> {
+    NEW_RUNS
+        .execute(connection, &batch.new_runs, |query, row| {
+            query
+                .bind(row.key.shard.0)
+                .bind(row.key.namespace.0)
+                .bind(row.key.workflow_id.clone())
+                .bind(row.key.run_id.as_uuid())
+                .bind(row.workflow_type.clone())
+                .bind(row.task_queue.clone())
+                .bind(row.status.map(status_code))
+                .bind(row.started_at.as_micros())
+                .bind(row.closed_at.map(Timestamp::as_micros))
+                .bind(row.history_length.cast_signed())
+                .bind(row.wake_at.as_micros())
+                .bind(row.request_id.clone())
+        })
+        .await?;
+    update(connection, batch).await?;
+    HISTORY
+        .execute(connection, &batch.history, |query, row| {
+            query
+                .bind(row.shard.0)
+                .bind(row.run_id.as_uuid())
+                .bind(row.first_event_id.0.cast_signed())
+                .bind(row.events.to_vec())
+        })
+        .await?;
+    UNBUFFER
+        .execute(connection, &batch.buffered_deletes, |query, (shard, run_id)| {
+            query.bind(shard.0).bind(run_id.as_uuid())
+        })
+        .await?;
+    BUFFER
+        .execute(connection, &batch.buffered, |query, row| {
+            query.bind(row.shard.0).bind(row.run_id.as_uuid()).bind(row.position).bind(row.event.to_vec())
+        })
+        .await?;
+    PROGRESS_DONE
+        .execute(connection, &batch.progress_deletes, |query, (shard, run_id, event)| {
+            query.bind(shard.0).bind(run_id.as_uuid()).bind(event.0.cast_signed())
+        })
+        .await?;
+    PROGRESS
+        .execute(connection, &batch.progress, |query, row| {
+            query
+                .bind(row.shard.0)
+                .bind(row.run_id.as_uuid())
+                .bind(row.scheduled_event_id.0.cast_signed())
+                .bind(row.progress.to_vec())
+        })
+        .await?;
+    Ok(())
+}
+
+async fn update(connection: &mut SqliteConnection, batch: &Batch) -> Result<(), Failure> {
+    let mut closes: Vec<(&RunKey, CloseStatus, Timestamp, u64)> = Vec::new();
+    let mut wakes: Vec<(&RunKey, Timestamp)> = Vec::new();
+    for update in &batch.updates {
+        match update.change {
+            ExecutionChange::Close { status, at, history_length } => {
+                closes.push((&update.key, status, at, history_length));
+            }
+            ExecutionChange::WakeAt(at) => wakes.push((&update.key, at)),
+        }
+    }
+    let closed = CLOSES
+        .execute(connection, &closes, |query, (key, status, at, history_length)| {
+            query
+                .bind(key.shard.0)
+                .bind(key.namespace.0)
+                .bind(key.workflow_id.clone())
+                .bind(key.run_id.as_uuid())
+                .bind(status_code(*status))
+                .bind(at.as_micros())
+                .bind(history_length.cast_signed())
+        })
+        .await?;
+    let woken = WAKES
+        .execute(connection, &wakes, |query, (key, at)| {
+            query
+                .bind(key.shard.0)
+                .bind(key.namespace.0)
+                .bind(key.workflow_id.clone())
+                .bind(key.run_id.as_uuid())
+                .bind(at.as_micros())
+        })
+        .await?;
+    if (closed, woken) == (closes.len() as u64, wakes.len() as u64) {
+        return Ok(());
+    }
+    Err(Failure::Store(StoreError::Corrupt("a batch was refused: it changes a run that has no row".to_owned())))
+}

@@ -1,0 +1,169 @@
+//! Keeps histories in one SQLite file, opened by one process: the embedded default.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `connections` | the writer, a few readers, the lock on the file, what errors mean |
+//! | `bulk` | statements for many rows at a time |
+//! | `migrate` | creating and checking the schema, in `migrations/sqlite` |
+//! | `commit` | one batch, one transaction |
+//! | `read` | everything else that runs read |
+//! | `lease` | nodes, shards and epochs |
+//! | `rows` | database rows to ours |
+//!
+//! The file is in WAL mode with `synchronous=FULL`: a commit is one sync of the log, and readers never wait for it. All
+//! writes go through one connection, one transaction at a time.
+
+mod bulk;
+mod commit;
+mod connections;
+mod lease;
+mod migrate;
+mod read;
+mod rows;
+
+use std::collections::HashSet;
+use std::fmt;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use engine_core::ids::{EventId, RunId};
+use engine_core::time::Timestamp;
+use parking_lot::Mutex;
+use uuid::Uuid;
+
+use super::{
+    Acquisition, Batch, ExecutionRow, HistoryRow, ListFilter, NamespaceRow, Node, RunKey, ShardId, Store, StoreError,
+    StoreStats, StoredRun, WorkflowKey,
+};
+use connections::Connections;
+
+/// A store in one file.
+pub struct SqliteStore {
+    connections: Connections,
+    /// Incarnations that this process has taken a lease with: such a one renews, any other takes.
+    leased: Mutex<HashSet<Uuid>>,
+    commits: AtomicU64,
+    rows: AtomicU64,
+}
+
+impl SqliteStore {
+    /// Opens the file, and creates it if it does not exist; its directory must.
+    ///
+    /// The file stays this process's until [`Store::close`], or until the store is dropped: whoever else opens it is told so
+    /// in one sentence. The exclusion is a lock on `<file>.lock`, which the operating system drops when the process dies.
+    pub async fn open(file: impl AsRef<Path>) -> Result<Self, StoreError> {
+        let connections = Connections::open(file.as_ref()).await?;
+        Ok(Self { connections, leased: Mutex::default(), commits: AtomicU64::new(0), rows: AtomicU64::new(0) })
+    }
+}
+
+impl fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SqliteStore").field(&self.connections.description()).finish()
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    fn describe(&self) -> String {
+        self.connections.description().to_owned()
+    }
+
+    fn stats(&self) -> StoreStats {
+        StoreStats {
+            commits: self.commits.load(Ordering::Relaxed),
+            round_trips: self.connections.calls(),
+            rows: self.rows.load(Ordering::Relaxed),
+        }
+    }
+
+    async fn migrate(&self, shards: u32) -> Result<(), StoreError> {
+        super::check_shard_count(shards)?;
+        migrate::migrate(&self.connections, shards).await
+    }
+
+    async fn check(&self, _allow_unsafe: bool) -> Result<(), StoreError> {
+        // The settings that could be unsafe are this program's own.
+        migrate::check(&self.connections).await
+    }
+
+    async fn shard_count(&self) -> Result<u32, StoreError> {
+        migrate::shard_count(&self.connections).await
+    }
+
+    async fn renew_lease(&self, node: &Node, lease: Duration) -> Result<bool, StoreError> {
+        let held_before = self.leased.lock().contains(&node.incarnation);
+        let held = lease::renew(&self.connections, node, lease, held_before).await?;
+        if held {
+            self.leased.lock().insert(node.incarnation);
+        }
+        Ok(held)
+    }
+
+    async fn release_lease(&self, node: &Node) -> Result<(), StoreError> {
+        lease::release(&self.connections, node).await
+    }
+
+    async fn acquire_shards(&self, node: &Node, wanted: Option<&[ShardId]>) -> Result<Acquisition, StoreError> {
+        lease::acquire(&self.connections, node, wanted).await
+    }
+
+    async fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
+        commit::commit(&self.connections, batch).await?;
+        self.commits.fetch_add(1, Ordering::Relaxed);
+        self.rows.fetch_add(batch.rows() as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    async fn latest_runs(&self, keys: &[WorkflowKey]) -> Result<Vec<Option<ExecutionRow>>, StoreError> {
+        read::latest_runs(&self.connections, keys).await
+    }
+
+    async fn load_runs(&self, keys: &[RunKey]) -> Result<Vec<Option<StoredRun>>, StoreError> {
+        read::load_runs(&self.connections, keys).await
+    }
+
+    async fn due_runs(
+        &self,
+        shard: ShardId,
+        until: Timestamp,
+        after: Option<(Timestamp, RunId)>,
+        limit: u32,
+    ) -> Result<(Vec<ExecutionRow>, Timestamp), StoreError> {
+        read::due_runs(&self.connections, shard, until, after, limit).await
+    }
+
+    async fn execution(&self, key: &RunKey) -> Result<Option<ExecutionRow>, StoreError> {
+        read::execution(&self.connections, key).await
+    }
+
+    async fn read_history(
+        &self,
+        shard: ShardId,
+        run_id: RunId,
+        from: EventId,
+        reverse: bool,
+        max_rows: u32,
+        max_bytes: usize,
+    ) -> Result<Vec<HistoryRow>, StoreError> {
+        read::history(&self.connections, shard, run_id, from, reverse, max_rows, max_bytes).await
+    }
+
+    async fn list(&self, filter: &ListFilter) -> Result<Vec<ExecutionRow>, StoreError> {
+        read::list(&self.connections, filter).await
+    }
+
+    async fn namespaces(&self) -> Result<Vec<NamespaceRow>, StoreError> {
+        read::namespaces(&self.connections).await
+    }
+
+    async fn create_namespace(&self, name: &str) -> Result<NamespaceRow, StoreError> {
+        lease::create_namespace(&self.connections, name).await
+    }
+
+    async fn close(&self) {
+        self.connections.close().await;
+    }
+}
