@@ -4,10 +4,16 @@
 extern crate self as engine_sdk;
 
 pub mod activity;
+mod backoff;
+pub mod client;
 pub mod data;
 pub mod definition;
 pub mod error;
+#[cfg(test)]
+mod fake_server;
 pub mod prelude;
+pub mod transport;
+pub mod worker;
 pub mod workflow;
 
 pub use engine_sdk_macros::{activity, payload, signal, workflow};

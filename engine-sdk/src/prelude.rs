@@ -9,8 +9,10 @@ pub use futures::{join, try_join};
 pub use serde::{Deserialize, Serialize};
 
 pub use crate::activity::ActivityContext;
+pub use crate::client::{Client, WorkflowFailure, WorkflowHandle};
 pub use crate::error::{ActivityError, ActivityFailure, WorkflowError};
 pub use crate::select;
+pub use crate::worker::Worker;
 pub use crate::workflow::{ActivityFuture, Cancelled, Elapsed, SignalChannel, WorkflowContext, join_all_limited, race};
 
 /// So many milliseconds.

@@ -22,7 +22,7 @@ use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
 pub use self::attempt::{ActivityAttempt, CancelReason};
-pub(crate) use self::heartbeat::HeartbeatSlot;
+pub(crate) use self::heartbeat::{HeartbeatSlot, throttle_interval};
 pub(crate) use self::state::SharedState;
 pub use self::testing::TestContext;
 use crate::data::{self, DataError};

@@ -1,0 +1,304 @@
+//! Running workflows and activities: [`Worker`].
+//!
+//! | file | holds |
+//! |---|---|
+//! | `session` | the loop that owns the worker's state |
+//! | `link` | the stream to the server, and the pauses between two of them |
+//! | `slots` | room for tasks, and credits that promise it |
+//! | `outbox` | results, from the end of a task until the server has them |
+//! | `activity_tasks` | activities that run |
+//! | `workflow_tasks` | workflow tasks that run, and the cache of runs |
+//! | `cache` | which runs stay in memory |
+//! | `pool` | threads for workflow code |
+//! | `registry` | the code by its names |
+//! | `event` | what tasks and threads tell the loop |
+//! | `shutdown`, `options` | what they say |
+
+mod activity_tasks;
+mod cache;
+mod event;
+mod link;
+mod options;
+mod outbox;
+mod pool;
+mod registry;
+mod session;
+mod shutdown;
+mod slots;
+#[cfg(test)]
+mod tests;
+mod workflow_tasks;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine_core::ids::{InvalidId, TaskQueueName};
+use uuid::Uuid;
+
+use self::options::Options;
+use self::registry::Registry;
+use self::session::Session;
+pub use self::shutdown::ShutdownHandle;
+use crate::activity::SharedState;
+use crate::client::{Client, ClientError};
+use crate::definition::{Activity, Workflow};
+
+/// Recorded with each completed workflow task.
+const SDK_NAME: &str = "engine-sdk-rust";
+
+/// How long activities have to stop once they were asked to at shutdown, and results to be acknowledged after that.
+const ABORT_GRACE: Duration = Duration::from_secs(2);
+
+/// Most queues of one worker.
+const QUEUES_MAX: usize = 100;
+
+/// Runs the tasks of one or more queues in this process.
+///
+/// ```no_run
+/// # use engine_sdk::{client::Client, worker::Worker};
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let client = Client::connect("http://127.0.0.1:7400").await?;
+/// Worker::new(client, "orders").shutdown_on_ctrl_c().run().await?;
+/// # Ok(()) }
+/// ```
+///
+/// It opens one stream to the server and opens it again, for ever, when it breaks. Tasks in hand go on meanwhile; results are
+/// kept until the server has them.
+#[derive(Debug)]
+#[must_use = "a worker does nothing before `.run().await`"]
+pub struct Worker {
+    client: Client,
+    queues: Vec<String>,
+    registry: Registry,
+    state: SharedState,
+    identity: Option<String>,
+    build_id: String,
+    workflow_slots: u32,
+    activity_slots: u32,
+    cache_runs: usize,
+    cache_bytes: usize,
+    activity_grace: Option<Duration>,
+    shutdown_grace: Duration,
+    shutdown: ShutdownHandle,
+    on_ctrl_c: bool,
+}
+
+impl Worker {
+    /// A worker of one queue, in the client's namespace.
+    pub fn new(client: Client, queue: impl Into<String>) -> Self {
+        Self {
+            client,
+            queues: vec![queue.into()],
+            registry: Registry::default(),
+            state: SharedState::default(),
+            identity: None,
+            build_id: String::new(),
+            workflow_slots: 200,
+            activity_slots: 200,
+            cache_runs: 10_000,
+            cache_bytes: 256 * 1024 * 1024,
+            activity_grace: None,
+            shutdown_grace: Duration::from_secs(10),
+            shutdown: ShutdownHandle::default(),
+            on_ctrl_c: false,
+        }
+    }
+
+    /// Serves these queues as well. At most 100 together.
+    pub fn queues<Q: Into<String>>(mut self, queues: impl IntoIterator<Item = Q>) -> Self {
+        for queue in queues.into_iter().map(Into::into) {
+            if !self.queues.contains(&queue) {
+                self.queues.push(queue);
+            }
+        }
+        self
+    }
+
+    /// Adds a workflow's code. Its tasks come to this worker only if it is added.
+    pub fn workflow<W: Workflow>(mut self, workflow: W) -> Self {
+        self.registry.add_workflow(workflow);
+        self
+    }
+
+    /// Adds an activity's code. Its tasks come to this worker only if it is added.
+    pub fn activity<A: Activity>(mut self, activity: A) -> Self {
+        self.registry.add_activity(activity);
+        self
+    }
+
+    /// Adds a value that activities find with `ctx.state::<T>()`, in place of an earlier one of the same type.
+    pub fn state<T: Send + Sync + 'static>(self, value: T) -> Self {
+        self.shared_state(Arc::new(value))
+    }
+
+    /// Like [`Worker::state`], for a value that is shared with other code.
+    pub fn shared_state<T: Send + Sync + 'static>(mut self, value: Arc<T>) -> Self {
+        self.state.insert(value);
+        self
+    }
+
+    /// How many workflow tasks it has in hand at most: 200 unless set here. They compute on a thread for each core.
+    pub fn workflow_slots(mut self, slots: u32) -> Self {
+        self.workflow_slots = slots;
+        self
+    }
+
+    /// How many activities it runs at a time: 200 unless set here.
+    pub fn activity_slots(mut self, slots: u32) -> Self {
+        self.activity_slots = slots;
+        self
+    }
+
+    /// How many runs, of how many bytes together, stay in memory between their tasks: 10,000 of 256 MiB unless set here. A run
+    /// that is not in memory is replayed from its history. Zero keeps none.
+    pub fn cache(mut self, runs: usize, bytes: usize) -> Self {
+        self.cache_runs = runs;
+        self.cache_bytes = bytes;
+        self
+    }
+
+    /// How long this worker's activities are waited for when its stream breaks, before they are tried elsewhere: the
+    /// server's default (2 s) unless set here, at most 10 minutes.
+    pub fn activity_grace(mut self, grace: Duration) -> Self {
+        self.activity_grace = Some(grace);
+        self
+    }
+
+    /// How long activities may go on when the worker shuts down, before they are asked to stop: 10 s unless set here.
+    pub fn shutdown_grace(mut self, grace: Duration) -> Self {
+        self.shutdown_grace = grace;
+        self
+    }
+
+    /// The build of your program, recorded with each workflow task that it completes.
+    pub fn build_id(mut self, build_id: impl Into<String>) -> Self {
+        self.build_id = build_id.into();
+        self
+    }
+
+    /// What histories show as the author of this worker's work; the client's identity unless set here.
+    pub fn identity(mut self, identity: impl Into<String>) -> Self {
+        self.identity = Some(identity.into());
+        self
+    }
+
+    /// Shuts down when the process gets Ctrl-C (SIGINT).
+    pub fn shutdown_on_ctrl_c(mut self) -> Self {
+        self.on_ctrl_c = true;
+        self
+    }
+
+    /// What asks this worker to shut down, from anywhere.
+    pub fn shutdown_handle(&self) -> ShutdownHandle {
+        self.shutdown.clone()
+    }
+
+    /// Works until it is asked to shut down, and then ends what it has in hand: see [`Worker::shutdown_grace`].
+    ///
+    /// # Errors
+    /// If the worker is not complete (no code, a bad queue name), or the server refuses it for good: an unknown namespace, for
+    /// instance. A server that cannot be reached is no error; it is waited for.
+    pub async fn run(self) -> Result<(), WorkerError> {
+        let shutdown = self.shutdown.clone();
+        let on_ctrl_c = self.on_ctrl_c;
+        let session = self.into_session()?;
+        let work = session.run(shutdown.clone());
+        if !on_ctrl_c {
+            return work.await;
+        }
+        let interrupted = async {
+            match tokio::signal::ctrl_c().await {
+                Ok(()) => shutdown.shutdown(),
+                Err(error) => tracing::warn!(%error, "cannot listen for Ctrl-C"),
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            result = work => result,
+            () = interrupted => unreachable!("it never ends"),
+        }
+    }
+
+    /// Like [`Worker::run`], and shuts down when `until` is ready.
+    pub async fn run_until(self, until: impl Future<Output = ()>) -> Result<(), WorkerError> {
+        let shutdown = self.shutdown.clone();
+        let asked = async {
+            until.await;
+            shutdown.shutdown();
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            result = self.run() => result,
+            () = asked => unreachable!("it never ends"),
+        }
+    }
+
+    fn into_session(self) -> Result<Session, WorkerError> {
+        if let Some(name) = self.registry.duplicate() {
+            return Err(WorkerError::Duplicate { name: name.to_owned() });
+        }
+        if !self.registry.has_workflows() && !self.registry.has_activities() {
+            return Err(WorkerError::NothingToDo);
+        }
+        if self.workflow_slots + self.activity_slots == 0 {
+            return Err(WorkerError::NoSlots);
+        }
+        if self.queues.len() > QUEUES_MAX {
+            return Err(WorkerError::TooManyQueues { actual: self.queues.len() });
+        }
+        let queues = self.queues.iter().map(|queue| {
+            TaskQueueName::parse(queue).map_err(|source| WorkerError::InvalidQueue { queue: queue.clone(), source })
+        });
+        let options = Options {
+            queues: queues.collect::<Result<_, _>>()?,
+            identity: self.identity.unwrap_or_else(|| self.client.identity().to_owned()),
+            worker_id: Uuid::now_v7(),
+            build_id: self.build_id,
+            workflow_slots: self.workflow_slots,
+            activity_slots: self.activity_slots,
+            cache_runs: self.cache_runs,
+            cache_bytes: self.cache_bytes,
+            activity_grace: self.activity_grace,
+            shutdown_grace: self.shutdown_grace,
+        };
+        Ok(Session::new(options, self.client, self.registry, self.state))
+    }
+}
+
+/// Why a worker does not work.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WorkerError {
+    /// It has neither workflows nor activities.
+    #[error("the worker has nothing to do: add its code with `.workflow(..)` and `.activity(..)`")]
+    NothingToDo,
+    /// It has no slots at all.
+    #[error("the worker has no slots: `workflow_slots` and `activity_slots` are both 0")]
+    NoSlots,
+    /// Two definitions have one name.
+    #[error(
+        "{name} was added to the worker twice: names must be unique, `#[workflow(name = \"..\")]` gives another one"
+    )]
+    Duplicate {
+        /// What, and its name.
+        name: String,
+    },
+    /// A queue's name is not one.
+    #[error("the queue name {queue:?} {source}")]
+    InvalidQueue {
+        /// The name.
+        queue: String,
+        /// What is wrong with it.
+        source: InvalidId,
+    },
+    /// It has too many queues.
+    #[error("the worker has {actual} queues; the limit is 100")]
+    TooManyQueues {
+        /// How many it has.
+        actual: usize,
+    },
+    /// The server will not have it.
+    #[error("the server refuses the worker: {0}")]
+    Refused(#[source] ClientError),
+}

@@ -1,0 +1,103 @@
+//! The code that a worker has, by the names under which it is recorded.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use engine_core::failure::Failure;
+use engine_core::payload::Payload;
+use futures::FutureExt;
+
+use crate::activity::ActivityContext;
+use crate::data;
+use crate::definition::{Activity, BoxFuture, Workflow};
+use crate::error::ActivityError;
+use crate::workflow::{ErasedWorkflow, WorkflowRun, erase};
+
+/// An activity's code, its types erased.
+pub(super) type ActivityCode =
+    Arc<dyn Fn(ActivityContext, Vec<Payload>) -> BoxFuture<Result<Payload, Failure>> + Send + Sync>;
+
+/// The code that a worker has.
+#[derive(Default)]
+pub(super) struct Registry {
+    activities: BTreeMap<&'static str, ActivityCode>,
+    workflows: BTreeMap<&'static str, Arc<dyn ErasedWorkflow>>,
+    /// Names that were registered twice.
+    duplicates: Vec<String>,
+}
+
+impl Registry {
+    pub(super) fn add_activity<A: Activity>(&mut self, activity: A) {
+        let code: ActivityCode = Arc::new(move |ctx, input| run_activity(activity, ctx, input).boxed());
+        if self.activities.insert(A::NAME, code).is_some() {
+            self.duplicates.push(format!("activity {:?}", A::NAME));
+        }
+    }
+
+    pub(super) fn add_workflow<W: Workflow>(&mut self, workflow: W) {
+        if self.workflows.insert(W::NAME, erase(workflow)).is_some() {
+            self.duplicates.push(format!("workflow {:?}", W::NAME));
+        }
+    }
+
+    pub(super) fn activity(&self, name: &str) -> Option<ActivityCode> {
+        self.activities.get(name).cloned()
+    }
+
+    /// A run of a workflow's code that has not seen an event yet.
+    pub(super) fn workflow_run(&self, name: &str) -> Option<WorkflowRun> {
+        self.workflows.get(name).cloned().map(WorkflowRun::new)
+    }
+
+    pub(super) fn activity_types(&self) -> impl Iterator<Item = &'static str> {
+        self.activities.keys().copied()
+    }
+
+    pub(super) fn workflow_types(&self) -> impl Iterator<Item = &'static str> {
+        self.workflows.keys().copied()
+    }
+
+    pub(super) fn has_activities(&self) -> bool {
+        !self.activities.is_empty()
+    }
+
+    pub(super) fn has_workflows(&self) -> bool {
+        !self.workflows.is_empty()
+    }
+
+    /// The name that was registered twice, if one was.
+    pub(super) fn duplicate(&self) -> Option<&str> {
+        self.duplicates.first().map(String::as_str)
+    }
+
+    /// The sentence about a task for code that the worker does not have.
+    pub(super) fn unknown(&self, what: &str, name: &str) -> String {
+        let known: Vec<&str> = match what {
+            "workflow" => self.workflow_types().collect(),
+            _ => self.activity_types().collect(),
+        };
+        if known.is_empty() {
+            format!("this worker has no {what} {name:?}; it has no {what} at all")
+        } else {
+            format!("this worker has no {what} {name:?}; it has {}", known.join(", "))
+        }
+    }
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registry")
+            .field("workflows", &self.workflows.keys())
+            .field("activities", &self.activities.keys())
+            .finish()
+    }
+}
+
+async fn run_activity<A: Activity>(activity: A, ctx: ActivityContext, input: Vec<Payload>) -> Result<Payload, Failure> {
+    // Retried by the policy: a worker with newer code may understand the input.
+    let input = A::decode_input(input).map_err(|error| ActivityError::from(error).into_failure())?;
+    let output = activity.execute(ctx, input).await.map_err(ActivityError::into_failure)?;
+    // The code did its work; doing it again would not make its result encodable.
+    data::encode_result(&output).map_err(|error| ActivityError::non_retryable(error).into_failure())
+}
