@@ -12,6 +12,18 @@ use engine_core::payload::{JSON, Payload};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+/// A type whose values can be arguments and results: serde can write and read it, and it borrows nothing. `#[payload]` makes a
+/// struct or enum one.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be recorded",
+    label = "arguments and results are recorded as JSON",
+    note = "put `#[payload]` above the type, or `#[derive(Serialize, Deserialize)]` if the program depends on serde"
+)]
+pub trait Recordable: Serialize + DeserializeOwned + Send + 'static {}
+
+#[diagnostic::do_not_recommend]
+impl<T: Serialize + DeserializeOwned + Send + 'static> Recordable for T {}
+
 /// Encodes one value.
 pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Payload, DataError> {
     encode_at(Place::Value, value)
@@ -55,6 +67,11 @@ impl ArgumentWriter {
     /// No arguments yet.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Adds the next argument of a definition, which must be able to read it again.
+    pub fn argument<T: Recordable>(&mut self, value: &T) -> Result<(), DataError> {
+        self.push(value)
     }
 
     /// Adds the next argument.
@@ -127,7 +144,7 @@ impl ArgumentReader {
 
     /// The next argument.
     #[expect(clippy::should_implement_trait, reason = "each call may ask for another type")]
-    pub fn next<T: DeserializeOwned>(&mut self) -> Result<T, DataError> {
+    pub fn next<T: Recordable>(&mut self) -> Result<T, DataError> {
         self.index += 1;
         decode_at(Place::Argument(self.index), self.payloads.next().as_ref())
     }

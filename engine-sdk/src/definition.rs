@@ -9,11 +9,9 @@ use std::time::Duration;
 
 use engine_core::payload::Payload;
 use engine_core::retry::RetryPolicy;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 use crate::activity::ActivityContext;
-use crate::data::DataError;
+use crate::data::{DataError, Recordable};
 use crate::error::{ActivityError, WorkflowError};
 use crate::workflow::WorkflowContext;
 
@@ -32,7 +30,7 @@ pub trait Activity: Copy + Send + Sync + 'static {
     /// `()` without arguments, the argument itself if there is one, a tuple if there are several.
     type Input: Send + 'static;
     /// What it returns.
-    type Output: Serialize + DeserializeOwned + Send + 'static;
+    type Output: Recordable;
     /// The name under which it is registered and recorded.
     const NAME: &'static str;
 
@@ -56,7 +54,7 @@ pub trait Workflow: Copy + Send + Sync + 'static {
     /// `()` without arguments, the argument itself if there is one, a tuple if there are several.
     type Input: Send + 'static;
     /// What it returns.
-    type Output: Serialize + DeserializeOwned + Send + 'static;
+    type Output: Recordable;
     /// The name under which it is registered and recorded.
     const NAME: &'static str;
 
@@ -76,7 +74,7 @@ pub trait Workflow: Copy + Send + Sync + 'static {
     label = "expected a type with the attribute `#[signal]`",
     note = "put `#[signal]` above the type, or name the signal: `ctx.signal_channel::<T>(\"name\")`, `handle.signal_named(\"name\", value)`"
 )]
-pub trait Signal: Serialize + DeserializeOwned + Send + 'static {
+pub trait Signal: Recordable {
     /// The name under which it is sent and recorded.
     const NAME: &'static str;
 }

@@ -653,7 +653,7 @@ mod tests {
         assert_eq!(of(ActivityError::retryable("later")), ("ActivityError".into(), false));
         assert_eq!(of(ActivityError::non_retryable("no")), ("ActivityError".into(), true));
         assert_eq!(of(ActivityError::non_retryable(declined())), ("CardDeclined".into(), true));
-        assert_eq!(of(ActivityError::retryable(format!("x")).with_type("Busy")), ("Busy".into(), false));
+        assert_eq!(of(ActivityError::retryable("x".to_owned()).with_type("Busy")), ("Busy".into(), false));
     }
 
     #[test]

@@ -55,14 +55,11 @@ impl Kind {
 /// Local names in generated code begin with two underscores: a `let` cannot have the name of a unit struct, and every
 /// definition of the user's is one.
 pub(crate) fn expand(kind: Kind, attribute: TokenStream, item: TokenStream) -> TokenStream {
-    let function = match syn::parse2::<ItemFn>(item.clone()) {
-        Ok(function) => function,
-        Err(_) => {
-            let (article, word) = (kind.article(), kind.word());
-            let message = format!("`#[{word}]` belongs above an `async fn`: {article} {word} is a function");
-            let error = syn::Error::new(item.span(), message).to_compile_error();
-            return quote! { #error #item };
-        }
+    let Ok(function) = syn::parse2::<ItemFn>(item.clone()) else {
+        let (article, word) = (kind.article(), kind.word());
+        let message = format!("`#[{word}]` belongs above an `async fn`: {article} {word} is a function");
+        let error = syn::Error::new(item.span(), message).to_compile_error();
+        return quote! { #error #item };
     };
     let options = Options::parse(kind, attribute);
     let signature = Signature::of(kind, &function);
@@ -114,8 +111,10 @@ fn definition(kind: Kind, function: &ItemFn, options: &Options, signature: &Sign
         [one] => one.to_token_stream(),
         several => quote! { (#(#several),*) },
     };
-    let encode =
-        arguments.iter().zip(&names).map(|(ty, name)| quote_spanned! { ty.span() => __writer.push::<#ty>(#name)?; });
+    let encode = arguments
+        .iter()
+        .zip(&names)
+        .map(|(ty, name)| quote_spanned! { ty.span() => __writer.argument::<#ty>(#name)?; });
     let decode = arguments
         .iter()
         .zip(&names)
@@ -184,6 +183,7 @@ fn definition(kind: Kind, function: &ItemFn, options: &Options, signature: &Sign
                 ::std::result::Result::Ok(#unpack)
             }
 
+            #[allow(clippy::useless_conversion)]
             fn execute(
                 &self,
                 __ctx: #context_path,

@@ -156,7 +156,6 @@ impl Plan {
 }
 
 /// Validates the names that the code chose.
-#[expect(clippy::type_complexity, reason = "both names, each of which may be absent")]
 fn check(
     state: &mut State,
     activity_type: &ActivityType,

@@ -1,4 +1,5 @@
 //! Workflow code over hand-made histories.
+#![allow(clippy::unwrap_used, reason = "the workflows here are part of the tests")]
 
 mod history;
 mod replay;
