@@ -67,6 +67,10 @@ pub const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 /// Most tasks and acknowledgements gathered into one message to a worker.
 pub const SESSION_GATHER_MAX: usize = 256;
 
+/// Size from which a message to a worker takes no further task, in bytes. With one task of the largest payload on top it stays well
+/// below the largest gRPC message.
+pub const SESSION_MESSAGE_BYTES: usize = 1024 * 1024;
+
 /// Default lease of a node. A dead server's shards are free after it, unless the server comes back under its name.
 pub const LEASE_DEFAULT: Duration = Duration::from_secs(10);
 

@@ -29,9 +29,12 @@ pub mod conformance;
 #[cfg(feature = "testing")]
 pub mod faulty;
 pub mod memory;
+mod open;
 pub mod postgres;
 mod schema;
 pub mod sqlite;
+
+pub use open::open;
 
 /// The namespace that [`Store::migrate`] creates.
 pub const DEFAULT_NAMESPACE: &str = "default";
