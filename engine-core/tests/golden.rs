@@ -1,0 +1,287 @@
+//! Histories as they must be, event by event: one text file per scenario in `histories/`, one line per event.
+//!
+//! A difference is a change of behaviour that users see in their histories and that workers of other versions must understand.
+//! `BLESS=1 cargo test -p engine-core --test golden` rewrites the files; read the difference before committing it.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+
+use engine_core::command::Command;
+use engine_core::execution::{ActivityRef, Effect, Input};
+use engine_core::failure::Failure;
+
+mod support;
+
+use support::{
+    Run, cancel_activity, cancel_timer, complete, fail, retry, schedule, schedule_with, seconds, start_timer,
+};
+
+/// A scenario: its name, which is the file's, and what happens.
+type Scenario = (&'static str, fn() -> Run);
+
+const SCENARIOS: &[Scenario] = &[
+    ("hello_world", hello_world),
+    ("activity_retried", activity_retried),
+    ("activity_fails_for_good", activity_fails_for_good),
+    ("activity_times_out", activity_times_out),
+    ("activity_canceled_before_its_start", activity_canceled_before_its_start),
+    ("activity_canceled_while_it_runs", activity_canceled_while_it_runs),
+    ("worker_lost", worker_lost),
+    ("server_restarted", server_restarted),
+    ("signal_during_a_task", signal_during_a_task),
+    ("unhandled_command", unhandled_command),
+    ("workflow_canceled", workflow_canceled),
+    ("terminated_in_flight", terminated_in_flight),
+    ("run_timeout_with_retry", run_timeout_with_retry),
+    ("workflow_retried", workflow_retried),
+    ("two_equal_timers", two_equal_timers),
+    ("timer_canceled_after_it_fired", timer_canceled_after_it_fired),
+    ("transient_task_failures", transient_task_failures),
+    ("task_times_out", task_times_out),
+];
+
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/histories")
+}
+
+#[test]
+fn histories_are_as_recorded() {
+    let bless = std::env::var_os("BLESS").is_some();
+    let mut differences = Vec::new();
+    for (name, scenario) in SCENARIOS {
+        let path = folder().join(format!("{name}.txt"));
+        let actual = scenario().history_text() + "\n";
+        if bless {
+            fs::write(&path, actual).expect("the file can be written");
+            continue;
+        }
+        let expected = fs::read_to_string(&path).unwrap_or_default();
+        if actual != expected {
+            differences.push(format!("{name}: expected\n{expected}\nbut it is\n{actual}"));
+        }
+    }
+    assert!(differences.is_empty(), "{}", differences.join("\n\n"));
+}
+
+#[test]
+fn every_recorded_history_has_its_scenario() {
+    let recorded: BTreeSet<String> = fs::read_dir(folder())
+        .expect("the folder is readable")
+        .map(|entry| entry.expect("the entry is readable").file_name().to_string_lossy().into_owned())
+        .collect();
+    let scenarios: BTreeSet<String> = SCENARIOS.iter().map(|(name, _)| format!("{name}.txt")).collect();
+    assert_eq!(recorded, scenarios);
+}
+
+fn busy() -> Failure {
+    Failure::application("Busy", "later")
+}
+
+/// A run that scheduled activity "a" and waits for it.
+fn waiting_for_activity(command: Command) -> Run {
+    let mut run = Run::start();
+    run.turn(vec![command]);
+    run
+}
+
+fn hello_world() -> Run {
+    let mut run = waiting_for_activity(schedule("a"));
+    let token = run.take_activity("a");
+    run.complete_activity(token);
+    run.turn(vec![complete()]);
+    run
+}
+
+fn activity_retried() -> Run {
+    let mut run = waiting_for_activity(schedule("a"));
+    for _ in 0..2 {
+        let token = run.take_activity("a");
+        run.fail_activity(token, busy());
+        run.advance_to_deadline();
+    }
+    let token = run.take_activity("a");
+    run.complete_activity(token);
+    run.turn(vec![complete()]);
+    run
+}
+
+fn activity_fails_for_good() -> Run {
+    let mut run = waiting_for_activity(schedule_with("a", |activity| activity.retry_policy = Some(retry(2))));
+    let token = run.take_activity("a");
+    run.fail_activity(token, busy());
+    run.advance_to_deadline();
+    let token = run.take_activity("a");
+    run.fail_activity(token, Failure::application("Busy", "still"));
+    run.turn(vec![fail("ActivityFailed")]);
+    run
+}
+
+fn activity_times_out() -> Run {
+    let mut run = waiting_for_activity(schedule_with("a", |activity| {
+        activity.timeouts.schedule_to_close = Some(seconds(15));
+    }));
+    run.take_activity("a");
+    run.advance_to_deadline();
+    run.advance_to_deadline();
+    run.take_activity("a");
+    run.advance_to_deadline();
+    run.turn(vec![complete()]);
+    run
+}
+
+fn activity_canceled_before_its_start() -> Run {
+    let mut run = waiting_for_activity(schedule("a"));
+    run.signal("stop");
+    run.turn(vec![cancel_activity("a")]);
+    run.turn(vec![complete()]);
+    run
+}
+
+fn activity_canceled_while_it_runs() -> Run {
+    let mut run = waiting_for_activity(schedule("a"));
+    let token = run.take_activity("a");
+    run.signal("stop");
+    run.turn(vec![cancel_activity("a")]);
+    let activity = ActivityRef::Token(token);
+    run.send(Input::CancelActivity { activity, details: None, identity: "worker".into() })
+        .expect("it was asked to stop");
+    run.turn(vec![complete()]);
+    run
+}
+
+fn worker_lost() -> Run {
+    let mut run = waiting_for_activity(schedule("a"));
+    let token = run.take_activity("a");
+    run.send(Input::LoseActivity { token }).expect("the worker had it");
+    let token = run.take_activity("a");
+    run.complete_activity(token);
+    let token = run.take_task();
+    run.send(Input::ReleaseWorkflowTask { token }).expect("the worker had it");
+    run.turn(vec![complete()]);
+    run
+}
+
+fn server_restarted() -> Run {
+    let mut run = waiting_for_activity(schedule("a"));
+    run.take_activity("a");
+    run.signal("go");
+    let task = run.take_task();
+    run.crash();
+    run.signal("in the grace");
+    run.finish_task(task, vec![start_timer("t", seconds(1))]);
+    run.send(Input::EndGrace).expect("the grace ends");
+    let token = run.take_activity("a");
+    run.complete_activity(token);
+    run.turn(vec![complete()]);
+    run
+}
+
+fn signal_during_a_task() -> Run {
+    let mut run = Run::start();
+    let token = run.take_task();
+    run.signal("go");
+    run.finish_task(token, vec![start_timer("t", seconds(60))]);
+    run.turn(vec![complete()]);
+    run
+}
+
+fn unhandled_command() -> Run {
+    let mut run = Run::start();
+    let token = run.take_task();
+    run.signal("go");
+    run.finish_task(token, vec![complete()]);
+    run.turn(vec![complete()]);
+    run
+}
+
+fn workflow_canceled() -> Run {
+    let mut run = waiting_for_activity(start_timer("t", seconds(60)));
+    run.cancel();
+    run.turn(vec![cancel_timer("t"), Command::CancelWorkflow { details: None }]);
+    run
+}
+
+fn terminated_in_flight() -> Run {
+    let mut run = waiting_for_activity(schedule("a"));
+    run.signal("go");
+    run.take_task();
+    run.signal("unseen");
+    run.terminate();
+    run
+}
+
+fn run_timeout_with_retry() -> Run {
+    let mut run = Run::start_with(|started| {
+        started.run_timeout = Some(seconds(5));
+        started.retry_policy = Some(retry(2));
+    });
+    run.turn(vec![start_timer("t", seconds(60))]);
+    run.advance_to_deadline();
+    run
+}
+
+fn workflow_retried() -> Run {
+    let mut first = Run::start_with(|started| started.retry_policy = Some(retry(2)));
+    let token = first.take_task();
+    let input = Input::CompleteWorkflowTask {
+        token,
+        commands: vec![fail("Declined")],
+        worker: engine_core::event::WorkerMetadata::default(),
+        identity: "worker".into(),
+    };
+    let transition = first.send(input).expect("the task is the run's");
+    let next = transition.effects.into_iter().find_map(|effect| match effect {
+        Effect::StartRun(started) => Some(*started),
+        _ => None,
+    });
+    let mut second = Run::begin(next.expect("a run follows"), first.now).expect("the start is valid");
+    second.signal("in the pause");
+    second.advance_to_deadline();
+    second.turn(vec![fail("Declined")]);
+    second
+}
+
+fn two_equal_timers() -> Run {
+    let mut run = Run::start();
+    run.turn(vec![start_timer("a", seconds(1)), start_timer("b", seconds(1))]);
+    run.advance_to_deadline();
+    run.turn(vec![complete()]);
+    run
+}
+
+fn timer_canceled_after_it_fired() -> Run {
+    let mut run = waiting_for_activity(start_timer("t", seconds(5)));
+    run.signal("go");
+    let token = run.take_task();
+    run.advance_to_deadline();
+    run.finish_task(token, vec![cancel_timer("t"), start_timer("u", seconds(1))]);
+    run.advance_to_deadline();
+    run.turn(vec![complete()]);
+    run
+}
+
+fn transient_task_failures() -> Run {
+    let mut run = Run::start();
+    for _ in 0..2 {
+        let token = run.take_task();
+        run.fail_task(token);
+    }
+    for _ in 0..3 {
+        run.advance_to_deadline();
+        let token = run.take_task();
+        run.fail_task(token);
+    }
+    run.advance_to_deadline();
+    run.turn(vec![complete()]);
+    run
+}
+
+fn task_times_out() -> Run {
+    let mut run = Run::start();
+    run.take_task();
+    run.signal("go");
+    run.advance_to_deadline();
+    run.turn(vec![complete()]);
+    run
+}

@@ -1,0 +1,568 @@
+//! What must hold whatever reaches a run, in whatever order, with crashes in between.
+//!
+//! Random inputs drive a run with a model of its surroundings: task queues that follow effects, and workers that keep every
+//! token they ever got, so that late, repeated and wrong words are common. [`support::Run::send`] verifies after each input that
+//! deciding changed nothing, and that what is stored gives the state that a crash would leave.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use engine_core::command::Command;
+use engine_core::event::{Event, EventKind, WorkerMetadata, WorkflowTaskFailureCause};
+use engine_core::execution::{
+    ActivityRef, ActivityToken, Effect, Input, PendingTaskState, Reply, Transition, WorkflowTaskToken,
+};
+use engine_core::failure::Failure;
+use engine_core::ids::{ActivityId, EventId};
+use engine_core::payload::Payload;
+use engine_core::time::Timestamp;
+use proptest::prelude::*;
+
+mod support;
+
+use support::{Run, cancel_activity, cancel_timer, complete, fail, retry, schedule_with, seconds, signal, start_timer};
+
+/// One thing that happens. Numbers pick one of what there is.
+#[derive(Debug, Clone)]
+enum Step {
+    Signal { request_id: Option<u8> },
+    Cancel,
+    Terminate,
+    TakeTask,
+    CompleteTask { token: u8, commands: Vec<Code> },
+    FailTask { token: u8 },
+    ReleaseTask { token: u8 },
+    ClaimTask { token: u8 },
+    TakeActivity { which: u8 },
+    CompleteActivity { token: u8, by_id: bool },
+    FailActivity { token: u8, by_id: bool },
+    StopActivity { token: u8 },
+    Heartbeat { token: u8, details: bool },
+    LoseActivity { token: u8 },
+    ReleaseActivity { token: u8 },
+    ClaimActivity { token: u8 },
+    Wait { deciseconds: u16 },
+    WaitForDeadline,
+    ClockSetBack { deciseconds: u16 },
+    Crash,
+    EndGrace,
+    Park,
+}
+
+/// One command of the workflow code. Numbers pick among ids that make it valid, unless it is wild.
+#[derive(Debug, Clone)]
+struct Code {
+    verb: Verb,
+    pick: u8,
+    wild: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Verb {
+    Schedule { maximum_attempts: u32, timeouts: u8 },
+    CancelActivity,
+    StartTimer { deciseconds: u16 },
+    CancelTimer,
+    Close { failed: bool },
+}
+
+fn code() -> impl Strategy<Value = Code> {
+    let verb = prop_oneof![
+        8 => (0..3_u32, 0..8_u8).prop_map(|(maximum_attempts, timeouts)| Verb::Schedule { maximum_attempts, timeouts }),
+        3 => Just(Verb::CancelActivity),
+        5 => (0..60_u16).prop_map(|deciseconds| Verb::StartTimer { deciseconds }),
+        3 => Just(Verb::CancelTimer),
+    ];
+    (verb, any::<u8>(), proptest::bool::weighted(0.03)).prop_map(|(verb, pick, wild)| Code { verb, pick, wild })
+}
+
+/// What the code asks for in one task; sometimes it ends by closing the run.
+fn codes() -> impl Strategy<Value = Vec<Code>> {
+    let close = proptest::option::weighted(0.06, any::<bool>());
+    (proptest::collection::vec(code(), 0..5), close).prop_map(|(mut codes, close)| {
+        codes.extend(close.map(|failed| Code { verb: Verb::Close { failed }, pick: 0, wild: false }));
+        codes
+    })
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let recent = || prop_oneof![6 => Just(0_u8), 1 => any::<u8>()];
+    prop_oneof![
+        6 => proptest::option::of(0..6_u8).prop_map(|request_id| Step::Signal { request_id }),
+        1 => Just(Step::Cancel),
+        1 => prop_oneof![9 => Just(Step::EndGrace), 1 => Just(Step::Terminate)],
+        12 => Just(Step::TakeTask),
+        14 => (recent(), codes())
+            .prop_map(|(token, commands)| Step::CompleteTask { token, commands }),
+        3 => recent().prop_map(|token| Step::FailTask { token }),
+        2 => recent().prop_map(|token| Step::ReleaseTask { token }),
+        2 => recent().prop_map(|token| Step::ClaimTask { token }),
+        12 => any::<u8>().prop_map(|which| Step::TakeActivity { which }),
+        4 => (recent(), any::<bool>()).prop_map(|(token, by_id)| Step::CompleteActivity { token, by_id }),
+        5 => (recent(), any::<bool>()).prop_map(|(token, by_id)| Step::FailActivity { token, by_id }),
+        2 => recent().prop_map(|token| Step::StopActivity { token }),
+        3 => (recent(), any::<bool>()).prop_map(|(token, details)| Step::Heartbeat { token, details }),
+        2 => recent().prop_map(|token| Step::LoseActivity { token }),
+        2 => recent().prop_map(|token| Step::ReleaseActivity { token }),
+        2 => recent().prop_map(|token| Step::ClaimActivity { token }),
+        6 => (0..40_u16).prop_map(|deciseconds| Step::Wait { deciseconds }),
+        4 => Just(Step::WaitForDeadline),
+        1 => (0..30_u16).prop_map(|deciseconds| Step::ClockSetBack { deciseconds }),
+        3 => Just(Step::Crash),
+        4 => Just(Step::EndGrace),
+        3 => Just(Step::Park),
+    ]
+}
+
+/// A run with what surrounds it.
+struct World {
+    run: Run,
+    task_tokens: Vec<WorkflowTaskToken>,
+    activity_tokens: Vec<ActivityToken>,
+    /// The workflow task in its queue, by its attempt.
+    offered_task: Option<u32>,
+    /// Activities in their queues, with their attempts.
+    offered_activities: BTreeMap<EventId, u32>,
+    signals_accepted: usize,
+    /// How often an activity that may run only once was given to a worker that got it.
+    only_once: BTreeMap<EventId, i32>,
+}
+
+impl World {
+    fn new(run: Run) -> Self {
+        let offered_task = run.execution.next_deadline().is_none_or(|_| {
+            run.execution.pending_workflow_task().is_some_and(|task| task.state == PendingTaskState::Scheduled)
+        });
+        Self {
+            run,
+            task_tokens: Vec::new(),
+            activity_tokens: Vec::new(),
+            offered_task: offered_task.then_some(1),
+            offered_activities: BTreeMap::new(),
+            signals_accepted: 0,
+            only_once: BTreeMap::new(),
+        }
+    }
+
+    fn send(&mut self, input: Input) -> Option<Transition> {
+        let transition = self.run.send(input).ok()?;
+        self.follow(&transition.effects);
+        Some(transition)
+    }
+
+    /// Moves tasks into queues and out of them.
+    fn follow(&mut self, effects: &[Effect]) {
+        for effect in effects {
+            match effect {
+                Effect::OfferWorkflowTask { attempt, .. } => {
+                    assert_eq!(self.offered_task.replace(*attempt), None, "a workflow task was offered twice");
+                }
+                Effect::WithdrawWorkflowTask => self.offered_task = None,
+                Effect::OfferActivity { scheduled_event_id, attempt, .. } => {
+                    let before = self.offered_activities.insert(*scheduled_event_id, *attempt);
+                    assert_eq!(before, None, "an activity was offered twice");
+                }
+                Effect::WithdrawActivity { scheduled_event_id, attempt } => {
+                    let before = self.offered_activities.remove(scheduled_event_id);
+                    assert!(before.is_none_or(|before| before == *attempt), "another attempt was withdrawn");
+                }
+                Effect::CancelActivity { .. } | Effect::Closed(_) => {}
+                Effect::StartRun(started) => {
+                    Run::begin((**started).clone(), self.run.now).expect("the next run of a chain can start");
+                }
+            }
+        }
+    }
+
+    fn task_token(&self, pick: u8) -> Option<WorkflowTaskToken> {
+        pick_from_last(&self.task_tokens, pick)
+    }
+
+    fn activity_token(&self, pick: u8) -> Option<ActivityToken> {
+        pick_from_last(&self.activity_tokens, pick)
+    }
+
+    fn activity_ref(&self, pick: u8, by_id: bool) -> Option<ActivityRef> {
+        if by_id {
+            return Some(ActivityRef::Id(ActivityId::from_trusted(activity_name(pick % POOL))));
+        }
+        self.activity_token(pick).map(ActivityRef::Token)
+    }
+
+    fn take(&mut self, step: Step) {
+        let identity = "worker".to_owned();
+        match step {
+            Step::Signal { request_id } => {
+                let input = signal("go", request_id.map(|id| id.to_string()).as_deref());
+                if self.send(input).is_some_and(|transition| transition.reply == Reply::Done) {
+                    self.signals_accepted += 1;
+                }
+            }
+            Step::Cancel => self.run_cancel(),
+            Step::Terminate => {
+                self.send(Input::Terminate { reason: String::new(), details: None, identity });
+            }
+            Step::TakeTask => self.take_task(),
+            Step::CompleteTask { token, commands } => {
+                if let Some(token) = self.task_token(token) {
+                    let commands = self.commands(&commands);
+                    let worker = WorkerMetadata::default();
+                    self.send(Input::CompleteWorkflowTask { token, commands, worker, identity });
+                }
+            }
+            Step::FailTask { token } => {
+                if let Some(token) = self.task_token(token) {
+                    let failure = Failure::application("Panic", "boom");
+                    self.send(Input::FailWorkflowTask {
+                        token,
+                        cause: WorkflowTaskFailureCause::Panic,
+                        failure,
+                        identity,
+                    });
+                }
+            }
+            Step::ReleaseTask { token } => {
+                if let Some(token) = self.task_token(token) {
+                    self.send(Input::ReleaseWorkflowTask { token });
+                }
+            }
+            Step::ClaimTask { token } => {
+                if let Some(token) = self.task_token(token) {
+                    self.send(Input::ClaimWorkflowTask { token, identity });
+                }
+            }
+            Step::TakeActivity { which } => {
+                let count = self.offered_activities.len();
+                let nth = usize::from(which).checked_rem(count);
+                if let Some((id, attempt)) = nth.and_then(|nth| self.offered_activities.iter().nth(nth)) {
+                    self.take_activity(*id, *attempt);
+                }
+            }
+            Step::CompleteActivity { token, by_id } => {
+                if let Some(activity) = self.activity_ref(token, by_id) {
+                    self.send(Input::CompleteActivity { activity, result: None, identity });
+                }
+            }
+            Step::FailActivity { token, by_id } => {
+                if let Some(activity) = self.activity_ref(token, by_id) {
+                    let failure = Failure::application("Busy", "later");
+                    self.send(Input::FailActivity { activity, failure, identity });
+                }
+            }
+            Step::StopActivity { token } => {
+                if let Some(activity) = self.activity_ref(token, false) {
+                    self.send(Input::CancelActivity { activity, details: None, identity });
+                }
+            }
+            Step::Heartbeat { token, details } => {
+                if let Some(activity) = self.activity_ref(token, false) {
+                    let details = details.then(|| Payload::json("7"));
+                    self.send(Input::HeartbeatActivity { activity, details });
+                }
+            }
+            Step::LoseActivity { token } => {
+                if let Some(token) = self.activity_token(token) {
+                    self.send(Input::LoseActivity { token });
+                }
+            }
+            Step::ReleaseActivity { token } => {
+                if let Some(token) = self.activity_token(token)
+                    && self.send(Input::ReleaseActivity { token }).is_some()
+                {
+                    // Only the driver knows that the worker never got it, so here it did not.
+                    self.activity_tokens.retain(|known| *known != token);
+                    if let Some(times) = self.only_once.get_mut(&token.scheduled_event_id) {
+                        *times -= 1;
+                    }
+                }
+            }
+            Step::ClaimActivity { token } => {
+                if let Some(token) = self.activity_token(token) {
+                    self.send(Input::ClaimActivity { token, identity });
+                }
+            }
+            Step::Wait { deciseconds } => {
+                self.run.advance(seconds(u64::from(deciseconds)) / 10);
+                self.due();
+            }
+            Step::WaitForDeadline => {
+                if let Some(deadline) = self.run.execution.next_deadline() {
+                    self.run.now = self.run.now.max(deadline);
+                    self.due();
+                }
+            }
+            Step::ClockSetBack { deciseconds } => {
+                self.run.now = self.run.now - seconds(u64::from(deciseconds)) / 10;
+            }
+            Step::Crash => {
+                self.run.crash();
+                self.offered_task = None;
+                self.offered_activities.clear();
+            }
+            Step::EndGrace => {
+                self.send(Input::EndGrace);
+            }
+            Step::Park => {
+                if self.run.execution.is_idle() {
+                    let wake_at = self.run.execution.wake_at();
+                    self.run.execution = self.run.recovered();
+                    assert_eq!(self.run.execution.wake_at(), wake_at);
+                    assert_eq!(self.run.execution.offers(), [], "a parked run had something in a queue");
+                }
+            }
+        }
+        self.check();
+    }
+
+    fn commands(&self, codes: &[Code]) -> Vec<Command> {
+        let [mut activities, mut timers] = open_ids(&self.run.history);
+        let free = |open: &BTreeSet<u8>| (0..POOL).filter(|id| !open.contains(id)).collect::<Vec<u8>>();
+        let command = |code: &Code| {
+            Some(match code.verb {
+                Verb::Schedule { maximum_attempts, timeouts } => {
+                    let id = pick_id(code, free(&activities).into_iter())?;
+                    activities.insert(id);
+                    schedule(id, maximum_attempts, timeouts)
+                }
+                Verb::CancelActivity => {
+                    let id = pick_id(code, activities.iter().copied())?;
+                    activities.remove(&id);
+                    cancel_activity(&activity_name(id))
+                }
+                Verb::StartTimer { deciseconds } => {
+                    let id = pick_id(code, free(&timers).into_iter())?;
+                    timers.insert(id);
+                    start_timer(&format!("t{id}"), seconds(u64::from(deciseconds)) / 10)
+                }
+                Verb::CancelTimer => {
+                    let id = pick_id(code, timers.iter().copied())?;
+                    timers.remove(&id);
+                    cancel_timer(&format!("t{id}"))
+                }
+                Verb::Close { failed: false } => complete(),
+                Verb::Close { failed: true } => fail("Declined"),
+            })
+        };
+        codes.iter().filter_map(command).collect()
+    }
+
+    fn run_cancel(&mut self) {
+        self.send(Input::RequestCancel { reason: String::new(), identity: String::new(), request_id: None });
+    }
+
+    fn take_task(&mut self) {
+        if self.offered_task.take().is_some() {
+            let input = Input::StartWorkflowTask { identity: "worker".into(), history_size_bytes: 1 };
+            let transition = self.send(input).expect("what is in the queue can be taken");
+            let Reply::WorkflowTask(task) = transition.reply else { panic!("no task: {:?}", transition.reply) };
+            self.task_tokens.push(task.token);
+        }
+    }
+
+    fn take_activity(&mut self, scheduled_event_id: EventId, attempt: u32) {
+        self.offered_activities.remove(&scheduled_event_id);
+        let input = Input::StartActivity { scheduled_event_id, attempt, identity: "worker".into() };
+        let transition = self.send(input).expect("what is in the queue can be taken");
+        let Reply::ActivityTask(task) = transition.reply else { panic!("no task: {:?}", transition.reply) };
+        self.activity_tokens.push(task.token);
+        if task.retry_policy.maximum_attempts == 1 {
+            let times = self.only_once.entry(scheduled_event_id).or_default();
+            *times += 1;
+            assert!(*times <= 1, "an activity that may run only once was handed out twice");
+        }
+    }
+
+    fn due(&mut self) {
+        self.send(Input::DeadlinePassed);
+        let next = self.run.execution.next_deadline();
+        assert!(next.is_none_or(|next| next > self.run.now), "what was due is still due");
+    }
+
+    /// What holds at every moment.
+    fn check(&self) {
+        let run = &self.run.execution;
+        let scheduled_task = run
+            .pending_workflow_task()
+            .filter(|task| task.state == PendingTaskState::Scheduled)
+            .map(|task| task.attempt);
+        assert_eq!(self.offered_task, scheduled_task, "the queue and the run disagree about the workflow task");
+        let scheduled_activities: BTreeMap<EventId, u32> = run
+            .pending_activities()
+            .into_iter()
+            .filter(|activity| activity.state == PendingTaskState::Scheduled)
+            .map(|activity| (activity.scheduled_event_id, activity.attempt))
+            .collect();
+        assert_eq!(self.offered_activities, scheduled_activities, "the queue and the run disagree about activities");
+        check_history(&self.run.history);
+        let recorded = self.run.history.iter().chain(&self.run.buffered).filter(|event| is_signal(event)).count();
+        assert_eq!(recorded, self.signals_accepted, "an acknowledged signal was lost or doubled");
+        assert_eq!(run.buffered_len(), self.run.buffered.len());
+        let task = run.pending_workflow_task().map(|task| task.state);
+        if !matches!(task, Some(PendingTaskState::Started | PendingTaskState::InDoubt)) {
+            assert_eq!(run.buffered_len(), 0, "events wait for a workflow task that does not run");
+        }
+        if run.close_status().is_some() {
+            assert!(self.run.buffered.is_empty() && self.run.progress.is_empty(), "rows of a closed run are left");
+            assert_eq!(run.next_deadline(), None);
+        }
+    }
+
+    /// Workers do all that is offered until the run closes: whatever happened before, a run can be finished.
+    fn finish(&mut self) {
+        self.take(Step::EndGrace);
+        for _ in 0..100 {
+            if self.run.execution.close_status().is_some() {
+                return;
+            }
+            self.take(Step::Signal { request_id: None });
+            self.take(Step::TakeTask);
+            self.take(Step::CompleteTask {
+                token: 0,
+                commands: vec![Code { verb: Verb::Close { failed: false }, pick: 0, wild: false }],
+            });
+            self.take(Step::Wait { deciseconds: 600 });
+        }
+        panic!("the run cannot be finished: {:?}", self.run.execution.pending_workflow_task());
+    }
+}
+
+/// The last of `known` for 0, else any.
+fn pick_from_last<T: Copy>(known: &[T], pick: u8) -> Option<T> {
+    let back = usize::from(pick).checked_rem(known.len())?;
+    known.iter().rev().nth(back).copied()
+}
+
+fn activity_name(id: u8) -> String {
+    format!("a{id}")
+}
+
+/// How many ids of each kind the code uses.
+const POOL: u8 = 6;
+
+fn schedule(id: u8, maximum_attempts: u32, timeouts: u8) -> Command {
+    schedule_with(&activity_name(id), |activity| {
+        activity.retry_policy = Some(retry(maximum_attempts));
+        let set = |bit: u8, deciseconds: u64| (timeouts & bit != 0).then(|| seconds(deciseconds) / 10);
+        activity.timeouts.schedule_to_close = set(1, 95);
+        activity.timeouts.schedule_to_start = set(2, 30);
+        activity.timeouts.heartbeat = set(4, 15);
+    })
+}
+
+/// Picks one of `ids`, or any of the pool if the pick is wild.
+fn pick_id(code: &Code, ids: impl Iterator<Item = u8>) -> Option<u8> {
+    if code.wild {
+        return Some(code.pick % POOL);
+    }
+    let ids: Vec<u8> = ids.collect();
+    ids.get(usize::from(code.pick).checked_rem(ids.len())?).copied()
+}
+
+/// Ids that the code believes to be open, from what it has seen: the history.
+fn open_ids(history: &[Event]) -> [BTreeSet<u8>; 2] {
+    let mut activities = BTreeMap::new();
+    let mut timers = BTreeMap::new();
+    let number = |id: &str| id[1..].parse::<u8>().expect("ids are a letter and a number");
+    for event in history {
+        match &event.kind {
+            EventKind::ActivityScheduled(scheduled) => {
+                activities.insert(event.id, number(scheduled.activity_id.as_str()));
+            }
+            EventKind::TimerStarted(timer) => {
+                timers.insert(event.id, number(timer.timer_id.as_str()));
+            }
+            EventKind::TimerFired(timer) => {
+                timers.remove(&timer.started_event_id);
+            }
+            EventKind::TimerCanceled(timer) => {
+                timers.remove(&timer.started_event_id);
+            }
+            kind => {
+                if let Some((scheduled_event_id, _)) = kind.activity_end() {
+                    activities.remove(&scheduled_event_id);
+                }
+            }
+        }
+    }
+    [activities.into_values().collect(), timers.into_values().collect()]
+}
+
+fn is_signal(event: &Event) -> bool {
+    matches!(event.kind, EventKind::WorkflowSignaled(_))
+}
+
+/// Checks a history with nothing but the history.
+fn check_history(history: &[Event]) {
+    let mut scheduled = BTreeSet::new();
+    let mut ended = BTreeSet::new();
+    let mut timers: BTreeMap<EventId, Timestamp> = BTreeMap::new();
+    let mut clock = Timestamp::EPOCH;
+    for (event, number) in history.iter().zip(1..) {
+        assert_eq!(event.id, EventId(number), "ids are not contiguous");
+        match &event.kind {
+            EventKind::WorkflowTaskStarted(_) => {
+                assert!(event.at >= clock, "the clock of the code ran backwards");
+                clock = event.at;
+            }
+            EventKind::ActivityScheduled(_) => {
+                scheduled.insert(event.id);
+            }
+            EventKind::TimerStarted(timer) => {
+                timers.insert(event.id, event.at + timer.duration);
+            }
+            EventKind::TimerFired(timer) => {
+                let fire_at = timers.remove(&timer.started_event_id).expect("a timer fired that was not open");
+                assert!(event.at >= fire_at, "a timer fired early");
+            }
+            EventKind::TimerCanceled(timer) => {
+                timers.remove(&timer.started_event_id).expect("a timer was canceled that was not open");
+            }
+            kind => {
+                if let Some((id, _)) = kind.activity_end() {
+                    assert!(
+                        scheduled.contains(&id) && ended.insert(id),
+                        "an activity ended twice or was never scheduled"
+                    );
+                }
+            }
+        }
+    }
+    let by_code = history.iter().rev().skip_while(|event| {
+        matches!(
+            event.kind,
+            EventKind::WorkflowCompleted(_) | EventKind::WorkflowFailed(_) | EventKind::WorkflowCanceled(_)
+        )
+    });
+    if by_code.clone().count() < history.len() {
+        let mut last_task = by_code.take_while(|event| !matches!(event.kind, EventKind::WorkflowTaskCompleted(_)));
+        let unseen =
+            last_task.find(|event| event.kind.is_news() && !matches!(event.kind, EventKind::ActivityCanceled(_)));
+        assert_eq!(unseen, None, "the code closed the run over an event that it had not seen");
+    }
+    let closings = history.iter().filter(|event| event.kind.close_status().is_some()).count();
+    assert!(closings <= 1, "the run closed twice");
+    assert!(closings == 0 || history.last().is_some_and(|event| event.kind.close_status().is_some()));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { max_shrink_iters: 4000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_the_rules_hold(
+        timeouts in 0..4_u8,
+        retries in any::<bool>(),
+        delayed in any::<bool>(),
+        steps in proptest::collection::vec(step(), 1..75),
+    ) {
+        let run = Run::start_with(|started| {
+            started.run_timeout = (timeouts & 1 != 0).then(|| seconds(40));
+            started.execution_timeout = (timeouts & 2 != 0).then(|| seconds(60));
+            started.retry_policy = retries.then(|| retry(0));
+            started.first_task_backoff = if delayed { seconds(2) } else { seconds(0) };
+        });
+        let mut world = World::new(run);
+        for step in steps {
+            world.take(step);
+        }
+        world.finish();
+    }
+}
