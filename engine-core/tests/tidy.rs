@@ -13,9 +13,9 @@ fn sources() -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut directories = vec![root().to_path_buf()];
     while let Some(directory) = directories.pop() {
-        for entry in std::fs::read_dir(&directory).unwrap() {
-            let path = entry.unwrap().path();
-            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        for entry in std::fs::read_dir(&directory).expect("the directory is readable") {
+            let path = entry.expect("the entry is readable").path();
+            let name = path.file_name().expect("an entry has a name").to_string_lossy().into_owned();
             if path.is_dir() {
                 let is_cases = name == "ui" && directory.ends_with("tests");
                 if !(name.starts_with('.') || name.starts_with("target") || is_cases) {
@@ -48,9 +48,9 @@ fn dependencies(package: &str, features: &[&str]) -> BTreeSet<String> {
         .args(features)
         .current_dir(root())
         .output()
-        .unwrap();
+        .expect("cargo runs");
     assert!(output.status.success(), "cargo tree failed:\n{}", String::from_utf8_lossy(&output.stderr));
-    let text = String::from_utf8(output.stdout).unwrap();
+    let text = String::from_utf8(output.stdout).expect("cargo writes UTF-8");
     let names: BTreeSet<String> = text.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect();
     assert!(names.contains(package), "{package} is not in its own tree:\n{text}");
     names
