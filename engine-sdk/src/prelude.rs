@@ -13,7 +13,9 @@ pub use crate::client::{Client, WorkflowFailure, WorkflowHandle};
 pub use crate::error::{ActivityError, ActivityFailure, WorkflowError};
 pub use crate::select;
 pub use crate::worker::Worker;
-pub use crate::workflow::{ActivityFuture, Cancelled, Elapsed, SignalChannel, WorkflowContext, join_all_limited, race};
+pub use crate::workflow::{
+    ActivityCall, ActivityFuture, Cancelled, Elapsed, SignalChannel, WorkflowContext, join_all_limited, race,
+};
 
 /// So many milliseconds.
 pub const fn millis(count: u64) -> Duration {

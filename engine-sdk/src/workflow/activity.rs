@@ -123,60 +123,79 @@ impl<T: DeserializeOwned> ActivityCall<T> {
 impl Plan {
     fn start<T>(self: Box<Self>) -> ActivityFuture<T> {
         let Plan { shared, activity_type, activity_id, encode, options } = *self;
-        let mut handle = None;
-        let mut id = ActivityId::from_trusted("");
-        if let Some(mut state) = shared.lock_as_code() {
-            state.progress += 1;
-            let checked = check(&mut state, &activity_type, activity_id.as_deref(), options.task_queue.as_deref());
-            if let Some((activity_id, task_queue)) = checked {
-                // Arguments are not compared with history, so they are encoded only for the server.
-                let input = if state.replayer.is_replaying() { Ok(Vec::new()) } else { encode() };
-                let input = input.unwrap_or_else(|error| {
-                    let message = format!("the call of activity {activity_type} failed: {error}");
-                    state.fail_task(WorkflowTaskFailureCause::BadCommand, "DataError", message);
-                    Vec::new()
-                });
-                let issued =
-                    state.replayer.schedule_activity(activity_id, activity_type.clone(), |id, activity_type| {
-                        ScheduleActivity {
-                            activity_id: id,
-                            activity_type,
-                            task_queue,
-                            input,
-                            timeouts: timeouts(&options),
-                            retry_policy: options.retry,
-                        }
-                    });
-                id = state.replayer.activity_id(issued).cloned().unwrap_or(id);
-                handle = Some(issued);
-            }
-        }
-        ActivityFuture { shared, activity_type, activity_id: id, handle, result: PhantomData }
+        let issued = issue(&shared, &activity_type, activity_id.as_deref(), encode, options);
+        let (handle, activity_id) = match issued {
+            Some((handle, id)) => (Some(handle), id),
+            None => (None, ActivityId::from_trusted(activity_id.unwrap_or_default())),
+        };
+        ActivityFuture { shared, activity_type, activity_id, handle, result: PhantomData }
     }
 }
 
-/// Validates the names that the code chose.
-fn check(
-    state: &mut State,
+fn issue(
+    shared: &Shared,
     activity_type: &ActivityType,
     activity_id: Option<&str>,
-    task_queue: Option<&str>,
-) -> Option<(Option<ActivityId>, Option<TaskQueueName>)> {
-    let checked_type = ActivityType::parse(activity_type.as_str());
-    let checked_id = activity_id.map(ActivityId::parse).transpose();
-    let checked_queue = task_queue.map(TaskQueueName::parse).transpose();
-    match (checked_type, checked_id, checked_queue) {
-        (Ok(_), Ok(id), Ok(queue)) => Some((id, queue)),
-        (activity_type_, id, queue) => {
-            let wrong = [
-                activity_type_.err().map(|error| format!("activity type {error}")),
-                id.err().map(|error| format!("activity_id {error}")),
-                queue.err().map(|error| format!("task_queue {error}")),
-            ];
-            let wrong: Vec<String> = wrong.into_iter().flatten().collect();
-            let message = format!("the call of activity {activity_type} failed: {}", wrong.join(", "));
-            state.fail_task(WorkflowTaskFailureCause::BadCommand, "InvalidId", message);
-            None
+    encode: Encode,
+    options: ActivityOptions,
+) -> Option<(Handle, ActivityId)> {
+    let replaying = shared.lock_as_code()?.replayer.is_replaying();
+    // Arguments are not compared with history, so they are encoded only for the server. Without the lock: it is the user's code.
+    let input = if replaying { Ok(Vec::new()) } else { encode() };
+    let mut state = shared.lock_as_code()?;
+    let checked = Names::check(activity_type, activity_id, options.task_queue.as_deref());
+    let (names, input) = match (checked, input) {
+        (Ok(names), Ok(input)) => (names, input),
+        (checked, input) => {
+            let wrong = [checked.err(), input.err().map(|error| error.to_string())];
+            let wrong = wrong.into_iter().flatten().collect::<Vec<_>>().join(", ");
+            let message = format!("the call of activity {activity_type} cannot be sent: {wrong}");
+            state.fail_task(WorkflowTaskFailureCause::BadCommand, "InvalidCall", message);
+            return None;
+        }
+    };
+    state.progress += 1;
+    let handle =
+        state.replayer.schedule_activity(names.activity_id, activity_type.clone(), |activity_id, activity_type| {
+            ScheduleActivity {
+                activity_id,
+                activity_type,
+                task_queue: names.task_queue,
+                input,
+                timeouts: timeouts(&options),
+                retry_policy: options.retry,
+            }
+        });
+    let id = state.replayer.activity_id(handle).cloned()?;
+    Some((handle, id))
+}
+
+/// The names that the code chose for a call.
+struct Names {
+    activity_id: Option<ActivityId>,
+    task_queue: Option<TaskQueueName>,
+}
+
+impl Names {
+    /// `Err` names the fields at fault.
+    fn check(
+        activity_type: &ActivityType,
+        activity_id: Option<&str>,
+        task_queue: Option<&str>,
+    ) -> Result<Self, String> {
+        let type_error = ActivityType::parse(activity_type.as_str()).err();
+        let activity_id = activity_id.map(ActivityId::parse).transpose();
+        let task_queue = task_queue.map(TaskQueueName::parse).transpose();
+        match (type_error, activity_id, task_queue) {
+            (None, Ok(activity_id), Ok(task_queue)) => Ok(Self { activity_id, task_queue }),
+            (type_error, activity_id, task_queue) => {
+                let wrong = [
+                    type_error.map(|error| format!("activity_type {error}")),
+                    activity_id.err().map(|error| format!("activity_id {error}")),
+                    task_queue.err().map(|error| format!("task_queue {error}")),
+                ];
+                Err(wrong.into_iter().flatten().collect::<Vec<_>>().join(", "))
+            }
         }
     }
 }

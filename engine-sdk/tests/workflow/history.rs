@@ -13,13 +13,13 @@ use engine_core::time::Timestamp;
 
 /// A history and the events of it that the worker has not seen. Each event is one second later than the one before.
 #[derive(Clone)]
-pub struct History {
-    pub events: Vec<Event>,
+pub(crate) struct History {
+    pub(crate) events: Vec<Event>,
     seen: usize,
 }
 
 impl History {
-    pub fn new(input: &[&'static str]) -> Self {
+    pub(crate) fn new(input: &[&'static str]) -> Self {
         let run_id = RunId::from_parts(Timestamp::from_micros(1_000_000), [7; 10]);
         let mut history = Self { events: Vec::new(), seen: 0 };
         history.add(EventKind::WorkflowStarted(Box::new(WorkflowStarted {
@@ -46,14 +46,14 @@ impl History {
         history
     }
 
-    pub fn add(&mut self, kind: EventKind) -> EventId {
+    pub(crate) fn add(&mut self, kind: EventKind) -> EventId {
         let id = EventId(self.events.len() as u64 + 1);
         self.events.push(Event { id, at: Timestamp::from_micros(id.0 as i64 * 1_000_000), kind });
         id
     }
 
     /// Hands out a task; gives the events that a worker with the run in its cache gets.
-    pub fn task(&mut self) -> Vec<Event> {
+    pub(crate) fn task(&mut self) -> Vec<Event> {
         let scheduled_event_id = self.add(EventKind::WorkflowTaskScheduled(WorkflowTaskScheduled {
             task_queue: queue(),
             start_to_close: Duration::from_secs(10),
@@ -70,8 +70,13 @@ impl History {
         unseen
     }
 
+    /// The next worker gets the whole history.
+    pub(crate) fn forget_what_was_seen(&mut self) {
+        self.seen = 0;
+    }
+
     /// Records the answer to the task; gives the numbers of the commands' events.
-    pub fn complete(&mut self, commands: &[Command]) -> Vec<EventId> {
+    pub(crate) fn complete(&mut self, commands: &[Command]) -> Vec<EventId> {
         let started = EventId(self.events.len() as u64);
         let completed = self.add(EventKind::WorkflowTaskCompleted(WorkflowTaskCompleted {
             scheduled_event_id: EventId(started.0 - 1),
@@ -80,6 +85,18 @@ impl History {
             worker: WorkerMetadata { flags: vec![FLAG_MATCH_IDS], ..WorkerMetadata::default() },
         }));
         commands.iter().map(|command| self.record(completed, command)).collect()
+    }
+
+    /// The task that was handed out last fails.
+    pub(crate) fn task_failed(&mut self) {
+        let started = EventId(self.events.len() as u64);
+        self.add(EventKind::WorkflowTaskFailed(WorkflowTaskFailed {
+            scheduled_event_id: EventId(started.0 - 1),
+            started_event_id: started,
+            cause: WorkflowTaskFailureCause::UnhandledCommand,
+            failure: Failure::server("news arrived", false),
+            identity: "test".into(),
+        }));
     }
 
     fn record(&mut self, completed: EventId, command: &Command) -> EventId {
@@ -136,7 +153,7 @@ impl History {
         self.events.iter().rev().find(|event| is_it(&event.kind)).expect("the command refers to an event").id
     }
 
-    pub fn activity_completed(&mut self, scheduled_event_id: EventId, json: &'static str) {
+    pub(crate) fn activity_completed(&mut self, scheduled_event_id: EventId, json: &'static str) {
         let started_event_id = self.activity_started(scheduled_event_id);
         self.add(EventKind::ActivityCompleted(ActivityCompleted {
             scheduled_event_id,
@@ -146,7 +163,7 @@ impl History {
         }));
     }
 
-    pub fn activity_failed(&mut self, scheduled_event_id: EventId, failure: Failure, retry_state: RetryState) {
+    pub(crate) fn activity_failed(&mut self, scheduled_event_id: EventId, failure: Failure, retry_state: RetryState) {
         let started_event_id = self.activity_started(scheduled_event_id);
         self.add(EventKind::ActivityFailed(ActivityFailed {
             scheduled_event_id,
@@ -157,7 +174,7 @@ impl History {
         }));
     }
 
-    pub fn activity_canceled(&mut self, scheduled_event_id: EventId) {
+    pub(crate) fn activity_canceled(&mut self, scheduled_event_id: EventId) {
         self.add(EventKind::ActivityCanceled(ActivityCanceled {
             scheduled_event_id,
             started_event_id: EventId::NONE,
@@ -176,7 +193,7 @@ impl History {
         }))
     }
 
-    pub fn timer_fired(&mut self, started_event_id: EventId) {
+    pub(crate) fn timer_fired(&mut self, started_event_id: EventId) {
         let EventKind::TimerStarted(started) = &self.events[started_event_id.0 as usize - 1].kind else {
             panic!("event {started_event_id} started no timer");
         };
@@ -184,7 +201,7 @@ impl History {
         self.add(EventKind::TimerFired(TimerFired { timer_id, started_event_id }));
     }
 
-    pub fn signal(&mut self, name: &str, json: &'static str) {
+    pub(crate) fn signal(&mut self, name: &str, json: &'static str) {
         self.add(EventKind::WorkflowSignaled(WorkflowSignaled {
             name: SignalName::from_trusted(name),
             input: vec![Payload::json(json)],
@@ -193,7 +210,7 @@ impl History {
         }));
     }
 
-    pub fn cancel_requested(&mut self, reason: &str) {
+    pub(crate) fn cancel_requested(&mut self, reason: &str) {
         self.add(EventKind::WorkflowCancelRequested(WorkflowCancelRequested {
             reason: reason.into(),
             identity: "test".into(),

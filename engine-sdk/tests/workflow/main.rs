@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "the workflows here are part of the tests")]
 
 mod history;
+mod programs;
 mod replay;
 mod steps;
 mod trouble;
