@@ -1,11 +1,14 @@
 //! The command line.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::config::{DatabaseArgs, LISTEN_DEFAULT, NodeArgs};
 use crate::error::EXIT_CODES;
 use crate::output::Format;
+use crate::server::SHARDS_DEFAULT;
 
 /// Durable workflows: run a server, and talk to one.
 #[derive(Debug, Parser)]
@@ -22,9 +25,60 @@ pub(crate) struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Run a server for development: one process, one file, nothing to set up.
+    #[command(after_help = EXIT_CODES)]
+    Dev(DevArgs),
+    /// Run a server on a database.
+    #[command(after_help = EXIT_CODES)]
+    Serve(ServeArgs),
+    /// Bring a database's schema up to date, or set it up.
+    #[command(after_help = EXIT_CODES)]
+    Migrate(MigrateArgs),
     /// Start workflows, send to them, look at them.
     #[command(visible_alias = "wf", after_help = EXIT_CODES)]
     Workflow(WorkflowArgs),
+}
+
+/// A server for development.
+#[derive(Debug, Args)]
+pub(crate) struct DevArgs {
+    /// The SQLite file; it is made if it does not exist. `:memory:` keeps nothing.
+    #[arg(long, default_value = "engine.db", env = "ENGINE_DB", value_name = "FILE")]
+    pub(crate) db: String,
+    /// Where to listen; port 0 takes any free one.
+    #[arg(long, default_value = LISTEN_DEFAULT, env = "ENGINE_LISTEN", value_name = "IP:PORT")]
+    pub(crate) listen: SocketAddr,
+    /// What to log: a level, or directives as in "info,engine_server=debug".
+    #[arg(long, default_value = "warn", env = "ENGINE_LOG", value_name = "FILTER")]
+    pub(crate) log: String,
+}
+
+/// A server on a database.
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Which database.
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+    /// How it behaves.
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
+    /// Do first what `engine migrate` does.
+    #[arg(long)]
+    pub(crate) migrate: bool,
+    /// With --migrate: shards of a new database.
+    #[arg(long, default_value_t = SHARDS_DEFAULT, value_name = "COUNT", requires = "migrate")]
+    pub(crate) shards: u32,
+}
+
+/// Set up a database.
+#[derive(Debug, Args)]
+pub(crate) struct MigrateArgs {
+    /// Which database.
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+    /// Shards of a new database: a part of the workflow ids that has one writer at a time. Chosen once. Default: 64.
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) shards: Option<u32>,
 }
 
 /// Whom to ask, and what.

@@ -20,8 +20,10 @@ use clap::Parser as _;
 
 mod args;
 mod client;
+mod config;
 mod error;
 mod output;
+mod server;
 mod view;
 mod workflow;
 
@@ -55,6 +57,9 @@ fn execute(cli: Cli) -> Result<Exit, CliError> {
     let mut output = Output::stdout(cli.output);
     runtime.block_on(async {
         match cli.command {
+            Command::Dev(arguments) => server::dev(arguments, &mut output).await,
+            Command::Serve(arguments) => server::serve(arguments, &mut output).await,
+            Command::Migrate(arguments) => server::migrate(arguments, &mut output).await,
             Command::Workflow(arguments) => workflow::run(arguments, &mut output).await,
         }
     })

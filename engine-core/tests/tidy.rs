@@ -1,5 +1,7 @@
 //! Rules about the source of the whole workspace that the compiler does not check.
 
+#![allow(clippy::unwrap_used, reason = "in a test, to panic is to report")]
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;

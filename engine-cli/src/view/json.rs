@@ -306,6 +306,21 @@ mod tests {
 
     use super::*;
 
+    /// What the document says about each type is what is printed for it.
+    #[test]
+    fn the_document_lists_every_field_of_every_event() {
+        let document = include_str!("../../../docs/history-json.md");
+        let samples = crate::workflow::sample_history();
+        assert!(samples.len() > 10);
+        for sample in samples {
+            let name = sample.kind.name();
+            let row = document.lines().find(|line| line.starts_with(&format!("| `{name}` |"))).expect(name);
+            for field in attributes(&sample.kind).as_object().expect("attributes are an object").keys() {
+                assert!(row.contains(&format!("`{field}`")), "{name}: {field}");
+            }
+        }
+    }
+
     const AT: Timestamp = Timestamp::from_micros(1_700_000_000_123_456);
 
     /// The documented form. A change here breaks programs of our users.

@@ -100,7 +100,7 @@ fn instant(at: Timestamp, start: Timestamp, style: TimeStyle) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::time::Duration;
 
     use engine_core::event::*;
@@ -164,7 +164,7 @@ mod tests {
     }
 
     /// An order whose card is charged at the second attempt, with an approval, and a shipment that fails.
-    fn history() -> Vec<Event> {
+    pub(crate) fn history() -> Vec<Event> {
         let activity = |id: &str, name: &str| {
             EventKind::ActivityScheduled(Box::new(ActivityScheduled {
                 workflow_task_completed_event_id: EventId(4),

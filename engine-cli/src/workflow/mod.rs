@@ -30,3 +30,6 @@ pub(crate) async fn run(arguments: WorkflowArgs, output: &mut Output) -> Result<
         Verb::Result(result) => result::run(connection, &result, output).await,
     }
 }
+
+#[cfg(test)]
+pub(crate) use history::tests::history as sample_history;

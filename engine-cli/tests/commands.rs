@@ -1,0 +1,220 @@
+//! The `engine` binary as a script sees it: what it prints, and how it exits.
+
+#![allow(clippy::unwrap_used, reason = "in a test, to panic is to report")]
+
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use engine_testkit::postgres::{PostgresCluster, fresh_database, shared_cluster};
+use engine_testkit::process::Process;
+use serde_json::Value;
+
+/// A slow machine is not a failure; a hang is.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+fn engine(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_engine"));
+    command.args(arguments);
+    for (name, _) in
+        std::env::vars().filter(|(name, _)| name.starts_with("ENGINE_") && !name.starts_with("ENGINE_TEST_"))
+    {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// Runs a command to its end.
+#[track_caller]
+fn run(arguments: &[&str]) -> Output {
+    engine(arguments).output().unwrap()
+}
+
+/// Runs a command that must exit with `code`, and gives what it said on standard error.
+#[track_caller]
+fn refused(arguments: &[&str], code: i32) -> String {
+    let output = run(arguments);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{arguments:?} said: {said}");
+    assert_eq!(said.lines().count(), 1, "one sentence: {said}");
+    said.trim_end().to_owned()
+}
+
+/// A server process and how to reach it.
+struct Server {
+    process: Process,
+    address: String,
+}
+
+impl Server {
+    async fn start(arguments: &[&str]) -> Server {
+        let mut all = arguments.to_vec();
+        all.extend(["--listen", "127.0.0.1:0", "--output", "json"]);
+        let mut process = Process::spawn("server", engine(&all)).unwrap();
+        let line = process.wait_for_line(DEADLINE, |line| line.starts_with("{\"address\"")).await.unwrap();
+        let ready: Value = serde_json::from_str(&line).unwrap();
+        Server { process, address: ready["address"].as_str().unwrap().to_owned() }
+    }
+
+    async fn dev(file: &Path) -> Server {
+        Self::start(&["dev", "--db", file.to_str().unwrap()]).await
+    }
+
+    fn listen_address(&self) -> &str {
+        self.address.trim_start_matches("http://")
+    }
+
+    /// Asks the server something, and gives the exit code, standard output and standard error.
+    #[track_caller]
+    fn ask(&self, verb: &str, arguments: &[&str]) -> (i32, String, String) {
+        let mut all = vec!["workflow", verb, "--address", &self.address];
+        all.extend(arguments);
+        let output = run(&all);
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    }
+
+    #[track_caller]
+    fn json(&self, verb: &str, arguments: &[&str]) -> Value {
+        let mut all = arguments.to_vec();
+        all.extend(["--output", "json"]);
+        let (code, stdout, stderr) = self.ask(verb, &all);
+        assert_eq!(code, 0, "{verb} {arguments:?} said: {stderr}");
+        serde_json::from_str(&stdout).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_workflow_is_started_seen_and_terminated_and_survives_a_kill() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("engine.db");
+    let mut server = Server::dev(&file).await;
+    let input = ["--type", "checkout", "--queue", "orders", "--id", "order-1", "--input", "{\"cents\":12345678901}"];
+    let started = server.json("start", &input);
+    assert_eq!(started["started"], true);
+    let run_id = started["run_id"].as_str().unwrap().to_owned();
+
+    let description = server.json("describe", &["order-1"]);
+    assert_eq!(description["pending_workflow_task"]["state"], "SCHEDULED");
+    let (_, text, _) = server.ask("describe", &["order-1"]);
+    assert!(text.contains("no worker has taken it from queue orders"), "{text}");
+
+    server.json("signal", &["order-1", "--name", "approve", "--input", "true"]);
+    server.process.kill9().await.unwrap();
+    let server = Server::dev(&file).await;
+
+    let history = server.json("history", &["order-1"]);
+    let types: Vec<&str> = history.as_array().unwrap().iter().map(|event| event["type"].as_str().unwrap()).collect();
+    assert_eq!(types, ["WorkflowStarted", "WorkflowSignaled"]);
+    assert_eq!(history[0]["attributes"]["input"][0]["data"]["cents"], 12_345_678_901_i64);
+    assert_eq!(history[0]["attributes"]["run_id"], run_id.as_str());
+
+    let (code, _, stderr) = server.ask("result", &["order-1", "--timeout", "0s"]);
+    assert_eq!((code, stderr.as_str()), (7, "error: workflow order-1 is still running\n"));
+    server.json("terminate", &["order-1", "--reason", "seen enough"]);
+    let (code, stdout, stderr) = server.ask("result", &["order-1"]);
+    assert_eq!((code, stdout.as_str()), (3, ""));
+    assert_eq!(stderr, "workflow order-1 terminated\n  terminated: seen enough\n");
+    let list = server.json("list", &["--status", "terminated"]);
+    assert_eq!(list[0]["run_id"], run_id.as_str());
+}
+
+#[tokio::test]
+async fn a_watch_prints_what_happens_until_the_run_closes() {
+    let server = Server::start(&["dev", "--db", ":memory:"]).await;
+    server.json("start", &["--type", "t", "--queue", "q", "--id", "watched"]);
+    let watch = ["workflow", "watch", "watched", "--address", &server.address];
+    let mut watching = Process::spawn("watch", engine(&watch)).unwrap();
+    watching.wait_for_line(DEADLINE, |line| line.contains("WorkflowStarted")).await.unwrap();
+    server.json("cancel", &["watched", "--reason", "changed my mind"]);
+    watching.wait_for_line(DEADLINE, |line| line.contains("reason: changed my mind")).await.unwrap();
+    server.json("terminate", &["watched"]);
+    watching.wait_for_line(DEADLINE, |line| line.contains("WorkflowTerminated")).await.unwrap();
+    assert_eq!(watching.wait(DEADLINE).await.unwrap().code(), Some(0));
+}
+
+#[tokio::test]
+async fn requests_that_cannot_be_met_have_their_own_exit_codes() {
+    let server = Server::start(&["dev", "--db", ":memory:"]).await;
+    server.json("start", &["--type", "t", "--queue", "q", "--id", "taken"]);
+    let (code, _, said) = server.ask("start", &["--type", "t", "--queue", "q", "--id", "taken"]);
+    assert_eq!(code, 6);
+    assert!(said.contains("already running"), "{said}");
+    let (code, _, said) = server.ask("describe", &["nobody"]);
+    assert_eq!((code, said.as_str()), (4, "error: workflow \"nobody\" not found\n"));
+    let (code, _, said) = server.ask("list", &["--namespace", "nowhere"]);
+    assert_eq!((code, said.as_str()), (4, "error: namespace \"nowhere\" not found\n"));
+    let (code, _, said) = server.ask("start", &["--type", "", "--queue", "q"]);
+    assert_eq!((code, said.as_str()), (1, "error: workflow_type: must not be empty\n"));
+    let (code, _, said) = server.ask("start", &["--type", "", "--queue", "q", "--output", "json"]);
+    let error: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((code, error["error"]["field"].as_str()), (1, Some("workflow_type")));
+    let (code, _, said) = server.ask("start", &["--type", "t", "--queue", "q", "--input", "text"]);
+    assert_eq!(code, 2);
+    assert!(said.starts_with("error: --input number 1 is not JSON"), "{said}");
+}
+
+#[tokio::test]
+async fn a_server_that_is_asked_to_stop_stops_cleanly() {
+    let mut server = Server::start(&["dev", "--db", ":memory:"]).await;
+    server.process.signal("TERM").await.unwrap();
+    assert_eq!(server.process.wait(DEADLINE).await.unwrap().code(), Some(0));
+    let said = refused(&["workflow", "list", "--address", &server.address], 5);
+    let expected = format!("error: cannot reach the server at {}: connection refused", server.address);
+    assert!(said.starts_with(&expected), "{said}");
+}
+
+#[tokio::test]
+async fn an_occupied_port_and_an_occupied_file_are_told_with_the_remedy() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("engine.db");
+    let server = Server::dev(&file).await;
+    let said = refused(&["dev", "--db", ":memory:", "--listen", server.listen_address()], 8);
+    assert!(said.contains("address already in use") && said.contains("--listen 127.0.0.1:0"), "{said}");
+    let said = refused(&["dev", "--db", file.to_str().unwrap(), "--listen", "127.0.0.1:0"], 8);
+    assert!(said.contains("engine.db"), "{said}");
+    // The one that was there first goes on.
+    assert_eq!(server.json("list", &[]), Value::Array(Vec::new()));
+}
+
+#[tokio::test]
+async fn a_database_that_cannot_be_used_is_told_before_anything_is_served() {
+    let said = refused(&["serve", "--listen", "127.0.0.1:0"], 2);
+    assert!(said.starts_with("error: no database given"), "{said}");
+    let said = refused(&["serve", "--listen", "127.0.0.1:0", "--database-url", "mysql://u:secret@h/d"], 2);
+    assert!(said.contains("begins with \"mysql\"") && !said.contains("secret"), "{said}");
+    let nobody = "postgres://engine:secret@127.0.0.1:1/engine";
+    let said = refused(&["serve", "--listen", "127.0.0.1:0", "--database-url", nobody], 5);
+    assert!(said.contains("127.0.0.1:1") && !said.contains("secret"), "{said}");
+}
+
+#[tokio::test]
+async fn postgres_is_set_up_by_migrate_and_then_served() {
+    let cluster = shared_cluster().await.unwrap();
+    let url = fresh_database(cluster.url()).await.unwrap();
+    let said = refused(&["serve", "--listen", "127.0.0.1:0", "--database-url", &url], 8);
+    assert!(said.contains("engine migrate"), "{said}");
+
+    let migrate = ["migrate", "--shards", "8", "--output", "json", "--database-url", &url];
+    let output = run(&migrate);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(serde_json::from_slice::<Value>(&output.stdout).unwrap()["shards"], 8);
+    assert_eq!(run(&migrate).status.code(), Some(0), "a repeat changes nothing");
+    let said = refused(&["migrate", "--shards", "16", "--database-url", &url], 8);
+    assert!(said.contains("has 8 shards, not 16"), "{said}");
+
+    let server = Server::start(&["serve", "--database-url", &url]).await;
+    server.json("start", &["--type", "t", "--queue", "q", "--id", "on-postgres"]);
+    assert_eq!(server.json("list", &[])[0]["workflow_id"], "on-postgres");
+}
+
+#[tokio::test]
+async fn a_database_that_may_lose_what_it_acknowledged_is_refused_unless_it_is_allowed() {
+    let cluster = PostgresCluster::start_with(&[("fsync", "off")]).await.unwrap();
+    let url = cluster.url();
+    let serve = ["serve", "--migrate", "--log", "error", "--listen", "127.0.0.1:0", "--database-url", &url];
+    let said = refused(&serve, 8);
+    assert!(said.contains("fsync") && said.contains("--allow-unsafe-database"), "{said}");
+    let server = Server::start(&["serve", "--allow-unsafe-database", "--database-url", &url]).await;
+    assert_eq!(server.json("list", &[]), Value::Array(Vec::new()));
+}
