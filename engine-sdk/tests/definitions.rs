@@ -26,8 +26,9 @@ struct Card {
     task_queue = "payments",
     retry(max_attempts = 5, initial_interval = "2s", backoff = 3, jitter = 0.5, non_retryable = ["CardDeclined"])
 )]
-#[expect(clippy::unused_async, reason = "attributes below ours belong to the code")]
+#[expect(unused_variables, reason = "attributes below ours belong to the code")]
 async fn charge(_ctx: ActivityContext, Card { number }: Card, mut cents: u64) -> Result<String, ActivityError> {
+    let unused = ();
     cents += 1;
     Ok(format!("{number} {cents}"))
 }
