@@ -17,7 +17,8 @@ use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
-use engine_core::failure::{Failure, FailureKind, RetryState, TimeoutKind};
+use engine_core::failure::{Failure, FailureKind};
+pub use engine_core::failure::{RetryState, TimeoutKind};
 use engine_core::ids::{ActivityId, ActivityType, EventId};
 use engine_core::limits;
 use engine_core::payload::Payload;

@@ -1,4 +1,34 @@
 //! Write durable workflows as ordinary async functions.
+//!
+//! A **workflow** is code whose every step is recorded: when its process dies, another worker runs it again over the recorded
+//! history and goes on from the line where it stopped. An **activity** is a step that touches the world; it runs at least once,
+//! with timeouts and retries. A **signal** is a message to a workflow. All three are ordinary functions and types with an
+//! attribute, and values that are used the same way everywhere:
+//!
+//! ```no_run
+//! use engine_sdk::prelude::*;
+//!
+//! #[activity(start_to_close = "10s", retry(max_attempts = 5))]
+//! async fn greet(_ctx: ActivityContext, name: String) -> Result<String, ActivityError> {
+//!     Ok(format!("Hello, {name}!"))
+//! }
+//!
+//! #[workflow]
+//! async fn hello(ctx: WorkflowContext, name: String) -> Result<String, WorkflowError> {
+//!     ctx.sleep(hours(1)).await; // survives every restart
+//!     Ok(ctx.run(greet, name).await?)
+//! }
+//!
+//! # async fn main_of_the_worker() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = Client::connect("http://localhost:7233").await?;
+//! let worker = Worker::new(client.clone(), "greetings").workflow(hello).activity(greet);
+//! tokio::spawn(worker.run());
+//! let greeting = client.workflow(hello).id("hello-ada").queue("greetings").run("Ada".to_owned()).await?;
+//! # Ok(()) }
+//! ```
+//!
+//! What workflow code may do is all on [`workflow::WorkflowContext`]; the module [`workflow`] says what the order of things is
+//! and what dropping a future means. What went wrong is in [`error`], what a value may be in [`data`].
 
 // What the attributes generate names this crate as its users do.
 extern crate self as engine_sdk;

@@ -1,3 +1,5 @@
+//! Workflow code over its history: replays, differences, time and chance, silence.
+
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 

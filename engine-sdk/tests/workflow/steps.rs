@@ -1,3 +1,5 @@
+//! What workflow code may await, and the commands that it leads to.
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 

@@ -1,3 +1,5 @@
+//! Workflow code that does what it must not.
+
 use std::sync::{LazyLock, Mutex};
 
 use engine_core::event::WorkflowTaskFailureCause;
