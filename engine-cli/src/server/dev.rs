@@ -1,13 +1,9 @@
 //! `engine dev`: everything in one process and one file.
 
-use std::path::Path;
-use std::sync::Arc;
-
-use engine_server::store::Store;
-use engine_server::store::memory::MemoryStore;
+use engine_server::store;
 use serde_json::json;
 
-use super::{SHARDS_DEFAULT, listen, open_sqlite, serve_until_asked_to_stop, start_logging, store_error};
+use super::{SHARDS_DEFAULT, listen, serve_until_asked_to_stop, start_logging, store_error};
 use crate::args::DevArgs;
 use crate::config::{File, NodeArgs, NodeSettings};
 use crate::error::{CliError, Exit};
@@ -18,10 +14,11 @@ pub(crate) async fn run(arguments: DevArgs, output: &mut Output) -> Result<Exit,
     let node = NodeArgs { listen: Some(arguments.listen), ..NodeArgs::default() };
     let settings = NodeSettings::resolve(&node, &File::default())?;
     let (listener, address) = listen(settings.listen).await?;
-    let store: Arc<dyn Store> = match arguments.db.as_str() {
-        ":memory:" | "memory:" => Arc::new(MemoryStore::new()),
-        path => open_sqlite(Path::new(path)).await?,
+    let url = match arguments.db.as_str() {
+        ":memory:" | "memory:" => "memory:".to_owned(),
+        path => format!("sqlite://{path}"),
     };
+    let store = store::open(&url).await.map_err(store_error)?;
     store.migrate(SHARDS_DEFAULT).await.map_err(store_error)?;
     let database = store.describe();
     // One process at a time has the file, so whoever had its shards before is dead, on whatever port it listened.

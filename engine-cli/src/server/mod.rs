@@ -6,13 +6,9 @@ mod serve;
 
 use std::io::IsTerminal as _;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 
-use engine_server::store::memory::MemoryStore;
-use engine_server::store::postgres::PostgresStore;
-use engine_server::store::sqlite::SqliteStore;
-use engine_server::store::{Store, StoreError};
+use engine_server::store::{self, Store, StoreError};
 use engine_server::{NodeOptions, Server, ServerFailure};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -39,33 +35,9 @@ fn start_logging(filter: &str) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Opens the store that the URL names.
+/// Opens the store that the settings name.
 async fn open_store(settings: &DatabaseSettings) -> Result<Arc<dyn Store>, CliError> {
-    let url = settings.url.expose();
-    let scheme = url.split(':').next().unwrap_or_default();
-    match scheme {
-        "postgres" | "postgresql" => {
-            let store = PostgresStore::connect(url, settings.postgres.clone()).await.map_err(store_error)?;
-            Ok(Arc::new(store))
-        }
-        "sqlite" => {
-            let path = url.trim_start_matches("sqlite:").trim_start_matches("//");
-            open_sqlite(Path::new(path)).await
-        }
-        "memory" => Ok(Arc::new(MemoryStore::new())),
-        // The scheme only: the rest may hold a password.
-        _ => Err(CliError::usage(format!(
-            "the database URL begins with {scheme:?}; it must begin with postgres://, sqlite:// or memory:"
-        ))),
-    }
-}
-
-/// Opens the file, or makes it.
-async fn open_sqlite(path: &Path) -> Result<Arc<dyn Store>, CliError> {
-    if path.as_os_str().is_empty() {
-        return Err(CliError::usage("the database URL names no file; it should look like sqlite://engine.db"));
-    }
-    Ok(Arc::new(SqliteStore::open(path).await.map_err(store_error)?))
+    store::open_with(settings.url.expose(), settings.postgres.clone()).await.map_err(store_error)
 }
 
 /// What a store's error means at start.

@@ -34,7 +34,7 @@ pub mod postgres;
 mod schema;
 pub mod sqlite;
 
-pub use open::open;
+pub use open::{open, open_with};
 
 /// The namespace that [`Store::migrate`] creates.
 pub const DEFAULT_NAMESPACE: &str = "default";

@@ -12,9 +12,14 @@ use super::{Store, StoreError};
 ///
 /// Nothing is migrated. A SQLite file belongs to one process at a time; opening it in a second one fails with a sentence.
 pub async fn open(url: &str) -> Result<Arc<dyn Store>, StoreError> {
+    open_with(url, PostgresOptions::default()).await
+}
+
+/// As [`open`]; `postgres` says how to use the database if it is Postgres.
+pub async fn open_with(url: &str, postgres: PostgresOptions) -> Result<Arc<dyn Store>, StoreError> {
     let scheme = url.split_once(':').map_or(url, |(scheme, _)| scheme);
     match scheme {
-        "postgres" | "postgresql" => Ok(Arc::new(PostgresStore::connect(url, PostgresOptions::default()).await?)),
+        "postgres" | "postgresql" => Ok(Arc::new(PostgresStore::connect(url, postgres).await?)),
         "sqlite" => {
             let path = url.strip_prefix("sqlite://").or_else(|| url.strip_prefix("sqlite:")).unwrap_or_default();
             Ok(Arc::new(SqliteStore::open(path).await?))
