@@ -38,6 +38,8 @@ mod backoff;
 pub mod client;
 pub mod data;
 pub mod definition;
+#[cfg(feature = "embedded")]
+pub mod engine;
 pub mod error;
 #[cfg(test)]
 mod fake_server;
