@@ -30,20 +30,20 @@
 //! earliest of its own; changes go through [`Activities::change`], which keeps entry and sums right, so that no input but
 //! closing the run costs more than what it touches.
 //!
-//! `schedule` holds the commands, `attempt` what moves an attempt between queue and worker, `outcome` how attempts end.
+//! `open` holds the open activities of a run with their sums, `schedule` the commands, `attempt` what moves an attempt between queue and worker, `outcome` how attempts end.
 
 mod attempt;
+mod open;
 mod outcome;
 mod schedule;
 
-use std::collections::{BTreeMap, BTreeSet};
+pub(super) use open::Activities;
 
 use crate::event::ActivityScheduled;
-use crate::execution::deadline::{Deadlines, Source};
 use crate::execution::{ActivityProgress, ActivityToken, Execution};
 use crate::failure::{Failure, TimeoutKind};
-use crate::ids::{ActivityId, EventId};
-use crate::payload::{self, Payload};
+use crate::ids::EventId;
+use crate::payload::Payload;
 use crate::time::Timestamp;
 
 /// Where the current attempt stands.
@@ -201,115 +201,6 @@ impl Activity {
         } else {
             Attempt::Paused { until: self.offer_at }
         }
-    }
-
-    fn sums(&self) -> Sums {
-        let failure = self.last_failure.as_ref().map_or(0, Failure::size);
-        let details = self.heartbeat_details.as_ref().map_or(0, Payload::size);
-        Sums {
-            deadline: self.deadline(),
-            awake: !matches!(self.state, Attempt::Paused { .. }) || self.has_outcome,
-            in_doubt: self.state == Attempt::InDoubt && !self.has_outcome,
-            bytes: size_of::<Activity>()
-                + 2 * size_of::<ActivityScheduled>()
-                + payload::total_size(&self.scheduled.input)
-                + failure
-                + details,
-        }
-    }
-}
-
-/// What [`Activities`] keeps sums of.
-struct Sums {
-    deadline: Option<Timestamp>,
-    awake: bool,
-    in_doubt: bool,
-    bytes: usize,
-}
-
-/// The open activities of a run.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub(super) struct Activities {
-    open: BTreeMap<EventId, Activity>,
-    by_id: BTreeMap<ActivityId, EventId>,
-    in_doubt: BTreeSet<EventId>,
-    /// How many are anything but paused.
-    awake: usize,
-    bytes: usize,
-}
-
-impl Activities {
-    pub(super) fn len(&self) -> usize {
-        self.open.len()
-    }
-
-    pub(super) fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    pub(super) fn get(&self, scheduled_event_id: EventId) -> Option<&Activity> {
-        self.open.get(&scheduled_event_id)
-    }
-
-    pub(super) fn with_id(&self, activity_id: &ActivityId) -> Option<(EventId, &Activity)> {
-        let scheduled_event_id = *self.by_id.get(activity_id)?;
-        Some((scheduled_event_id, self.open.get(&scheduled_event_id)?))
-    }
-
-    /// In order of scheduling.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (EventId, &Activity)> {
-        self.open.iter().map(|(id, activity)| (*id, activity))
-    }
-
-    pub(super) fn in_doubt(&self) -> impl Iterator<Item = EventId> {
-        self.in_doubt.iter().copied()
-    }
-
-    /// Whether all that is open waits for its next attempt.
-    pub(super) fn are_idle(&self) -> bool {
-        self.awake == 0
-    }
-
-    pub(super) fn clear(&mut self) {
-        *self = Self::default();
-    }
-
-    fn insert(&mut self, deadlines: &mut Deadlines, scheduled_event_id: EventId, activity: Activity) {
-        self.by_id.insert(activity.scheduled.activity_id.clone(), scheduled_event_id);
-        self.add(deadlines, scheduled_event_id, activity.sums());
-        self.open.insert(scheduled_event_id, activity);
-    }
-
-    fn remove(&mut self, deadlines: &mut Deadlines, scheduled_event_id: EventId) {
-        if let Some(activity) = self.open.remove(&scheduled_event_id) {
-            self.by_id.remove(&activity.scheduled.activity_id);
-            self.subtract(deadlines, scheduled_event_id, activity.sums());
-        }
-    }
-
-    fn change(&mut self, deadlines: &mut Deadlines, scheduled_event_id: EventId, change: impl FnOnce(&mut Activity)) {
-        let Some(activity) = self.open.get_mut(&scheduled_event_id) else { return };
-        let before = activity.sums();
-        change(activity);
-        let after = activity.sums();
-        self.subtract(deadlines, scheduled_event_id, before);
-        self.add(deadlines, scheduled_event_id, after);
-    }
-
-    fn add(&mut self, deadlines: &mut Deadlines, scheduled_event_id: EventId, sums: Sums) {
-        deadlines.shift(Source::Activity(scheduled_event_id), None, sums.deadline);
-        self.awake += usize::from(sums.awake);
-        self.bytes += sums.bytes;
-        if sums.in_doubt {
-            self.in_doubt.insert(scheduled_event_id);
-        }
-    }
-
-    fn subtract(&mut self, deadlines: &mut Deadlines, scheduled_event_id: EventId, sums: Sums) {
-        deadlines.shift(Source::Activity(scheduled_event_id), sums.deadline, None);
-        self.awake -= usize::from(sums.awake);
-        self.bytes -= sums.bytes;
-        self.in_doubt.remove(&scheduled_event_id);
     }
 }
 

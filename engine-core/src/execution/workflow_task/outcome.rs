@@ -51,7 +51,7 @@ impl Execution {
             return Err(stale("another worker has it by now".to_owned()));
         }
         let mut draft = Draft::new(self, now);
-        draft.fail_task(&token, cause, failure.within_limits(), identity);
+        draft.fail_task(&token, as_reported(cause), failure.within_limits(), identity);
         Ok(draft.finish(Reply::Done))
     }
 
@@ -178,6 +178,22 @@ impl Draft<'_> {
         if self.run.workflow_task.state == State::Scheduled {
             self.effect(Effect::WithdrawWorkflowTask);
         }
+    }
+}
+
+/// A cause that a worker may give. Only the engine knows whether the code closed the run over unseen events: from a worker that
+/// would be a way to fail without end and without pause.
+fn as_reported(cause: WorkflowTaskFailureCause) -> WorkflowTaskFailureCause {
+    match cause {
+        WorkflowTaskFailureCause::UnhandledCommand | WorkflowTaskFailureCause::ForceClosed => {
+            WorkflowTaskFailureCause::WorkerFailure
+        }
+        WorkflowTaskFailureCause::WorkerFailure
+        | WorkflowTaskFailureCause::Panic
+        | WorkflowTaskFailureCause::Nondeterminism
+        | WorkflowTaskFailureCause::UnknownWorkflowType
+        | WorkflowTaskFailureCause::ForeignAwait
+        | WorkflowTaskFailureCause::BadCommand => cause,
     }
 }
 
@@ -388,6 +404,26 @@ mod tests {
                 2 WorkflowTaskScheduled attempt=1
                 3 WorkflowTaskStarted scheduled=2
                 4 WorkflowTaskFailed scheduled=2 started=3 cause=Panic
+                > OfferWorkflowTask attempt=2
+            ",
+        );
+    }
+
+    #[test]
+    fn a_worker_cannot_claim_a_cause_that_only_the_engine_can_know() {
+        let mut run = Run::start();
+        let token = run.take_task();
+        check(
+            run,
+            |run| {
+                let cause = WorkflowTaskFailureCause::UnhandledCommand;
+                let failure = Failure::application("Odd", "no");
+                let _ = run.send(Input::FailWorkflowTask { token, cause, failure, identity: "worker".into() });
+            },
+            "
+                2 WorkflowTaskScheduled attempt=1
+                3 WorkflowTaskStarted scheduled=2
+                4 WorkflowTaskFailed scheduled=2 started=3 cause=WorkerFailure
                 > OfferWorkflowTask attempt=2
             ",
         );
