@@ -26,7 +26,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::data::{self, DataError};
-use crate::workflow::Cancelled;
+use crate::workflow::Canceled;
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -51,7 +51,7 @@ impl ActivityError {
         made
     }
 
-    /// The attempt stopped because it was asked to (see `ActivityContext::cancelled`). Without such a request it counts as
+    /// The attempt stopped because it was asked to (see `ActivityContext::is_cancelled`). Without such a request it counts as
     /// an error like others.
     pub fn canceled() -> Self {
         Self { failure: Box::new(canceled_failure("the activity was canceled")) }
@@ -483,7 +483,7 @@ fn failure_of<E: Error + 'static>(error: E) -> Failure {
     if let Some(recorded) = take::<RecordedError>(&mut slot) {
         return recorded.into();
     }
-    if let Some(cancelled) = take::<Cancelled>(&mut slot) {
+    if let Some(cancelled) = take::<Canceled>(&mut slot) {
         return canceled_failure(&cancelled.to_string());
     }
     let error = slot.expect("only the types above are taken");

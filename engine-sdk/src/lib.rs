@@ -20,14 +20,14 @@
 //! }
 //!
 //! # async fn main_of_the_worker() -> Result<(), Box<dyn std::error::Error>> {
-//! let client = Client::connect("http://localhost:7233").await?;
+//! let client = Client::connect("http://127.0.0.1:7400").await?;
 //! let worker = Worker::new(client.clone(), "greetings").workflow(hello).activity(greet);
 //! tokio::spawn(worker.run());
 //! let greeting = client.workflow(hello).id("hello-ada").queue("greetings").run("Ada".to_owned()).await?;
 //! # Ok(()) }
 //! ```
 //!
-//! What workflow code may do is all on [`workflow::WorkflowContext`]; the module [`workflow`] says what the order of things is
+//! What workflow code may do is all on [`workflow::WorkflowContext`]; the module [`mod@workflow`] says what the order of things is
 //! and what dropping a future means. What went wrong is in [`error`], what a value may be in [`data`].
 
 // What the attributes generate names this crate as its users do.

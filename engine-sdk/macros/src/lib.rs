@@ -18,7 +18,7 @@ use proc_macro::TokenStream;
 ///
 /// ```ignore
 /// #[activity(start_to_close = "30s", retry(max_attempts = 5))]
-/// async fn charge_card(ctx: ActivityContext, card: Card, cents: u64) -> Result<Payment, ActivityError> { … }
+/// async fn charge_card(ctx: ActivityContext, card: Card, cents: u64) -> Result<Payment, ActivityError> { /* … */ }
 /// ```
 ///
 /// The function becomes a value of the same name that is called from workflows (`ctx.run(charge_card, (card, cents))`),
@@ -42,7 +42,7 @@ pub fn activity(attribute: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// ```ignore
 /// #[workflow(execution_timeout = "30d")]
-/// async fn checkout(ctx: WorkflowContext, order: Order) -> Result<Receipt, WorkflowError> { … }
+/// async fn checkout(ctx: WorkflowContext, order: Order) -> Result<Receipt, WorkflowError> { /* … */ }
 /// ```
 ///
 /// The function becomes a value of the same name that is registered on workers and started by clients.

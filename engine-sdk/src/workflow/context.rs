@@ -18,7 +18,7 @@ use super::combine::Elapsed;
 use super::signal::SignalChannel;
 use super::state::Shared;
 use super::timer::Sleep;
-use super::wait::{self, Cancelled};
+use super::wait::{self, Canceled};
 use crate::data::Arguments;
 use crate::definition::{Activity, ActivityOptions, Signal};
 
@@ -131,14 +131,14 @@ impl WorkflowContext {
 
     /// Waits for `future`, but no longer than until the run is asked to cancel; then `future` is dropped, which cancels what it
     /// stood for. With `?` in a workflow the run closes as canceled.
-    pub async fn unless_cancelled<F: IntoFuture>(&self, future: F) -> Result<F::Output, Cancelled> {
+    pub async fn unless_cancelled<F: IntoFuture>(&self, future: F) -> Result<F::Output, Canceled> {
         let mut future = pin!(future.into_future());
         let mut cancelled = pin!(self.cancelled());
         poll_fn(|cx| {
             if let Poll::Ready(output) = future.as_mut().poll(cx) {
                 return Poll::Ready(Ok(output));
             }
-            cancelled.as_mut().poll(cx).map(|()| Err(Cancelled))
+            cancelled.as_mut().poll(cx).map(|()| Err(Canceled))
         })
         .await
     }

@@ -42,4 +42,4 @@ pub use context::{WorkflowContext, WorkflowInfo};
 pub use runner::{Advance, AdvanceError, ErasedWorkflow, WorkflowEnd, WorkflowRun, WorkflowTaskError, erase};
 pub use signal::{Recv, SignalChannel};
 pub use timer::Sleep;
-pub use wait::Cancelled;
+pub use wait::Canceled;

@@ -9,7 +9,7 @@ use super::state::{Shared, State, Waiters};
 /// The run was asked to cancel. As a workflow's error it closes the run as canceled.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the workflow was asked to cancel")]
-pub struct Cancelled;
+pub struct Canceled;
 
 /// One waker in one of the lists; gone when it is dropped.
 struct Registration {
