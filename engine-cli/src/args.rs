@@ -12,7 +12,7 @@ use crate::server::SHARDS_DEFAULT;
 
 /// Durable workflows: run a server, and talk to one.
 #[derive(Debug, Parser)]
-#[command(name = "engine", version, about, after_help = EXIT_CODES)]
+#[command(name = "engine", version, after_help = EXIT_CODES)]
 pub(crate) struct Cli {
     /// How results and errors are printed.
     #[arg(long, global = true, value_enum, default_value_t = Format::Text, env = "ENGINE_OUTPUT")]

@@ -189,6 +189,23 @@ async fn a_database_that_cannot_be_used_is_told_before_anything_is_served() {
 }
 
 #[tokio::test]
+async fn a_flag_wins_over_the_environment_and_the_environment_over_the_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("engine.toml");
+    std::fs::write(&config, "database_url = \"file://here\"\nlisten = \"127.0.0.1:0\"\n").unwrap();
+    // Each layer names a kind of store that does not exist, so the refusal says which layer won.
+    let refusal = |environment: Option<&str>, flags: &[&str]| {
+        let mut command = engine(&["serve", "--config", config.to_str().unwrap()]);
+        command.args(flags).envs(environment.map(|url| ("ENGINE_DATABASE_URL", url)));
+        String::from_utf8(command.output().unwrap().stderr).unwrap()
+    };
+    assert!(refusal(None, &[]).starts_with("error: \"file\" is not a kind of store"));
+    assert!(refusal(Some("environment:x"), &[]).starts_with("error: \"environment\" is not a kind of store"));
+    let all = refusal(Some("environment:x"), &["--database-url", "flag:x"]);
+    assert!(all.starts_with("error: \"flag\" is not a kind of store"), "{all}");
+}
+
+#[tokio::test]
 async fn postgres_is_set_up_by_migrate_and_then_served() {
     let cluster = shared_cluster().await.unwrap();
     let url = fresh_database(cluster.url()).await.unwrap();
