@@ -48,8 +48,12 @@ struct Server {
 
 impl Server {
     async fn start(arguments: &[&str]) -> Server {
+        Self::start_at("127.0.0.1:0", arguments).await
+    }
+
+    async fn start_at(listen: &str, arguments: &[&str]) -> Server {
         let mut all = arguments.to_vec();
-        all.extend(["--listen", "127.0.0.1:0", "--output", "json"]);
+        all.extend(["--listen", listen, "--output", "json"]);
         let mut process = Process::spawn("server", engine(&all)).unwrap();
         let line = process.wait_for_line(DEADLINE, |line| line.starts_with("{\"address\"")).await.unwrap();
         let ready: Value = serde_json::from_str(&line).unwrap();
@@ -131,6 +135,34 @@ async fn a_watch_prints_what_happens_until_the_run_closes() {
     server.json("terminate", &["watched"]);
     watching.wait_for_line(DEADLINE, |line| line.contains("WorkflowTerminated")).await.unwrap();
     assert_eq!(watching.wait(DEADLINE).await.unwrap().code(), Some(0));
+}
+
+#[tokio::test]
+async fn commands_that_wait_go_on_when_the_server_comes_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("engine.db");
+    let dev = ["dev", "--db", file.to_str().unwrap()];
+    let mut server = Server::start(&dev).await;
+    server.json("start", &["--type", "t", "--queue", "q", "--id", "long"]);
+    let waiting = |verb: &str| {
+        let arguments = ["workflow", verb, "long", "--address", &server.address];
+        Process::spawn(verb, engine(&arguments)).unwrap()
+    };
+    let (mut watch, mut result) = (waiting("watch"), waiting("result"));
+    watch.wait_for_line(DEADLINE, |line| line.contains("WorkflowStarted")).await.unwrap();
+
+    server.process.kill9().await.unwrap();
+    watch.wait_for_line(DEADLINE, |line| line.contains("is gone; trying to reach it")).await.unwrap();
+    let server = Server::start_at(server.listen_address(), &dev).await;
+    server.json("terminate", &["long", "--reason", "enough"]);
+
+    watch.wait_for_line(DEADLINE, |line| line.contains("WorkflowTerminated")).await.unwrap();
+    assert_eq!(watch.wait(DEADLINE).await.unwrap().code(), Some(0));
+    let lines = watch.output();
+    let started = lines.iter().filter(|line| line.contains("WorkflowStarted")).count();
+    assert_eq!(started, 1, "nothing is printed twice: {lines:?}");
+    result.wait_for_line(DEADLINE, |line| line.contains("terminated: enough")).await.unwrap();
+    assert_eq!(result.wait(DEADLINE).await.unwrap().code(), Some(3));
 }
 
 #[tokio::test]
