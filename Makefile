@@ -6,13 +6,19 @@ SHELL := /bin/bash
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
+# Built together and run as they are: the demo starts the `engine` binary that lies beside it.
+DEMO_BUILD = cargo build --locked --release -p engine-cli -p engine-examples --bins
+DEMO = "$${CARGO_TARGET_DIR:-target}/release/demo"
+
 .PHONY: demo
 demo: ## kill a worker and a server in the middle of real work (SQLite), and check what is left
-	cargo run --locked --release -p engine-e2e --bin engine-demo
+	$(DEMO_BUILD)
+	$(DEMO)
 
 .PHONY: demo-postgres
 demo-postgres: ## the same on a throwaway Postgres cluster
-	cargo run --locked --release -p engine-e2e --bin engine-demo -- --postgres
+	$(DEMO_BUILD)
+	scripts/with-postgres $(DEMO) --postgres
 
 .PHONY: test
 test: ## all tests, with Postgres
