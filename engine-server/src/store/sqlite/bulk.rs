@@ -12,10 +12,11 @@ const GROUPS: [usize; 3] = [64, 8, 1];
 /// A query with its values.
 pub(super) type Query<'q> = sqlx::query::Query<'q, Sqlite, SqliteArguments>;
 
-/// A statement that takes any number of rows: `head`, then as many `(?, ?, …)` of `columns` values, then `tail`.
+/// A statement that takes any number of rows: `head`, then `row` for each of them, then `tail`.
 pub(super) struct Bulk {
     pub(super) head: &'static str,
-    pub(super) columns: usize,
+    pub(super) row: &'static str,
+    pub(super) separator: &'static str,
     pub(super) tail: &'static str,
 }
 
@@ -37,9 +38,7 @@ impl Bulk {
 
     /// The statement for a number of rows.
     pub(super) fn text(&self, rows: usize) -> String {
-        let values = vec!["?"; self.columns].join(",");
-        let rows = vec![format!("({values})"); rows].join(",");
-        format!("{} {rows} {}", self.head, self.tail)
+        format!("{} {} {}", self.head, vec![self.row; rows].join(self.separator), self.tail)
     }
 }
 
@@ -68,7 +67,7 @@ mod tests {
 
     #[test]
     fn a_statement_has_a_place_for_each_value() {
-        let bulk = Bulk { head: "INSERT INTO t VALUES", columns: 2, tail: "ON CONFLICT DO NOTHING" };
-        assert_eq!(bulk.text(2), "INSERT INTO t VALUES (?,?),(?,?) ON CONFLICT DO NOTHING");
+        let bulk = Bulk { head: "INSERT INTO t VALUES", row: "(?, ?)", separator: ",", tail: "ON CONFLICT DO NOTHING" };
+        assert_eq!(bulk.text(2), "INSERT INTO t VALUES (?, ?),(?, ?) ON CONFLICT DO NOTHING");
     }
 }

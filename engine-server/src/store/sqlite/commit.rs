@@ -13,35 +13,49 @@ use crate::store::{Batch, Epoch, ExecutionChange, RunKey, ShardId, StoreError};
 const NEW_RUNS: Bulk = Bulk {
     head: "INSERT INTO execution (shard_id, namespace_id, workflow_id, run_id, workflow_type, task_queue, status, \
            started_at, closed_at, history_length, wake_at, request_id) VALUES",
-    columns: 12,
+    row: "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    separator: ",",
     tail: "",
 };
 const CLOSES: Bulk = Bulk {
     head: "UPDATE execution SET status = c.column5, closed_at = c.column6, history_length = c.column7 FROM (VALUES",
-    columns: 7,
+    row: "(?, ?, ?, ?, ?, ?, ?)",
+    separator: ",",
     tail: ") AS c WHERE shard_id = c.column1 AND namespace_id = c.column2 AND workflow_id = c.column3 \
            AND run_id = c.column4",
 };
 const WAKES: Bulk = Bulk {
     head: "UPDATE execution SET wake_at = c.column5 FROM (VALUES",
-    columns: 5,
+    row: "(?, ?, ?, ?, ?)",
+    separator: ",",
     tail: ") AS c WHERE shard_id = c.column1 AND namespace_id = c.column2 AND workflow_id = c.column3 \
            AND run_id = c.column4",
 };
-const HISTORY: Bulk =
-    Bulk { head: "INSERT INTO history (shard_id, run_id, first_event_id, events) VALUES", columns: 4, tail: "" };
+const HISTORY: Bulk = Bulk {
+    head: "INSERT INTO history (shard_id, run_id, first_event_id, events) VALUES",
+    row: "(?, ?, ?, ?)",
+    separator: ",",
+    tail: "",
+};
+// Not `IN (VALUES …)`: for that SQLite reads the whole table.
 const UNBUFFER: Bulk =
-    Bulk { head: "DELETE FROM buffered_event WHERE (shard_id, run_id) IN (VALUES", columns: 2, tail: ")" };
-const BUFFER: Bulk =
-    Bulk { head: "INSERT INTO buffered_event (shard_id, run_id, position, event) VALUES", columns: 4, tail: "" };
+    Bulk { head: "DELETE FROM buffered_event WHERE", row: "(shard_id = ? AND run_id = ?)", separator: "OR", tail: "" };
+const BUFFER: Bulk = Bulk {
+    head: "INSERT INTO buffered_event (shard_id, run_id, position, event) VALUES",
+    row: "(?, ?, ?, ?)",
+    separator: ",",
+    tail: "",
+};
 const PROGRESS_DONE: Bulk = Bulk {
-    head: "DELETE FROM activity_progress WHERE (shard_id, run_id, scheduled_event_id) IN (VALUES",
-    columns: 3,
-    tail: ")",
+    head: "DELETE FROM activity_progress WHERE",
+    row: "(shard_id = ? AND run_id = ? AND scheduled_event_id = ?)",
+    separator: "OR",
+    tail: "",
 };
 const PROGRESS: Bulk = Bulk {
     head: "INSERT INTO activity_progress (shard_id, run_id, scheduled_event_id, progress) VALUES",
-    columns: 4,
+    row: "(?, ?, ?, ?)",
+    separator: ",",
     tail: "ON CONFLICT (shard_id, run_id, scheduled_event_id) DO UPDATE SET progress = excluded.progress",
 };
 
@@ -182,4 +196,28 @@ async fn update(connection: &mut SqliteConnection, batch: &Batch) -> Result<(), 
         return Ok(());
     }
     Err(Failure::Store(StoreError::Corrupt("a batch was refused: it changes a run that has no row".to_owned())))
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::{Connection, Row};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn no_statement_of_a_batch_reads_a_whole_table() {
+        let mut connection = SqliteConnection::connect("sqlite::memory:").await.unwrap();
+        let schema = include_str!("../../../migrations/sqlite/0001_init.sql");
+        sqlx::raw_sql(schema).execute(&mut connection).await.unwrap();
+        for bulk in [CLOSES, WAKES, UNBUFFER, PROGRESS_DONE] {
+            for rows in [1, 64] {
+                let statement = format!("EXPLAIN QUERY PLAN {}", bulk.text(rows));
+                let plan = sqlx::raw_sql(AssertSqlSafe(statement)).fetch_all(&mut connection).await.unwrap();
+                let plan: Vec<String> = plan.iter().map(|row| row.get(3)).collect();
+                let scans = ["execution", "buffered_event", "activity_progress"].map(|table| format!("SCAN {table}"));
+                assert!(!plan.iter().any(|step| scans.iter().any(|scan| step.starts_with(scan))), "{plan:?}");
+                assert!(plan.iter().any(|step| step.starts_with("SEARCH")), "{plan:?}");
+            }
+        }
+    }
 }

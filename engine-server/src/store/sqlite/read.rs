@@ -29,7 +29,8 @@ pub(super) async fn latest_runs(
 ) -> Result<Vec<Option<ExecutionRow>>, StoreError> {
     const LATEST: Bulk = Bulk {
         head: "WITH k (place, shard_id, namespace_id, workflow_id) AS (VALUES",
-        columns: 4,
+        row: "(?, ?, ?, ?)",
+        separator: ",",
         tail: ") SELECT k.place, e.shard_id, e.namespace_id, e.workflow_id, e.run_id, e.workflow_type, e.task_queue, \
                e.status, e.started_at, e.closed_at, e.history_length, e.wake_at, e.request_id \
                FROM k CROSS JOIN execution e ON e.rowid = (SELECT l.rowid FROM execution l \
