@@ -4,13 +4,9 @@
 //! know no difference.
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
-use engine_server::store::memory::MemoryStore;
-use engine_server::store::postgres::{PostgresOptions, PostgresStore};
-use engine_server::store::sqlite::SqliteStore;
-use engine_server::store::{Store, StoreError};
+use engine_server::store::{self, StoreError};
 use engine_server::{NodeOptions, Server, ServerFailure};
 use uuid::Uuid;
 
@@ -111,7 +107,8 @@ impl EngineBuilder {
 
     /// Opens the engine. See [`Engine::open`].
     pub async fn open(self, url: &str) -> Result<Engine, EngineError> {
-        let (store, is_shared) = open_store(url).await?;
+        let store = store::open(url).await.map_err(EngineError::Store)?;
+        let is_shared = url.starts_with("postgres");
         store.migrate(SHARDS).await.map_err(EngineError::Store)?;
         // A file and memory have one process at a time, so all of them may have one name.
         let name = match self.node_name {
@@ -131,40 +128,11 @@ impl EngineBuilder {
     }
 }
 
-/// The store, and whether other processes may use it at the same time.
-async fn open_store(url: &str) -> Result<(Arc<dyn Store>, bool), EngineError> {
-    let unknown = || EngineError::UnknownDatabase { scheme: url.split(':').next().unwrap_or_default().to_owned() };
-    if url == "memory:" {
-        return Ok((Arc::new(MemoryStore::new()), false));
-    }
-    if let Some(path) = url.strip_prefix("sqlite:") {
-        let path = path.strip_prefix("//").unwrap_or(path);
-        if path.is_empty() {
-            return Err(unknown());
-        }
-        let store = SqliteStore::open(path).await.map_err(EngineError::Store)?;
-        return Ok((Arc::new(store), false));
-    }
-    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-        let store = PostgresStore::connect(url, PostgresOptions::default()).await.map_err(EngineError::Store)?;
-        return Ok((Arc::new(store), true));
-    }
-    Err(unknown())
-}
-
 /// Why an engine could not be opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EngineError {
-    /// The text does not name a database.
-    #[error(
-        "a URL with the scheme {scheme:?} names no database: use \"sqlite://path\", \"postgres://user@host/database\" or \"memory:\""
-    )]
-    UnknownDatabase {
-        /// What came before the colon. The rest may hold a password.
-        scheme: String,
-    },
-    /// The database cannot be used.
+    /// The URL names no database, or one that cannot be used.
     #[error(transparent)]
     Store(StoreError),
     /// The server could not start on it.

@@ -74,7 +74,7 @@ struct Running {
 impl Running {
     async fn stop(self) {
         self.shutdown.shutdown();
-        self.ended.await.unwrap().unwrap();
+        self.ended.await.expect("the worker does not panic").expect("the worker ends well");
     }
 }
 
@@ -91,7 +91,8 @@ fn run(worker: Worker) -> Running {
 }
 
 async fn sqlite(directory: &tempfile::TempDir) -> Engine {
-    Engine::open(&format!("sqlite://{}", directory.path().join("engine.db").display())).await.unwrap()
+    let url = format!("sqlite://{}", directory.path().join("engine.db").display());
+    Engine::open(&url).await.expect("a file that is free")
 }
 
 #[tokio::test]

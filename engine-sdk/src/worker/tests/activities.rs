@@ -112,7 +112,7 @@ async fn a_reconnect_names_tasks_in_hand_and_sends_results_again_until_they_are_
     assert_eq!(hello.worker_id, first_hello.worker_id);
     assert_eq!(hello.activity_tasks_in_hand, [b"slow".to_vec(), b"done".to_vec()]);
     let again = session.message().await.unwrap();
-    assert_eq!(again.results, [first.clone()]);
+    assert_eq!(again.results, std::slice::from_ref(&first));
     // One of five slots is still taken.
     assert_eq!(session.credits.activity_tasks, 4);
     session.acknowledge([first.result_id]).await;
