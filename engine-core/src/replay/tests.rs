@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use super::*;
+use crate::command::ScheduleActivity;
 use crate::event::{
     ActivityCancelRequested, ActivityScheduled, ActivityTimeouts, TimerCanceled, TimerStarted, WorkerMetadata,
     WorkflowCompleted, WorkflowTaskCompleted, WorkflowTaskFailed, WorkflowTaskFailureCause, WorkflowTaskScheduled,
 };
-use crate::ids::{Namespace, RunId, TaskQueueName, WorkflowId, WorkflowType};
+use crate::ids::{ActivityType, Namespace, RunId, TaskQueueName, TimerId, WorkflowId, WorkflowType};
 use crate::retry::RetryPolicy;
 
 /// Writes a history by hand. Each event is one second later than the one before.

@@ -1,0 +1,155 @@
+//! What the code asks for, and takes back.
+
+use std::time::Duration;
+
+use super::matching::{Issued, Step};
+use super::slots::{Handle, Resolution, Thing};
+use super::{Phase, Replayer, Resolved};
+use crate::command::{Command, ScheduleActivity};
+use crate::ids::{ActivityId, ActivityType, TimerId};
+
+impl Replayer {
+    /// Issues an activity. Its id is the next number unless `activity_id` gives one. `command` is asked for the whole command
+    /// only if it goes to the server.
+    pub fn schedule_activity(
+        &mut self,
+        activity_id: Option<ActivityId>,
+        activity_type: ActivityType,
+        command: impl FnOnce(ActivityId, ActivityType) -> ScheduleActivity,
+    ) -> Handle {
+        self.activities += 1;
+        let id = activity_id.unwrap_or_else(|| ActivityId::from_trusted(self.activities.to_string()));
+        let handle = self.slots.open(Thing::Activity { id: id.clone() }, self.issued.len());
+        let step = Step::ScheduleActivity { id: id.clone(), activity_type: activity_type.clone() };
+        self.issue(step, Some(handle), || Command::ScheduleActivity(Box::new(command(id, activity_type))));
+        handle
+    }
+
+    /// Issues a timer. Its id is the next number.
+    pub fn start_timer(&mut self, duration: Duration) -> Handle {
+        self.timers += 1;
+        let id = TimerId::from_trusted(self.timers.to_string());
+        let handle = self.slots.open(Thing::Timer { id: id.clone() }, self.issued.len());
+        self.issue(Step::StartTimer { id: id.clone() }, Some(handle), || Command::StartTimer {
+            timer_id: id,
+            duration,
+        });
+        handle
+    }
+
+    /// Asks an activity to stop; its outcome still comes. Once is enough: a repeat does nothing. An activity that was issued in
+    /// this task is withdrawn and resolved as canceled.
+    pub fn request_cancel(&mut self, handle: Handle) {
+        let Some(slot) = self.slots.get_mut(handle) else { return };
+        if slot.resolution.is_some() || slot.cancel_requested {
+            return;
+        }
+        if slot.event_id.is_some() {
+            slot.cancel_requested = true;
+            let thing = slot.thing.clone();
+            self.issue_cancel(handle, thing);
+        } else {
+            slot.resolution = Some(Resolution::canceled(None));
+            let issued_at = slot.issued_at;
+            self.withdraw(issued_at);
+        }
+    }
+
+    /// Nobody waits for the handle any more: what it stands for is asked to stop, or withdrawn if it was issued in this task.
+    pub fn abandon(&mut self, handle: Handle) {
+        let Some(slot) = self.slots.get_mut(handle) else { return };
+        slot.wanted = false;
+        if slot.resolution.is_some() {
+            self.slots.free(handle);
+        } else if slot.event_id.is_some() {
+            if !slot.cancel_requested {
+                slot.cancel_requested = true;
+                let thing = slot.thing.clone();
+                self.issue_cancel(handle, thing);
+            }
+        } else {
+            let issued_at = slot.issued_at;
+            self.withdraw(issued_at);
+            self.slots.free(handle);
+        }
+    }
+
+    /// Nobody waits for the handle any more, but what it stands for goes on.
+    pub fn detach(&mut self, handle: Handle) {
+        let Some(slot) = self.slots.get_mut(handle) else { return };
+        slot.wanted = false;
+        if slot.resolution.is_some() {
+            self.slots.free(handle);
+        }
+    }
+
+    /// How the handle ended, if it has. Once taken the handle stands for nothing.
+    pub fn take_resolution(&mut self, handle: Handle) -> Option<Resolved> {
+        let slot = self.slots.get_mut(handle)?;
+        let resolution = slot.resolution.take()?;
+        let resolved = Resolved { resolution, event_id: slot.event_id, attempt: slot.attempt };
+        self.slots.free(handle);
+        Some(resolved)
+    }
+
+    /// Closes the run with one of the closing commands. Nothing that is issued after it counts.
+    pub fn close(&mut self, command: Command) {
+        let step = match &command {
+            Command::CompleteWorkflow { .. } => Step::CompleteWorkflow,
+            Command::FailWorkflow { .. } => Step::FailWorkflow,
+            Command::CancelWorkflow { .. } => Step::CancelWorkflow,
+            Command::ScheduleActivity(_)
+            | Command::RequestCancelActivity { .. }
+            | Command::StartTimer { .. }
+            | Command::CancelTimer { .. } => return,
+        };
+        self.issue(step, None, || command);
+        self.close_issued = true;
+    }
+
+    /// Ignores whatever is issued from here on: the run leaves this worker.
+    pub fn retire(&mut self) {
+        self.close_issued = true;
+    }
+
+    /// Whether this behaviour is on: always when the task goes to the server, in which case it is recorded; else if this task
+    /// or one before recorded it.
+    pub fn use_flag(&mut self, flag: u32) -> bool {
+        if self.phase == Phase::Live && self.flags.insert(flag) {
+            self.new_flags.push(flag);
+        }
+        self.flags.contains(&flag)
+    }
+
+    fn issue_cancel(&mut self, handle: Handle, thing: Thing) {
+        match thing {
+            Thing::Activity { id } => {
+                let step = Step::RequestCancelActivity { id: id.clone() };
+                self.issue(step, Some(handle), || Command::RequestCancelActivity { activity_id: id });
+            }
+            Thing::Timer { id } => {
+                let step = Step::CancelTimer { id: id.clone() };
+                self.issue(step, Some(handle), || Command::CancelTimer { timer_id: id });
+            }
+        }
+    }
+
+    fn issue(&mut self, step: Step, handle: Option<Handle>, command: impl FnOnce() -> Command) {
+        if self.close_issued {
+            return;
+        }
+        self.issued.push(Some(Issued { step, handle }));
+        if self.phase == Phase::Live {
+            self.commands.push(Some(command()));
+        }
+    }
+
+    fn withdraw(&mut self, issued_at: usize) {
+        if let Some(issued) = self.issued.get_mut(issued_at) {
+            *issued = None;
+        }
+        if let Some(command) = self.commands.get_mut(issued_at) {
+            *command = None;
+        }
+    }
+}
