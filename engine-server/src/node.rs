@@ -174,9 +174,11 @@ impl Node {
     /// Ends with the reason when the node may not go on, or never.
     pub(crate) async fn failed(&self) -> String {
         let mut failed = self.failed.clone();
-        match failed.wait_for(Option::is_some).await {
-            Ok(reason) => reason.clone().unwrap_or_default(),
-            Err(_) => std::future::pending().await,
+        // Cloned out of the watch at once: its guard cannot cross a wait, and `Server::serve` shall be a future that is `Send`.
+        let reason = failed.wait_for(Option::is_some).await.ok().map(|reason| reason.clone().unwrap_or_default());
+        match reason {
+            Some(reason) => reason,
+            None => std::future::pending().await,
         }
     }
 
