@@ -1,0 +1,142 @@
+//! Hundreds of workflows run while workers, the server and the database are killed at points that chance chooses: all complete,
+//! and what is left breaks no rule.
+
+use std::time::Duration;
+
+use engine_e2e::clerk::{Clerk, Kind, Promises};
+use engine_e2e::dice::Dice;
+use engine_e2e::world::{Server, ServerSettings, Worker, World};
+use engine_testkit::postgres::{PostgresCluster, fresh_database};
+use tokio::task::JoinHandle;
+
+use crate::databases::Database;
+
+/// Longer than any of these takes on a slow machine that does other work too.
+const DEADLINE: Duration = Duration::from_secs(300);
+
+/// How many workers serve the queue.
+const WORKERS: usize = 2;
+
+/// What dies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Victim {
+    Worker,
+    Server,
+    Postgres,
+}
+
+struct Scene {
+    name: &'static str,
+    world: World,
+    dice: Dice,
+    server: Server,
+    workers: Vec<Worker>,
+    clerk: Clerk,
+    /// The cluster, if it may be killed.
+    cluster: Option<PostgresCluster>,
+}
+
+impl Scene {
+    async fn new(name: &'static str, database: Database) -> Scene {
+        let world = World::new().unwrap();
+        let server = database.server(&world).await;
+        Self::over(name, world, server, None)
+    }
+
+    /// On a cluster of its own, which may be killed.
+    async fn with_mortal_postgres(name: &'static str) -> Scene {
+        let cluster = PostgresCluster::start().await.unwrap();
+        let url = fresh_database(&cluster.url()).await.unwrap();
+        let server = Server::start(ServerSettings::new(&url, "one").unwrap()).await.unwrap();
+        Self::over(name, World::new().unwrap(), server, Some(cluster))
+    }
+
+    fn over(name: &'static str, world: World, server: Server, cluster: Option<PostgresCluster>) -> Scene {
+        let workers = (0..WORKERS).map(|number| world.worker(&server, &format!("worker-{number}")).unwrap()).collect();
+        let clerk = Clerk::new([server.url()]).unwrap();
+        Scene { name, world, dice: Dice::of_test(name), server, workers, clerk, cluster }
+    }
+
+    async fn kill(&mut self, victim: Victim) {
+        match victim {
+            Victim::Worker => {
+                let worker = self.dice.between(0, WORKERS as u64);
+                self.workers[usize::try_from(worker).unwrap()].replace().await.unwrap();
+            }
+            Victim::Server => {
+                self.server.process.kill9().await.unwrap();
+                self.server.start_again().await.unwrap();
+            }
+            Victim::Postgres => {
+                let cluster = self.cluster.as_ref().unwrap();
+                cluster.kill9().await.unwrap();
+                cluster.restart().await.unwrap();
+            }
+        }
+    }
+
+    /// Places the workflows and kills `kills` times, each time some effects after the last; then waits for the rest.
+    async fn run(mut self, workflows: u32, kills: u32, victims: &[Victim]) {
+        let clerk = self.clerk.clone();
+        let name = self.name;
+        let placed: JoinHandle<anyhow::Result<Promises>> =
+            tokio::spawn(async move { clerk.place(name, workflows, &Kind::ALL).await });
+        // As many effects at least as there are between kills: a run that is over before the last kill proves less.
+        let most = u64::from(workflows) * 3 / u64::from(kills);
+        let work = async {
+            for _ in 0..kills {
+                let point = self.world.progress.count() + self.dice.between(1, most);
+                self.world.progress.reach(point).await;
+                let victim = *self.dice.pick(victims);
+                self.kill(victim).await;
+            }
+            let at_last_kill = self.world.progress.count() as usize;
+            let promises = placed.await.unwrap().unwrap();
+            let evidence = self.world.settle(&self.clerk, &promises).await.unwrap();
+            assert_eq!(evidence.runs.len(), workflows as usize);
+            let effects = evidence.effects.len();
+            assert!(at_last_kill < effects, "there was work left to do after the last kill");
+            let repeated = evidence.effects.iter().filter(|effect| effect.attempt > 1).count();
+            println!(
+                "{name}: {effects} effects, {repeated} in later attempts, {at_last_kill} before the last of {kills} kills"
+            );
+        };
+        tokio::time::timeout(DEADLINE, work).await.expect("all workflows complete in the end");
+    }
+}
+
+#[tokio::test]
+async fn workers_are_killed_on_sqlite() {
+    Scene::new("workers_sqlite", Database::Sqlite).await.run(240, 12, &[Victim::Worker]).await;
+}
+
+#[tokio::test]
+async fn workers_are_killed_on_postgres() {
+    Scene::new("workers_postgres", Database::Postgres).await.run(240, 12, &[Victim::Worker]).await;
+}
+
+#[tokio::test]
+async fn the_server_is_killed_on_sqlite() {
+    Scene::new("server_sqlite", Database::Sqlite).await.run(240, 6, &[Victim::Server]).await;
+}
+
+#[tokio::test]
+async fn the_server_is_killed_on_postgres() {
+    Scene::new("server_postgres", Database::Postgres).await.run(240, 6, &[Victim::Server]).await;
+}
+
+#[tokio::test]
+async fn postgres_is_killed() {
+    Scene::with_mortal_postgres("postgres").await.run(240, 4, &[Victim::Postgres]).await;
+}
+
+#[tokio::test]
+async fn anything_is_killed_on_sqlite() {
+    Scene::new("anything_sqlite", Database::Sqlite).await.run(240, 10, &[Victim::Worker, Victim::Server]).await;
+}
+
+#[tokio::test]
+async fn anything_is_killed_on_postgres() {
+    let all = [Victim::Worker, Victim::Server, Victim::Postgres];
+    Scene::with_mortal_postgres("anything_postgres").await.run(240, 10, &all).await;
+}
