@@ -1,5 +1,7 @@
 //! What one workflow costs the database, counted. Fails when somebody adds a commit, a round trip or a row.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::sync::Arc;
