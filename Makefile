@@ -49,9 +49,9 @@ deny: ## licences and sources of dependencies (needs cargo-deny)
 	cargo deny --all-features check bans licenses sources
 
 .PHONY: bench
-bench: ## one-activity workflows completed per second, on a throwaway Postgres cluster
-	@echo "+ cargo run --locked --release -p engine-e2e --bin engine-load"
-	@cargo run --locked --release -p engine-e2e --bin engine-load
+bench: ## workflows completed per second on a throwaway Postgres cluster, server and worker in processes of their own
+	cargo build --locked --release -p engine-bench
+	scripts/with-postgres scripts/bench
 
 .PHONY: postgres
 postgres: ## a throwaway Postgres cluster: prints its URL, ends when its standard input does (Ctrl-D)

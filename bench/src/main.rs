@@ -127,9 +127,8 @@ impl Run {
             .map(|_| tokio::spawn(closed_loop(client.clone(), self.workload.steps(), Arc::clone(&counts))))
             .collect();
         tokio::time::sleep(Duration::from_secs(self.warm_up)).await;
-        let cpu = || {
-            [cpu_us(&[server.pid()]), cpu_us(&[worker.pid()]), cpu_us(&[std::process::id()]), cpu_us(&database)]
-        };
+        let cpu =
+            || [cpu_us(&[server.pid()]), cpu_us(&[worker.pid()]), cpu_us(&[std::process::id()]), cpu_us(&database)];
         let before = cpu();
         let started = Instant::now();
         counts.measuring.store(true, Ordering::Relaxed);
@@ -177,8 +176,9 @@ impl Run {
         if !self.database_url.starts_with("postgres") {
             return Ok(Vec::new());
         }
-        let mut connection =
-            <sqlx::PgConnection as sqlx::Connection>::connect(&self.database_url).await.context("connect to the database")?;
+        let mut connection = <sqlx::PgConnection as sqlx::Connection>::connect(&self.database_url)
+            .await
+            .context("connect to the database")?;
         let backend: i32 = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut connection).await?;
         let stat = std::fs::read_to_string(format!("/proc/{backend}/stat")).unwrap_or_default();
         let fields = stat.rfind(')').map(|end| &stat[end + 2..]).unwrap_or_default();
