@@ -183,7 +183,7 @@ impl Run {
         let stat = std::fs::read_to_string(format!("/proc/{backend}/stat")).unwrap_or_default();
         let fields = stat.rfind(')').map(|end| &stat[end + 2..]).unwrap_or_default();
         let postmaster = fields.split(' ').nth(1).and_then(|parent| parent.parse::<u32>().ok());
-        Ok(postmaster.map(|postmaster| children(postmaster)).unwrap_or_default())
+        Ok(postmaster.map(children).unwrap_or_default())
     }
 }
 

@@ -1,5 +1,7 @@
 //! What callers and workers see when the store fails, or when two servers want one shard.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::sync::Arc;
