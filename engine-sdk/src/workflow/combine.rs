@@ -1,11 +1,15 @@
 //! Waiting for several things. All of it polls in the order of declaration, so that a replay decides as the first run did.
 
-use std::future::{Future, IntoFuture, poll_fn};
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::iter::Enumerate;
 use std::pin::Pin;
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
+use std::vec;
 
-use futures::stream::{self, StreamExt};
+use futures::future;
+use futures::stream::{FuturesUnordered, StreamExt};
 
 /// The time was over first.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -26,19 +30,37 @@ pub enum Either<L, R> {
 ///
 /// # Panics
 /// If there are none: nothing would ever be first.
-pub async fn race<F: IntoFuture>(futures: impl IntoIterator<Item = F>) -> (usize, F::Output) {
-    let mut futures: Vec<Pin<Box<F::IntoFuture>>> =
-        futures.into_iter().map(|future| Box::pin(future.into_future())).collect();
+pub fn race<F: IntoFuture>(futures: impl IntoIterator<Item = F>) -> Race<F> {
+    let futures: Vec<_> = futures.into_iter().map(|future| Box::pin(future.into_future())).collect();
     assert!(!futures.is_empty(), "a race needs at least one future");
-    poll_fn(|cx| {
-        for (index, future) in futures.iter_mut().enumerate() {
+    Race { futures }
+}
+
+/// Made by [`race`].
+// A type with a name, and not that of an `async fn`, which would hold the iterator too: a closure in it that takes a reference
+// would make the workflow's future not general enough for `Send`.
+#[must_use = "a race begins when it is awaited"]
+pub struct Race<F: IntoFuture> {
+    futures: Vec<Pin<Box<F::IntoFuture>>>,
+}
+
+impl<F: IntoFuture> Future for Race<F> {
+    type Output = (usize, F::Output);
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        for (index, future) in self.futures.iter_mut().enumerate() {
             if let Poll::Ready(output) = future.as_mut().poll(cx) {
                 return Poll::Ready((index, output));
             }
         }
         Poll::Pending
-    })
-    .await
+    }
+}
+
+impl<F: IntoFuture> fmt::Debug for Race<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Race").field("futures", &self.futures.len()).finish()
+    }
 }
 
 /// Waits for all futures, of which at most `limit` are under way at once; gives their outputs in the order of the futures. An
@@ -46,13 +68,56 @@ pub async fn race<F: IntoFuture>(futures: impl IntoIterator<Item = F>) -> (usize
 ///
 /// # Panics
 /// If `limit` is zero.
-pub async fn join_all_limited<F: IntoFuture>(limit: usize, futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
+pub fn join_all_limited<F: IntoFuture>(limit: usize, futures: impl IntoIterator<Item = F>) -> JoinAllLimited<F> {
     assert!(limit > 0, "at least one future must be allowed to run");
-    let numbered = futures.into_iter().enumerate().map(|(index, future)| async move { (index, future.await) });
-    // Not `buffered`: there a slow first future holds up those behind it.
-    let mut outputs: Vec<(usize, F::Output)> = stream::iter(numbered).buffer_unordered(limit).collect().await;
-    outputs.sort_unstable_by_key(|(index, _)| *index);
-    outputs.into_iter().map(|(_, output)| output).collect()
+    let waiting: Vec<F> = futures.into_iter().collect();
+    let outputs = std::iter::repeat_with(|| None).take(waiting.len()).collect();
+    let waiting = waiting.into_iter().enumerate();
+    JoinAllLimited { limit, waiting, running: FuturesUnordered::new(), outputs }
+}
+
+/// Made by [`join_all_limited`].
+// A type with a name for the reason of `Race`.
+#[must_use = "nothing runs before it is awaited"]
+pub struct JoinAllLimited<F: IntoFuture> {
+    limit: usize,
+    waiting: Enumerate<vec::IntoIter<F>>,
+    running: FuturesUnordered<future::Join<future::Ready<usize>, F::IntoFuture>>,
+    /// By the index of the future; `None` until it is ready.
+    outputs: Vec<Option<F::Output>>,
+}
+
+// What is polled is pinned inside of `running`, on the heap.
+impl<F: IntoFuture> Unpin for JoinAllLimited<F> {}
+
+impl<F: IntoFuture> Future for JoinAllLimited<F> {
+    type Output = Vec<F::Output>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        loop {
+            while this.running.len() < this.limit
+                && let Some((index, next)) = this.waiting.next()
+            {
+                this.running.push(future::join(future::ready(index), next.into_future()));
+            }
+            match ready!(this.running.poll_next_unpin(cx)) {
+                Some((index, output)) => this.outputs[index] = Some(output),
+                None => return Poll::Ready(this.outputs.drain(..).flatten().collect()),
+            }
+        }
+    }
+}
+
+impl<F: IntoFuture> fmt::Debug for JoinAllLimited<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let waiting = self.waiting.len();
+        f.debug_struct("JoinAllLimited")
+            .field("limit", &self.limit)
+            .field("waiting", &waiting)
+            .field("running", &self.running.len())
+            .finish_non_exhaustive()
+    }
 }
 
 /// Waits for the first of several futures, drops the others (which cancels what they stood for), and runs its arm.

@@ -37,7 +37,7 @@ mod wait;
 mod waker;
 
 pub use activity::{ActivityCall, ActivityFuture};
-pub use combine::{Either, Elapsed, join_all_limited, race};
+pub use combine::{Either, Elapsed, JoinAllLimited, Race, join_all_limited, race};
 pub use context::{WorkflowContext, WorkflowInfo};
 pub use runner::{Advance, AdvanceError, ErasedWorkflow, WorkflowEnd, WorkflowRun, WorkflowTaskError, erase};
 pub use signal::{Recv, SignalChannel};

@@ -144,7 +144,9 @@ fn unordered_futures_yield_in_the_order_of_the_history() {
 
 #[workflow]
 async fn limited(ctx: WorkflowContext) -> Result<Vec<u32>, WorkflowError> {
-    let results = join_all_limited(2, (0..4).map(|n| ctx.run(add, (n, n)))).await;
+    // Borrowed items: the workflow's future must be `Send` with them as well.
+    let numbers = [0, 1, 2, 3];
+    let results = join_all_limited(2, numbers.iter().map(|n| ctx.run(add, (*n, *n)))).await;
     Ok(results.into_iter().collect::<Result<_, _>>()?)
 }
 
@@ -293,7 +295,8 @@ fn a_timeout_ends_the_waiting_with_an_error() {
 
 #[workflow]
 async fn racing(ctx: WorkflowContext) -> Result<usize, WorkflowError> {
-    let (index, result) = race((0..3).map(|n| ctx.run(add, (n, n)))).await;
+    let numbers = [0, 1, 2];
+    let (index, result) = race(numbers.iter().map(|n| ctx.run(add, (*n, *n)))).await;
     result?;
     Ok(index)
 }
