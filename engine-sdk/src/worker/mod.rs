@@ -220,18 +220,28 @@ impl Worker {
         }
     }
 
-    /// Like [`Worker::run`], and shuts down when `until` is ready.
-    pub async fn run_until(self, until: impl Future<Output = ()>) -> Result<(), WorkerError> {
+    /// Like [`Worker::run`], and shuts down when `until` is ready; gives what `until` gave. If the worker is asked to shut down
+    /// otherwise, `until` is still waited for.
+    ///
+    /// ```no_run
+    /// # use engine_sdk::prelude::*;
+    /// # #[workflow] async fn checkout(ctx: WorkflowContext) -> Result<u64, WorkflowError> { Ok(7) }
+    /// # async fn example(client: Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let order = client.workflow(checkout).queue("orders").run(());
+    /// let receipt = Worker::new(client, "orders").workflow(checkout).run_until(order).await??;
+    /// # Ok(()) }
+    /// ```
+    pub async fn run_until<T>(self, until: impl Future<Output = T>) -> Result<T, WorkerError> {
         let shutdown = self.shutdown.clone();
-        let asked = async {
-            until.await;
+        // Both are boxed: they are large, and would make the caller's future twice as large.
+        let until = Box::pin(async {
+            let output = until.await;
             shutdown.shutdown();
-            std::future::pending::<()>().await;
-        };
-        tokio::select! {
-            result = self.run() => result,
-            () = asked => unreachable!("it never ends"),
-        }
+            Ok(output)
+        });
+        // The worker first: what is wrong with it is told before `until` begins.
+        let ((), output) = tokio::try_join!(Box::pin(self.run()), until)?;
+        Ok(output)
     }
 
     fn into_session(self) -> Result<Session, WorkerError> {
