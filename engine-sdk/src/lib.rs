@@ -48,6 +48,8 @@ pub mod transport;
 pub mod worker;
 pub mod workflow;
 
+/// What histories and failures are made of, as clients read them.
+pub use engine_core::{event, failure, ids, time};
 pub use engine_sdk_macros::{activity, payload, signal, workflow};
 
 /// What the attributes' code needs. Not for use by hand.

@@ -10,6 +10,8 @@ pub use serde::{Deserialize, Serialize};
 
 pub use crate::activity::ActivityContext;
 pub use crate::client::{Client, WorkflowFailure, WorkflowHandle};
+#[cfg(feature = "embedded")]
+pub use crate::engine::Engine;
 pub use crate::error::{ActivityError, ActivityFailure, WorkflowError};
 pub use crate::select;
 pub use crate::worker::Worker;
