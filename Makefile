@@ -17,8 +17,9 @@ demo: ## kill a worker and a server in the middle of real work (SQLite), and che
 
 .PHONY: demo-postgres
 demo-postgres: ## the same on a throwaway Postgres cluster
+	scripts/ensure-postgres
 	$(DEMO_BUILD)
-	scripts/with-postgres $(DEMO) --postgres
+	$(DEMO) --postgres
 
 .PHONY: test
 test: ## all tests, with Postgres

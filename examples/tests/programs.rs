@@ -1,0 +1,65 @@
+//! Runs the programs as their users do.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// Runs a program in a directory.
+fn run(directory: &Path, program: &str, arguments: &[&str]) -> Output {
+    Command::new(program).args(arguments).current_dir(directory).output().expect("the program was built")
+}
+
+#[track_caller]
+fn stdout(output: &Output) -> &str {
+    assert!(output.status.success(), "{output:?}");
+    std::str::from_utf8(&output.stdout).expect("it prints text")
+}
+
+#[test]
+fn hello_greets_and_fits_into_the_readme() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = run(directory.path(), env!("CARGO_BIN_EXE_hello"), &[]);
+    assert_eq!(stdout(&output), "Hello, world!\n");
+    // Again, on the database of the first time.
+    let output = run(directory.path(), env!("CARGO_BIN_EXE_hello"), &[]);
+    assert_eq!(stdout(&output), "Hello, world!\n");
+    assert!(include_str!("../hello.rs").lines().count() <= 25);
+}
+
+#[test]
+fn order_saga_tells_what_became_of_orders() {
+    let directory = tempfile::tempdir().unwrap();
+    let arguments = ["--orders", "2", "--refuse", "1"];
+    let output = run(directory.path(), env!("CARGO_BIN_EXE_order_saga"), &arguments);
+    assert_eq!(
+        stdout(&output),
+        "2 orders placed\n2 decisions sent\norder-0001 was rejected: the clerk said no\n1 orders shipped\n\
+         what the outside world saw:\n  order-0001: charge, reserve, release, refund\n  order-0002: charge, reserve, ship\n"
+    );
+}
+
+#[test]
+fn lockfile_audit_agrees_with_sha256sum() {
+    let directory = tempfile::tempdir().unwrap();
+    let registry = directory.path().join("registry/cache/index.example-1");
+    std::fs::create_dir_all(&registry).unwrap();
+    std::fs::write(registry.join("right-1.0.0.crate"), "abc").unwrap();
+    std::fs::write(
+        directory.path().join("Cargo.lock"),
+        "[[package]]\nname = \"right\"\nversion = \"1.0.0\"\nsource = \"registry\"\n\
+         checksum = \"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad\"\n",
+    )
+    .unwrap();
+    let program = env!("CARGO_BIN_EXE_lockfile_audit");
+    let arguments = ["--cargo-home", ".", "--sums", "sums"];
+
+    let output = run(directory.path(), program, &arguments);
+    assert!(stdout(&output).contains("verified        1"), "{output:?}");
+    let check = run(directory.path(), "sha256sum", &["--check", "sums"]);
+    assert_eq!(stdout(&check), "./registry/cache/index.example-1/right-1.0.0.crate: OK\n");
+
+    std::fs::write(registry.join("right-1.0.0.crate"), "abd").unwrap();
+    let output = run(directory.path(), program, &arguments);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("mismatched      1"), "{output:?}");
+    assert!(!run(directory.path(), "sha256sum", &["--check", "sums"]).status.success());
+}
