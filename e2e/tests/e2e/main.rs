@@ -2,5 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod bad_code;
+mod bad_requests;
+mod bad_servers;
 mod databases;
 mod kills;
+mod restarts;
+mod two_servers;
