@@ -6,9 +6,10 @@ SHELL := /bin/bash
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
-# Built together and run as they are: the demo starts the `engine` binary that lies beside it.
-DEMO_BUILD = cargo build --locked --release -p engine-cli -p engine-examples --bins
-DEMO = "$${CARGO_TARGET_DIR:-target}/release/demo"
+# Built together and run as they are: the demo starts the programs that lie beside it. Not optimised, as it waits more than it
+# computes and `make test` needs the same build.
+DEMO_BUILD = cargo build --locked -p engine-cli -p engine-examples --bins
+DEMO = "$${CARGO_TARGET_DIR:-target}/debug/demo"
 
 .PHONY: demo
 demo: ## kill a worker and a server in the middle of real work (SQLite), and check what is left

@@ -11,13 +11,14 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use clap::Parser;
 use engine_sdk::event::{Event, EventKind};
 use engine_sdk::prelude::*;
 use engine_testkit::postgres::PostgresCluster;
 use futures::StreamExt as _;
 use serde_json::Value;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::processes::{Database, Programs, Server, Workers};
 
@@ -56,11 +57,26 @@ async fn main() -> anyhow::Result<()> {
         Some(cluster) => Database::Postgres { url: cluster.url() },
         None => Database::Sqlite { file: directory.join("engine.db") },
     };
-    demo(&std::path::absolute(&cli.lockfile)?, &database, directory).await?;
+    let lockfile = std::path::absolute(&cli.lockfile)?;
+    // Whether it ends well or not, the processes are killed when they are dropped.
+    tokio::select! {
+        ended = demo(&lockfile, &database, directory) => ended?,
+        () = asked_to_stop() => bail!("stopped before the end"),
+    }
     if let (Some(_), Database::Sqlite { file }) = (&cli.keep, &database) {
         println!("    The histories of this demo are kept: engine dev --db {}", file.display());
     }
     Ok(())
+}
+
+/// Ends with SIGINT or SIGTERM.
+async fn asked_to_stop() {
+    let mut terminate = signal(SignalKind::terminate()).expect("the runtime handles signals");
+    let mut interrupt = signal(SignalKind::interrupt()).expect("the runtime handles signals");
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
 }
 
 async fn demo(lockfile: &Path, database: &Database, directory: &Path) -> anyhow::Result<()> {
@@ -117,7 +133,7 @@ async fn demo(lockfile: &Path, database: &Database, directory: &Path) -> anyhow:
 
     say("The audit is over. Its client, which waited all the time, prints the report:");
     ensure!(audit.wait(PATIENCE).await?.success(), "the audit went wrong:\n{}", audit.output().join("\n"));
-    print(audit.output().iter().skip(1));
+    print(audit.output().iter().skip_while(|line| **line != path));
     ensure!(orders.wait(PATIENCE).await?.success(), "orders went wrong:\n{}", orders.output().join("\n"));
     say("The orders are over as well. Is all of it true?");
     checks::all_completed(&client, ORDERS + 1).await?;

@@ -32,7 +32,7 @@ impl Programs {
 
     fn command(&self, name: &str) -> Command {
         let mut command = Command::new(self.directory.join(name));
-        command.current_dir(&self.work);
+        command.current_dir(&self.work).env_remove("ENGINE_OUTPUT");
         command
     }
 

@@ -18,6 +18,7 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use engine_sdk::client::IdConflictPolicy;
 use engine_sdk::prelude::*;
+use tracing_subscriber::filter::LevelFilter;
 
 use crate::audit::{audit_lockfile, read_lockfile, verify_archive};
 use crate::cargo_cache::CargoCache;
@@ -107,7 +108,7 @@ struct CacheArgs {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
-    tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).init();
+    tracing_subscriber::fmt().with_max_level(LevelFilter::WARN).with_writer(std::io::stderr).init();
     let cli = Cli::parse();
     match cli.role.unwrap_or(Role::Run(cli.run)) {
         Role::Run(args) => {

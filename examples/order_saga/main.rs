@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use engine_sdk::prelude::*;
+use tracing_subscriber::filter::LevelFilter;
 
 use crate::ledger::Ledger;
 use crate::saga::{Decision, Order, Outcome, order_saga};
@@ -103,7 +104,7 @@ struct ShopArgs {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).init();
+    tracing_subscriber::fmt().with_max_level(LevelFilter::WARN).with_writer(std::io::stderr).init();
     let cli = Cli::parse();
     match cli.role.unwrap_or(Role::Run(cli.run)) {
         Role::Run(args) => {

@@ -15,14 +15,16 @@ fn stdout(output: &Output) -> &str {
 }
 
 #[test]
-fn hello_greets_and_fits_into_the_readme() {
+fn hello_greets_and_is_what_the_readme_shows() {
     let directory = tempfile::tempdir().unwrap();
     let output = run(directory.path(), env!("CARGO_BIN_EXE_hello"), &[]);
     assert_eq!(stdout(&output), "Hello, world!\n");
     // Again, on the database of the first time.
     let output = run(directory.path(), env!("CARGO_BIN_EXE_hello"), &[]);
     assert_eq!(stdout(&output), "Hello, world!\n");
-    assert!(include_str!("../hello.rs").lines().count() <= 25);
+    let (_, code) = include_str!("../hello.rs").split_once('\n').unwrap();
+    assert!(include_str!("../../README.md").contains(code), "README.md shows another program than examples/hello.rs");
+    assert!(code.lines().count() <= 25);
 }
 
 #[test]
