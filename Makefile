@@ -55,6 +55,11 @@ bench: ## workflows completed per second on a throwaway Postgres cluster, server
 	cargo build --locked --release -p engine-bench
 	scripts/with-postgres scripts/bench
 
+.PHONY: figures
+figures: ## how soon work goes on after a kill, and what an idle server takes, beside their targets
+	cargo build --locked --release -p engine-e2e --bins
+	"$${CARGO_TARGET_DIR:-target}/release/engine-figures"
+
 .PHONY: postgres
 postgres: ## a throwaway Postgres cluster: prints its URL, ends when its standard input does (Ctrl-D)
 	@cargo run --locked --quiet -p engine-testkit --bin engine-testkit-postgres

@@ -44,6 +44,8 @@ pub enum Build {
     Changed,
     /// [`deployed`] panics.
     Panicking,
+    /// [`deployed`] computes for ever.
+    Hanging,
 }
 
 /// What the activities of a worker share.
@@ -125,6 +127,13 @@ pub async fn gated(ctx: ActivityContext, gate: PathBuf) -> Result<String, Activi
 /// Like [`gated`], but never tried again.
 #[activity(start_to_close = "60s", retry(max_attempts = 1))]
 pub async fn gated_once(ctx: ActivityContext, gate: PathBuf) -> Result<String, ActivityError> {
+    gate::wait_at(&gate).await.map_err(|error| ActivityError::retryable(format!("{error:#}")))?;
+    effect(&ctx)
+}
+
+/// Like [`gated`], with the retry policy that activities have by default.
+#[activity(start_to_close = "60s")]
+pub async fn gated_plainly(ctx: ActivityContext, gate: PathBuf) -> Result<String, ActivityError> {
     gate::wait_at(&gate).await.map_err(|error| ActivityError::retryable(format!("{error:#}")))?;
     effect(&ctx)
 }
@@ -213,6 +222,12 @@ pub async fn gates(ctx: WorkflowContext, gate: PathBuf) -> Result<Outcome, Workf
     Ok(Outcome { effects: vec![one?, two?], ..Outcome::default() })
 }
 
+/// An activity that waits at a gate.
+#[workflow]
+pub async fn held(ctx: WorkflowContext, gate: PathBuf) -> Result<Outcome, WorkflowError> {
+    Ok(Outcome { effects: vec![ctx.run(gated_plainly, gate).await?], ..Outcome::default() })
+}
+
 /// Code that a deploy changes between its first step and the note that it waits for.
 #[workflow]
 pub async fn deployed(ctx: WorkflowContext) -> Result<Outcome, WorkflowError> {
@@ -220,6 +235,9 @@ pub async fn deployed(ctx: WorkflowContext) -> Result<Outcome, WorkflowError> {
     match BUILD.get() {
         Some(Build::Changed) => ctx.sleep(Duration::from_secs(5)).await,
         Some(Build::Panicking) => panic!("this build panics as it should"),
+        Some(Build::Hanging) => loop {
+            std::thread::park();
+        },
         Some(Build::Right) | None => {}
     }
     outcome.effects.push(ctx.run(step, 1).await?);
@@ -246,7 +264,7 @@ pub async fn worker(settings: &WorkerSettings) -> anyhow::Result<Worker> {
             $(if has(stringify!($definition)) { worker = worker.$method($definition); })*
         };
     }
-    add!(workflow: chain fan_out naps notes careful stubborn clumsy gates deployed);
-    add!(activity: step once flaky panicky gated gated_once);
+    add!(workflow: chain fan_out naps notes careful stubborn clumsy gates held deployed);
+    add!(activity: step once flaky panicky gated gated_once gated_plainly);
     Ok(worker)
 }

@@ -55,6 +55,12 @@ impl ServerSettings {
         })
     }
 
+    /// With the graces and all else as users have them by default.
+    pub fn as_by_default(mut self) -> Self {
+        self.flags.clear();
+        self
+    }
+
     /// With another flag, or another value of one.
     pub fn flag(mut self, name: &str, value: &str) -> Self {
         self.flags.extend([name.to_owned(), value.to_owned()]);
