@@ -57,6 +57,10 @@ pub const WORKFLOW_TASK_BACKOFF_INITIAL: Duration = Duration::from_secs(1);
 /// Longest pause before a failed workflow task is offered again: a fixed deploy heals a run within this time.
 pub const WORKFLOW_TASK_BACKOFF_MAX: Duration = Duration::from_secs(60);
 
+/// How many workers in a row may vanish with one workflow task before it counts as failed, and pauses like a failed one. Code that
+/// kills its process (a stack overflow, too much memory) must not go through all workers in a loop.
+pub const WORKFLOW_TASK_LOSSES_MAX: u32 = 5;
+
 /// Longest timer and timeout, 100 years: a sanity bound that keeps instants far from overflow.
 pub const DURATION_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 

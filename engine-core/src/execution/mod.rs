@@ -187,7 +187,8 @@ impl Execution {
             Fact::EventBuffered(event) => self.apply_buffered(event),
             Fact::BufferFlushed => self.buffer.clear(),
             Fact::WorkflowTaskStarted { token, identity } => self.apply_task_started(*token, identity),
-            Fact::WorkflowTaskReleased | Fact::WorkflowTaskOffered => self.apply_task_offered(),
+            Fact::WorkflowTaskReleased => self.apply_task_released(),
+            Fact::WorkflowTaskOffered => self.apply_task_offered(),
             Fact::WorkflowTaskAttemptFailed { attempt, cause, failure, retry_at } => {
                 self.apply_attempt_failed(*attempt, *cause, failure, *retry_at);
             }

@@ -1,9 +1,10 @@
 //! How the workflow task moves between its queue and workers. Nothing of it is written. See the table in [`super`].
 
 use super::State;
-use crate::event::{Event, EventKind, WorkflowTaskScheduled, WorkflowTaskStarted};
+use crate::event::{Event, EventKind, WorkflowTaskFailureCause, WorkflowTaskScheduled, WorkflowTaskStarted};
 use crate::execution::draft::{Draft, Task};
 use crate::execution::{Effect, Execution, Fact, Rejection, Reply, StartedWorkflowTask, Transition, WorkflowTaskToken};
+use crate::failure::Failure;
 use crate::limits;
 use crate::time::Timestamp;
 
@@ -59,7 +60,15 @@ impl Execution {
             }
         }
         let mut draft = Draft::new(self, now);
-        draft.release_task();
+        let losses = self.workflow_task.losses + 1;
+        if self.workflow_task.state != State::InDoubt && losses >= limits::WORKFLOW_TASK_LOSSES_MAX {
+            let failure = Failure::worker_lost(format!(
+                "{losses} workers in a row vanished while they had this task: the workflow's code may be killing them"
+            ));
+            draft.fail_task(&token, WorkflowTaskFailureCause::WorkerFailure, failure, "");
+        } else {
+            draft.release_task();
+        }
         Ok(draft.finish(Reply::Done))
     }
 
@@ -271,6 +280,37 @@ mod tests {
                 > OfferWorkflowTask attempt=1
                 ! workflow task is stale: expected scheduled event 3, attempt 1; got scheduled event 2, attempt 1
                 ! workflow task is stale: expected scheduled event 3, attempt 1; got scheduled event 2, attempt 1
+            ",
+        );
+    }
+
+    #[test]
+    fn a_task_that_kills_worker_after_worker_fails_and_pauses() {
+        let lose = |run: &mut Run| {
+            let token = run.take_task();
+            run.send(release(token)).unwrap();
+        };
+        let mut run = Run::start();
+        (1..limits::WORKFLOW_TASK_LOSSES_MAX).for_each(|_| lose(&mut run));
+        let run = check(
+            run,
+            lose,
+            "
+                ~ task started attempt=1
+                2 WorkflowTaskScheduled attempt=1
+                3 WorkflowTaskStarted scheduled=2
+                4 WorkflowTaskFailed scheduled=2 started=3 cause=WorkerFailure
+                > OfferWorkflowTask attempt=2
+            ",
+        );
+        let mut run = run;
+        (1..limits::WORKFLOW_TASK_LOSSES_MAX).for_each(|_| lose(&mut run));
+        check(
+            run,
+            lose,
+            "
+                ~ task started attempt=2
+                ~ task attempt 2 failed cause=Some(WorkerFailure)
             ",
         );
     }

@@ -7,6 +7,7 @@
 //! | delayed   | the first pause is over            | offered (fact)                                                  | scheduled         |
 //! | scheduled | StartWorkflowTask                  | started (fact)                                                  | started           |
 //! | started   | ReleaseWorkflowTask                | released (fact), buffer                                         | scheduled         |
+//! | started   | … for the fifth time in a row      | as a failure                                                    | as a failure      |
 //! | started   | CompleteWorkflowTask               | Scheduled Started Completed, commands, buffer                   | unneeded or scheduled |
 //! | started   | … that is refused                  | as a failure                                                    | as a failure      |
 //! | started   | FailWorkflowTask, time-out; try 1  | Scheduled Started Failed or TimedOut, buffer                    | scheduled, try 2  |
@@ -80,6 +81,8 @@ pub(super) struct WorkflowTask {
     pub(super) delayed_until: Option<Timestamp>,
     /// Whether the task was handed out since the state was loaded. If not, a worker that completes it got it before.
     handed_out: bool,
+    /// How many workers in a row vanished with it. Volatile.
+    losses: u32,
     /// `WorkflowTaskStarted` of the last completed task.
     pub(super) previous_started_event_id: EventId,
 }
@@ -95,6 +98,7 @@ impl WorkflowTask {
             recorded_failure: None,
             delayed_until,
             handed_out: false,
+            losses: 0,
             previous_started_event_id: EventId::NONE,
         }
     }
@@ -130,6 +134,7 @@ impl WorkflowTask {
         self.recorded_failure = None;
         self.delayed_until = None;
         self.handed_out = false;
+        self.losses = 0;
     }
 
     /// Forgets what a crash would lose.
@@ -140,6 +145,7 @@ impl WorkflowTask {
         self.last_failure.clone_from(&self.recorded_failure);
         self.attempt = if self.recorded_failure.is_some() { 2 } else { 1 };
         self.handed_out = false;
+        self.losses = 0;
     }
 
     fn deadline(&self, task_timeout: Duration) -> Option<Timestamp> {
@@ -234,6 +240,14 @@ impl Execution {
         });
     }
 
+    /// The worker vanished, or never got the task.
+    pub(super) fn apply_task_released(&mut self) {
+        if matches!(self.workflow_task.state, State::Started { .. }) {
+            self.change_task(|task| task.losses += 1);
+        }
+        self.apply_task_offered();
+    }
+
     pub(super) fn apply_attempt_failed(
         &mut self,
         attempt: u32,
@@ -245,6 +259,7 @@ impl Execution {
             task.attempt = attempt.saturating_add(1);
             task.last_failure = Some(Box::new(LastFailure { cause, failure: failure.clone() }));
             task.state = State::Paused { until: retry_at };
+            task.losses = 0;
         });
     }
 

@@ -91,7 +91,7 @@ impl Draft<'_> {
     }
 
     /// Ends the try as failed: written if it is the first in a row or no fault of the code, else noted only.
-    fn fail_task(
+    pub(super) fn fail_task(
         &mut self,
         token: &WorkflowTaskToken,
         cause: WorkflowTaskFailureCause,
