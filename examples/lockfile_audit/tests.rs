@@ -1,3 +1,5 @@
+//! The audit on made-up lock files and archives, with the whole engine in this process.
+
 use std::time::Duration;
 
 use engine_sdk::activity::CancelReason;

@@ -1,3 +1,5 @@
+//! The saga with the whole engine in this process: every way it can end, and each step failing once.
+
 use std::time::Duration;
 
 use super::*;
