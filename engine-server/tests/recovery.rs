@@ -141,6 +141,26 @@ async fn a_server_of_the_same_name_takes_over_at_once_and_the_old_one_cannot_wri
 }
 
 #[tokio::test]
+async fn an_attempt_that_a_dead_server_handed_out_is_another_one_than_its_repeat() {
+    let store = store().await;
+    let old = start(Arc::clone(&store), options()).await;
+    client(&old).start_workflow(start_request("w")).await.unwrap();
+    let mut worker = Worker::connect(&old, hello(1), 4).await;
+    let task = worker.workflow_task().await;
+    worker.complete_workflow_task(&task, vec![schedule_activity("1", 0)]).await;
+    assert_eq!(worker.activity_task().await.attempt, 1);
+    // Without a grace nobody is waited for, but what was in hand may have been done.
+    assert_eq!(options().recovery_grace, Duration::ZERO);
+    let new = start(store, options()).await;
+    let mut worker = Worker::connect(&new, hello(2), 4).await;
+    let repeat = worker.activity_task().await;
+    assert_eq!(repeat.attempt, 2);
+    worker.complete_activity(&repeat).await;
+    new.shutdown().await;
+    drop(old);
+}
+
+#[tokio::test]
 async fn a_run_that_was_parked_wakes_at_its_time_after_a_restart() {
     let store = store().await;
     let server = start(Arc::clone(&store), NodeOptions { cache_bytes: 0, ..options() }).await;

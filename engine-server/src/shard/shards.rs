@@ -123,7 +123,6 @@ impl Shards {
 
     /// A shard is this lane's from now on. Runs that were in memory at its last owner are scanned for.
     pub(crate) fn acquired(&mut self, id: ShardId, epoch: Epoch, now: Timestamp) {
-        let grace = self.options.recovery_grace;
         let shard = Shard {
             id,
             epoch,
@@ -131,7 +130,9 @@ impl Shards {
             deadlines: BTreeSet::new(),
             idle: BTreeSet::new(),
             subscriptions: HashMap::new(),
-            grace_until: (!grace.is_zero()).then(|| now + grace),
+            // Without a grace it ends at once, and not before it begins: an attempt that a worker may have made is another one
+            // than its repeat, even if that worker cannot come back.
+            grace_until: Some(now + self.options.recovery_grace),
             in_doubt: Vec::new(),
             scanning: true,
             next_wake: Timestamp::MAX,
