@@ -91,7 +91,8 @@ async fn demo(lockfile: &Path, database: &Database, directory: &Path) -> anyhow:
     say(&format!("Two workers run, {workers}"));
 
     let count = [ORDERS.to_string(), REFUSED.to_string()];
-    let mut orders = programs.client("order_saga", &server, &["--orders", &count[0], "--refuse", &count[1]])?;
+    let arguments = ["--name", "order", "--orders", &count[0], "--refuse", &count[1]];
+    let mut orders = programs.client("order_saga", &server, &arguments)?;
     orders.wait_for_line(PATIENCE, |line| line.contains("decisions sent")).await?;
     let path = lockfile.to_string_lossy();
     let arguments = ["--id", "audit", "--at-once", "4", "--lockfile", &path, "--sums", "sums"];

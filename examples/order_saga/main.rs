@@ -10,7 +10,7 @@ mod shop;
 mod tests;
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use clap::{Args, Parser, Subcommand};
 use engine_sdk::prelude::*;
@@ -84,6 +84,9 @@ struct OrderArgs {
     /// How many of them are refused; the others are approved.
     #[arg(long, default_value_t = 0, value_name = "COUNT")]
     refuse: u32,
+    /// What the orders' ids begin with. Default: made of the time, so that they are new orders.
+    #[arg(long, value_name = "TEXT")]
+    name: Option<String>,
     /// How long an order waits for a decision.
     #[arg(long, default_value = "14days", value_parser = humantime::parse_duration, value_name = "DURATION")]
     patience: Duration,
@@ -144,9 +147,13 @@ fn worker_of(client: Client, shop: Shop) -> Worker {
 }
 
 async fn place_orders(client: Client, args: &OrderArgs) -> anyhow::Result<()> {
+    let name = match &args.name {
+        Some(name) => name.clone(),
+        None => format!("order-{}", SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs()),
+    };
     let mut orders = Vec::new();
     for number in 1..=args.orders {
-        let id = format!("order-{number:04}");
+        let id = format!("{name}-{number:04}");
         let order = Order { id: id.clone(), item: "a mug".to_owned(), cents: 1250 };
         orders.push(client.workflow(order_saga).id(id).queue(QUEUE).start((order, args.patience)).await?);
     }

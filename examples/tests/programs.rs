@@ -30,7 +30,7 @@ fn hello_greets_and_is_what_the_readme_shows() {
 #[test]
 fn order_saga_tells_what_became_of_orders() {
     let directory = tempfile::tempdir().unwrap();
-    let arguments = ["--orders", "2", "--refuse", "1"];
+    let arguments = ["--orders", "2", "--refuse", "1", "--name", "order"];
     let output = run(directory.path(), env!("CARGO_BIN_EXE_order_saga"), &arguments);
     assert_eq!(
         stdout(&output),
