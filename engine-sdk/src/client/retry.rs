@@ -13,6 +13,9 @@ use super::error::{ClientError, retry_delay};
 use crate::backoff::Backoff;
 use crate::transport::is_unavailable;
 
+/// The failed try of a call at which people are told.
+const WARN_AT: u32 = 3;
+
 /// First pause between two tries.
 const PAUSE_INITIAL: Duration = Duration::from_millis(50);
 
@@ -50,6 +53,10 @@ where
         let pause = hint.unwrap_or_default().max(backoff.pause());
         if !may_retry || patience.retry_for.is_some_and(|limit| began.elapsed() + pause > limit) {
             return Err(ClientError::from_status(&status));
+        }
+        // Told once: a blink is nobody's business, but who waits should know for what.
+        if attempt == WARN_AT {
+            tracing::warn!(reason = status.message(), "the engine does not answer; trying the call again and again");
         }
         tracing::debug!(code = ?status.code(), message = status.message(), attempt, ?pause, "will try the call again");
         tokio::time::sleep(pause).await;

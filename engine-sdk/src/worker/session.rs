@@ -183,7 +183,7 @@ impl Session {
                 if is_final(&status) {
                     return Err(WorkerError::Refused(ClientError::from_status(&status)));
                 }
-                tracing::info!(reason = status.message(), "the stream to the server broke; will open another one");
+                tracing::warn!(reason = status.message(), "the stream to the server broke; will open another one");
             }
         }
         Ok(())
