@@ -203,9 +203,8 @@ impl Draft<'_> {
                 // Nobody can have it: `Fact::GraceEnded` puts it back into its pause.
                 continue;
             }
-            let lost = Failure::worker_lost(
-                "the server restarted and the worker that may have had this attempt did not claim it",
-            );
+            let lost =
+                Failure::worker_lost("the server restarted; a worker may have had this attempt, and none claimed it");
             if activity.durable_start.is_some() {
                 self.resolve_failed(scheduled_event_id, activity, lost, RetryState::MaximumAttemptsReached, "");
             } else if let Some(requested) = activity.cancel_requested_event_id {
@@ -532,7 +531,7 @@ mod tests {
                 run.fail_activity(token, Failure::application("Busy", "later"));
             },
             "
-                ~ activity 5 attempt failed counted=false: the server restarted and the worker that may have had this attempt did not claim it
+                ~ activity 5 attempt failed counted=false: the server restarted; a worker may have had this attempt, and none claimed it
                 ~ activity 5 offered
                 ~ grace ended
                 % 5 attempt=2 counted=0
@@ -573,7 +572,7 @@ mod tests {
             r#"
                 ~ grace ended
                 6 ActivityStarted scheduled=5 attempt=1
-                7 ActivityFailed scheduled=5 started=6 retry_state=MaximumAttemptsReached failure="the server restarted and the worker that may have had this attempt did not claim it"
+                7 ActivityFailed scheduled=5 started=6 retry_state=MaximumAttemptsReached failure="the server restarted; a worker may have had this attempt, and none claimed it"
                 % 5 deleted
                 > OfferWorkflowTask attempt=1
             "#,
@@ -635,7 +634,7 @@ mod tests {
             r#"
                 ~ grace ended
                 11 ActivityStarted scheduled=5 attempt=1
-                12 ActivityFailed scheduled=5 started=11 retry_state=CancelRequested failure="the server restarted and the worker that may have had this attempt did not claim it"
+                12 ActivityFailed scheduled=5 started=11 retry_state=CancelRequested failure="the server restarted; a worker may have had this attempt, and none claimed it"
                 > OfferWorkflowTask attempt=1
             "#,
         );
