@@ -120,15 +120,18 @@ impl Run {
         let address = format!("http://{}", self.listen);
         let worker = Process::spawn(&["worker", &address])?;
         let client = Client::builder().connections(4).connect(&address).await.context("connect")?;
-        let database = self.database_pids().await?;
+        let postmaster = self.postmaster().await?;
 
         let counts = Arc::new(Counts::default());
         let loops: Vec<_> = (0..self.in_flight)
             .map(|_| tokio::spawn(closed_loop(client.clone(), self.workload.steps(), Arc::clone(&counts))))
             .collect();
         tokio::time::sleep(Duration::from_secs(self.warm_up)).await;
-        let cpu =
-            || [cpu_us(&[server.pid()]), cpu_us(&[worker.pid()]), cpu_us(&[std::process::id()]), cpu_us(&database)];
+        let cpu = || {
+            // Backends come and go with connections, so they are looked up anew.
+            let database = postmaster.map(children).unwrap_or_default();
+            [cpu_us(&[server.pid()]), cpu_us(&[worker.pid()]), cpu_us(&[std::process::id()]), cpu_us(&database)]
+        };
         let before = cpu();
         let started = Instant::now();
         counts.measuring.store(true, Ordering::Relaxed);
@@ -146,7 +149,7 @@ impl Run {
         if completed == 0 {
             bail!("no workflow completed");
         }
-        let per_workflow = |index: usize| (after[index] - before[index]) / completed;
+        let per_workflow = |index: usize| after[index].saturating_sub(before[index]) / completed;
         let percentile = |share: f64| {
             let index = ((latencies.len() - 1) as f64 * share).round() as usize;
             latencies[index] as f64 / 1000.0
@@ -171,19 +174,16 @@ impl Run {
         Ok(())
     }
 
-    /// The postmaster and its children, if the store is a Postgres on this machine.
-    async fn database_pids(&self) -> Result<Vec<u32>> {
+    /// The postmaster, if the store is a Postgres on this machine: the parent of every backend.
+    async fn postmaster(&self) -> Result<Option<u32>> {
         if !self.database_url.starts_with("postgres") {
-            return Ok(Vec::new());
+            return Ok(None);
         }
         let mut connection = <sqlx::PgConnection as sqlx::Connection>::connect(&self.database_url)
             .await
             .context("connect to the database")?;
         let backend: i32 = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut connection).await?;
-        let stat = std::fs::read_to_string(format!("/proc/{backend}/stat")).unwrap_or_default();
-        let fields = stat.rfind(')').map(|end| &stat[end + 2..]).unwrap_or_default();
-        let postmaster = fields.split(' ').nth(1).and_then(|parent| parent.parse::<u32>().ok());
-        Ok(postmaster.map(children).unwrap_or_default())
+        Ok(u32::try_from(backend).ok().and_then(processes::parent))
     }
 }
 

@@ -61,7 +61,8 @@ pub(crate) fn children(pid: u32) -> Vec<u32> {
     pids.filter(|child| parent(*child) == Some(pid)).collect()
 }
 
-fn parent(pid: u32) -> Option<u32> {
+/// The parent of a process.
+pub(crate) fn parent(pid: u32) -> Option<u32> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat[stat.rfind(')')? + 2..].split(' ').nth(1)?.parse().ok()
 }
