@@ -37,19 +37,23 @@ async fn a_server_that_stood_still_past_its_lease_is_fenced() {
         let clerk = Clerk::new([first.url(), second.url()]).unwrap();
         let placing = tokio::spawn({
             let clerk = clerk.clone();
-            async move { clerk.place("pair", 120, &Kind::ALL).await }
+            async move { clerk.place("pair", 160, &Kind::ALL).await }
         });
-        world.progress.reach(100).await;
-        first.process.signal("STOP").await.unwrap();
-
-        // The second has taken over when it acknowledges a start.
-        let at_second = Clerk::new([second.url()]).unwrap();
-        let while_still = at_second.start("while-still", "chain", &[json!(2), json!(1)]).await.unwrap();
-        first.process.signal("CONT").await.unwrap();
-
+        let mut others = Vec::new();
+        // To and fro: each owner stands still in the middle of its work, and the other takes over what it had taken over.
+        for (round, (still, heir)) in [(&first, &second), (&second, &first), (&first, &second)].into_iter().enumerate()
+        {
+            world.progress.reach(100 * (round as u64 + 1)).await;
+            still.process.signal("STOP").await.unwrap();
+            // The heir has the shards when it acknowledges a start.
+            let at_heir = Clerk::new([heir.url()]).unwrap();
+            let workflow_id = format!("while-still-{round}");
+            others.push(at_heir.start(&workflow_id, "chain", &[json!(2), json!(1)]).await.unwrap());
+            still.process.signal("CONT").await.unwrap();
+        }
         let mut promises = placing.await.unwrap().unwrap();
-        promises.starts.push(while_still);
-        world.settle(&at_second, &promises).await.unwrap();
+        promises.starts.extend(others);
+        world.settle(&clerk, &promises).await.unwrap();
     };
     tokio::time::timeout(DEADLINE, work).await.expect("all workflows complete in the end");
 }
