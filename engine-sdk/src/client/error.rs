@@ -100,6 +100,10 @@ impl ClientError {
                     .resource_info()
                     .map(|info| (info.resource_type.clone(), info.resource_name.clone()))
                     .unwrap_or_default();
+                // It exists, but it is over: callers act differently on that than on a wrong id.
+                if what == "workflow_execution" {
+                    return ClientError::Closed { message };
+                }
                 ClientError::NotFound { what, name, message }
             }
             Code::AlreadyExists => {
@@ -160,6 +164,9 @@ mod tests {
     fn an_error_without_details_is_still_told_apart() {
         let of = |code| ClientError::from_status(&Status::new(code, "text"));
         assert!(matches!(of(Code::NotFound), ClientError::NotFound { .. }));
+        let details = ErrorDetails::with_resource_info("workflow_execution", "order-1", "", "");
+        let closed = Status::with_error_details(Code::NotFound, "workflow execution already completed", details);
+        assert!(matches!(ClientError::from_status(&closed), ClientError::Closed { .. }));
         assert!(matches!(of(Code::AlreadyExists), ClientError::AlreadyStarted { run_id: None, .. }));
         assert!(matches!(of(Code::Unavailable), ClientError::Unavailable { .. }));
         assert!(matches!(of(Code::ResourceExhausted), ClientError::Overloaded { retry_after: None, .. }));

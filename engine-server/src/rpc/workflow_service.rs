@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use engine_core::event::WorkflowStarted;
-use engine_core::execution::{Execution, Input};
-use engine_core::execution::{IdConflictPolicy, IdReusePolicy};
-use engine_core::execution::{PendingActivity, PendingTaskState, PendingTimer, PendingWorkflowTask};
+use engine_core::execution::{
+    Execution, IdConflictPolicy, IdReusePolicy, Input, PendingActivity, PendingTaskState, PendingTimer,
+    PendingWorkflowTask, Rejection,
+};
 use engine_core::ids::{EventId, Namespace, RequestId, RunId, SignalName, TaskQueueName, WorkflowId, WorkflowType};
 use engine_core::limits::WORKFLOW_TASK_TIMEOUT_DEFAULT;
 use engine_core::time::Timestamp;
@@ -78,11 +79,13 @@ impl Target {
         let kind =
             RequestKind::Input { run_id: self.run_id, input: Box::new(input), responder: Responder::Call(reply) };
         context.send(self.request(kind)).await;
+        let closed = || ServerError::Closed { workflow_id: self.workflow_id.as_ref().to_owned() };
         match received(answer.await)? {
             Err(ServerError::NotCurrent(run_id)) => {
                 self.earlier_run(context, run_id).await?;
-                Err(ServerError::Rejected(engine_core::execution::Rejection::AlreadyClosed))
+                Err(closed())
             }
+            Err(ServerError::Rejected(Rejection::AlreadyClosed)) => Err(closed()),
             answer => answer,
         }
     }
@@ -257,7 +260,7 @@ impl Workflows {
         };
         match target.input(&self.context, input).await {
             // An earlier run of the id is closed: it has stopped.
-            Err(ServerError::Rejected(engine_core::execution::Rejection::AlreadyClosed)) => Ok(()),
+            Err(ServerError::Closed { .. }) => Ok(()),
             answer => answer.map(drop),
         }
     }

@@ -224,6 +224,12 @@ pub(crate) enum ServerError {
     /// The run that was named is not the latest of its workflow id; the store knows whether it exists.
     #[error("run {0} is not the current run")]
     NotCurrent(RunId),
+    /// The workflow, or the run of it that was named, is closed.
+    #[error("workflow execution already completed: workflow {workflow_id:?} has no such open run")]
+    Closed {
+        /// The workflow id.
+        workflow_id: String,
+    },
     /// The workflow id has a run that the policies protect.
     #[error("{message}")]
     AlreadyStarted {
