@@ -1,0 +1,139 @@
+//! What a transition does: the run absorbs it, its rows go into the batch, its effects wait for the batch.
+
+use engine_core::execution::{Effect, Fact, Transition};
+use engine_core::time::Timestamp;
+
+use crate::shard::gather::Release;
+use crate::shard::handout;
+use crate::shard::progress;
+use crate::shard::request::LocalKey;
+use crate::shard::run::encode_turn;
+use crate::store::{BufferedRow, HistoryRow, ShardId};
+
+use super::Shards;
+use super::shard::Slot;
+
+impl Shards {
+    /// Writes and absorbs a transition. Returns the batch after which its reply may leave.
+    pub(super) fn absorb(&mut self, id: ShardId, key: &LocalKey, transition: Transition, now: Timestamp) -> u64 {
+        let Some(Slot::Hot(run)) = self.shards.get_mut(&id).and_then(|shard| shard.slots.get_mut(key)) else {
+            return 0;
+        };
+        run.execution.absorb(&transition);
+        self.write(id, key, &transition, now);
+        self.finish(id, key, transition.effects, now)
+    }
+
+    /// Puts what the transition makes durable into the batch. The state has absorbed it already.
+    pub(super) fn write(&mut self, id: ShardId, key: &LocalKey, transition: &Transition, now: Timestamp) {
+        let Some(shard) = self.shards.get_mut(&id) else {
+            return;
+        };
+        let Some(Slot::Hot(run)) = shard.slots.get_mut(key) else {
+            return;
+        };
+        let gather = &mut self.gather;
+        run.touched_at_changes(&mut shard.idle, key, now);
+        run.parking_in = None;
+        if transition.is_durable() {
+            gather.touch(id, shard.epoch);
+            run.last_batch = gather.number();
+        }
+        for fact in &transition.facts {
+            match fact {
+                Fact::EventBuffered(event) => {
+                    let event = engine_proto::convert::encode_event(event);
+                    let position = run.next_buffer_position;
+                    run.next_buffer_position += 1;
+                    run.has_stored_buffer = true;
+                    gather.buffer(BufferedRow { shard: id, run_id: run.run_id(), position, event });
+                }
+                Fact::BufferFlushed => {
+                    gather.flush_buffer(id, run.run_id(), std::mem::take(&mut run.has_stored_buffer));
+                }
+                Fact::WorkflowTaskStarted { .. }
+                | Fact::WorkflowTaskReleased
+                | Fact::WorkflowTaskAttemptFailed { .. }
+                | Fact::WorkflowTaskOffered
+                | Fact::ActivityStarted { .. }
+                | Fact::ActivityAttemptFailed { .. }
+                | Fact::ActivityOffered { .. }
+                | Fact::ActivityHeartbeat { .. }
+                | Fact::GraceEnded => {}
+            }
+        }
+        for activity in &transition.progress {
+            let stored = run.execution.activity_progress(*activity).map(|progress| progress::encode(&progress));
+            gather.progress(id, run.run_id(), *activity, stored);
+        }
+        let Some(last) = transition.events.last() else {
+            return;
+        };
+        let (encoded, row) = encode_turn(&transition.events);
+        run.history_bytes += row.len() as u64;
+        let close_event = encoded.last().cloned().unwrap_or_default();
+        for (event, bytes) in transition.events.iter().zip(encoded) {
+            run.tail.push(event.id, bytes);
+        }
+        gather.history(HistoryRow {
+            shard: id,
+            run_id: run.run_id(),
+            first_event_id: transition.events[0].id,
+            events: row,
+        });
+        let status = last.kind.close_status();
+        if let Some(status) = status {
+            gather.close(&run.key, status, last.at, last.id.0);
+        }
+        if shard.subscriptions.contains_key(&run.run_id()) {
+            let closed = status.map(|status| (status, close_event));
+            let news = Release::News { shard: id, run_id: run.run_id(), last_event_id: last.id, closed };
+            gather.release_after(run.last_batch, news);
+        }
+    }
+
+    /// Turns effects into releases, keeps the shard's sets in step with the run, and begins the next run of a chain.
+    pub(super) fn finish(&mut self, id: ShardId, key: &LocalKey, effects: Vec<Effect>, now: Timestamp) -> u64 {
+        let Some(shard) = self.shards.get_mut(&id) else {
+            return 0;
+        };
+        let Some(Slot::Hot(run)) = shard.slots.get_mut(key) else {
+            return 0;
+        };
+        let gather = &mut self.gather;
+        let mut next_run = None;
+        for effect in effects {
+            let release = match effect {
+                Effect::StartRun(started) => {
+                    next_run = Some(started);
+                    continue;
+                }
+                other => handout::release(run, id, key, other),
+            };
+            for release in release {
+                gather.release_after(run.last_batch, release);
+            }
+        }
+        let needed = run.execution.wake_at();
+        if run.execution.close_status().is_none() && needed < run.durable_wake_at {
+            run.durable_wake_at = Timestamp::EPOCH;
+            gather.touch(id, shard.epoch);
+            run.last_batch = gather.number();
+            gather.wake_at(&run.key, Timestamp::EPOCH);
+        }
+        shard.register(key, now);
+        let Some(Slot::Hot(run)) = shard.slots.get_mut(key) else {
+            return 0;
+        };
+        let size = run.memory_size();
+        self.cached_bytes = self.cached_bytes + size - run.counted_bytes;
+        run.counted_bytes = size;
+        let after = run.last_batch;
+        if let Some(started) = next_run
+            && let Err(rejection) = self.begin(id, key, *started, now)
+        {
+            tracing::error!(workflow_id = %key.workflow_id, %rejection, "the next run of a chain was refused by the rules");
+        }
+        after
+    }
+}

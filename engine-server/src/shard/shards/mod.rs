@@ -1,0 +1,374 @@
+//! The shards of one lane: requests in, batches and releases out. Nothing here waits, reads a clock or touches the store.
+//!
+//! | what happens | method | what the driver does next |
+//! |---|---|---|
+//! | a request arrived | `handle` | load what `take_loads` names |
+//! | rows were read | `loaded`, `scanned` | |
+//! | a deadline passed | `due` | scan what `take_scans` names |
+//! | the store is free | `cut` | commit the batch |
+//! | the batch is durable | `committed` | let go what `take_ready` gives |
+//! | the batch is in doubt | `in_doubt` | acquire the lane's shards again |
+//! | a shard was acquired | `acquired` | scan it |
+//!
+//! Invariants:
+//! - A workflow id that is not in memory has no change that is not durable, so the store tells the truth about it.
+//! - A run in memory with work to do by itself has a row with `wake_at <= now` in the store: a crash loses no run.
+//! - Everything a release speaks of is durable when it leaves ([`Gather`]).
+//!
+//! | file | noun |
+//! |---|---|
+//! | `mod` | the table above |
+//! | `requests` | what each kind of request does |
+//! | `absorb` | what a transition does: rows, releases, the shard's sets |
+//! | `due` | what time does: graces, deadlines, parking |
+//! | `shard` | one shard, and its sets of deadlines and idle runs |
+
+mod absorb;
+mod due;
+mod requests;
+mod shard;
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+use engine_core::ids::RunId;
+use engine_core::time::Timestamp;
+
+use crate::limits;
+use crate::shard::gather::{Gather, Release};
+use crate::shard::request::{LocalKey, News, Request, RequestKind, ServerError};
+use crate::store::{Batch, Epoch, ExecutionRow, ShardId, StoredRun, WorkflowKey};
+
+use shard::{Shard, Slot};
+
+/// What a lane's shards may use, and how patient they are.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ShardOptions {
+    /// How long a recovered shard waits for workers to claim what they had in hand.
+    pub(crate) recovery_grace: Duration,
+    /// Budget for runs in memory, in bytes, for this lane.
+    pub(crate) cache_bytes: usize,
+    /// How long an idle run stays in memory.
+    pub(crate) park_after: Duration,
+}
+
+/// The shards of one lane.
+#[derive(Debug)]
+pub(crate) struct Shards {
+    options: ShardOptions,
+    shards: HashMap<ShardId, Shard>,
+    gather: Gather,
+    wanted_loads: Vec<WorkflowKey>,
+    wanted_scans: Vec<Scan>,
+    cached_bytes: usize,
+}
+
+/// A look at the store for runs whose time has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Scan {
+    pub(crate) shard: ShardId,
+    pub(crate) until: Timestamp,
+    /// Whether runs that were in memory when their owner stopped are looked for too.
+    pub(crate) recovery: bool,
+}
+
+/// The latest run of a workflow id that is not in memory.
+#[derive(Debug)]
+pub(crate) enum Loaded {
+    /// There is none.
+    Nothing,
+    /// It is closed.
+    Closed(Box<ExecutionRow>),
+    /// It is open.
+    Open(Box<StoredRun>),
+    /// What is stored cannot be understood.
+    Corrupt(String),
+    /// The store could not be read.
+    Failed(String),
+}
+impl Shards {
+    pub(crate) fn new(options: ShardOptions) -> Self {
+        Self {
+            options,
+            shards: HashMap::new(),
+            gather: Gather::new(),
+            wanted_loads: Vec::new(),
+            wanted_scans: Vec::new(),
+            cached_bytes: 0,
+        }
+    }
+
+    /// A shard is this lane's from now on. Runs that were in memory at its last owner are scanned for.
+    pub(crate) fn acquired(&mut self, id: ShardId, epoch: Epoch, now: Timestamp) {
+        let shard = Shard {
+            id,
+            epoch,
+            slots: HashMap::new(),
+            deadlines: BTreeSet::new(),
+            idle: BTreeSet::new(),
+            subscriptions: HashMap::new(),
+            // Without a grace it ends at once, and not before it begins: an attempt that a worker may have made is another one
+            // than its repeat, even if that worker cannot come back.
+            grace_until: Some(now + self.options.recovery_grace),
+            in_doubt: Vec::new(),
+            scanning: true,
+            next_wake: Timestamp::MAX,
+        };
+        self.shards.insert(id, shard);
+        self.wanted_scans.push(Scan { shard: id, until: now, recovery: true });
+    }
+
+    pub(crate) fn owns(&self, id: ShardId) -> bool {
+        self.shards.contains_key(&id)
+    }
+
+    /// Something arrived for a shard that this lane owns.
+    pub(crate) fn handle(&mut self, request: Request, now: Timestamp) {
+        let Request { shard: id, key, kind } = request;
+        let Some(shard) = self.shards.get_mut(&id) else {
+            return self.refuse(kind, &ServerError::unavailable("the workflow's shard is being recovered"));
+        };
+        match shard.slots.get_mut(&key) {
+            Some(Slot::Hot(_)) => self.handle_hot(id, key, kind, now),
+            Some(Slot::Loading(waiting)) => waiting.push(kind),
+            None => {
+                self.wanted_loads.push(WorkflowKey {
+                    shard: id,
+                    namespace: key.namespace,
+                    workflow_id: key.workflow_id.as_ref().to_owned(),
+                });
+                shard.slots.insert(key, Slot::Loading(vec![kind]));
+            }
+        }
+    }
+
+    /// Workflow ids that must be looked up. The driver answers each with `loaded`.
+    pub(crate) fn take_loads(&mut self) -> Vec<WorkflowKey> {
+        let many = self.wanted_loads.len().min(limits::LOAD_RUNS_MAX);
+        self.wanted_loads.drain(..many).collect()
+    }
+
+    /// Scans that must be made. The driver answers each with `scanned`.
+    pub(crate) fn take_scans(&mut self) -> Vec<Scan> {
+        std::mem::take(&mut self.wanted_scans)
+    }
+
+    /// The store answered a look-up.
+    pub(crate) fn loaded(&mut self, id: ShardId, key: LocalKey, loaded: Loaded, now: Timestamp) {
+        let Some(shard) = self.shards.get_mut(&id) else {
+            return;
+        };
+        if !matches!(shard.slots.get(&key), Some(Slot::Loading(_))) {
+            return;
+        }
+        let Some(Slot::Loading(waiting)) = shard.slots.remove(&key) else {
+            return;
+        };
+        let mut latest = None;
+        match loaded {
+            Loaded::Nothing => {}
+            Loaded::Closed(row) => latest = Some(row),
+            Loaded::Open(stored) => {
+                if let Err(problem) = self.revive(id, *stored, now) {
+                    tracing::error!(workflow_id = %key.workflow_id, %problem, "quarantined a run: its history cannot be replayed");
+                    let error = ServerError::Internal(problem);
+                    return waiting.into_iter().for_each(|kind| self.refuse(kind, &error));
+                }
+            }
+            Loaded::Corrupt(problem) => {
+                let error = ServerError::Internal(problem);
+                return waiting.into_iter().for_each(|kind| self.refuse(kind, &error));
+            }
+            Loaded::Failed(problem) => {
+                let error = ServerError::unavailable(problem);
+                return waiting.into_iter().for_each(|kind| self.refuse(kind, &error));
+            }
+        }
+        for kind in waiting {
+            let is_hot = self.shards.get(&id).is_some_and(|shard| shard.slots.contains_key(&key));
+            if is_hot {
+                self.handle_hot(id, key.clone(), kind, now);
+            } else {
+                self.handle_absent(id, &key, kind, latest.as_deref(), now);
+            }
+        }
+    }
+
+    /// A scan found runs whose time has come.
+    pub(crate) fn scanned(&mut self, scan: Scan, runs: Vec<StoredRun>, next_wake: Option<Timestamp>, now: Timestamp) {
+        for stored in runs {
+            let key = LocalKey {
+                namespace: stored.row.key.namespace,
+                workflow_id: stored.row.key.workflow_id.as_str().into(),
+            };
+            let run_id = stored.row.key.run_id;
+            let known = self.shards.get(&scan.shard).is_none_or(|shard| shard.slots.contains_key(&key));
+            if known {
+                continue;
+            }
+            if let Err(problem) = self.revive(scan.shard, stored, now) {
+                tracing::error!(workflow_id = %key.workflow_id, %run_id, %problem, "quarantined a run: its history cannot be replayed");
+            }
+        }
+        if let (Some(shard), Some(next_wake)) = (self.shards.get_mut(&scan.shard), next_wake) {
+            shard.scanning = false;
+            shard.next_wake = shard.next_wake.min(next_wake);
+        }
+    }
+
+    /// When `due` has something to do.
+    pub(crate) fn next_due(&self) -> Option<Timestamp> {
+        self.shards.values().filter_map(|shard| shard.next_due(self.options)).min()
+    }
+
+    /// Does everything whose time has come.
+    pub(crate) fn due(&mut self, now: Timestamp) {
+        let ids: Vec<ShardId> = self
+            .shards
+            .values()
+            .filter(|s| s.next_due(self.options).is_some_and(|at| at <= now))
+            .map(|s| s.id)
+            .collect();
+        for id in ids {
+            self.end_grace(id, now);
+            self.fire_deadlines(id, now);
+            self.wake_parked(id, now);
+            self.park_old(id, now);
+        }
+    }
+
+    /// Keeps the runs in memory within the budget.
+    pub(crate) fn trim_cache(&mut self, now: Timestamp) {
+        while self.cached_bytes > self.options.cache_bytes {
+            let oldest =
+                self.shards.values().filter_map(|s| s.idle.first().map(|(at, key)| (*at, s.id, key.clone()))).min();
+            let Some((_, id, key)) = oldest else {
+                return;
+            };
+            self.park(id, &key, now);
+        }
+    }
+
+    /// Whether the batch is full, so that no more requests should be handled before it is cut.
+    pub(crate) fn is_full(&self) -> bool {
+        self.gather.is_full()
+    }
+
+    /// The batch to commit, if there is one. Only while none is at the store.
+    pub(crate) fn cut(&mut self) -> Option<Batch> {
+        self.gather.cut()
+    }
+
+    /// The batch is durable.
+    pub(crate) fn committed(&mut self) {
+        self.gather.committed();
+    }
+
+    /// The batch is in doubt: forgets everything, refuses everything that waited. Returns the shards to acquire again.
+    pub(crate) fn in_doubt(&mut self, why: &str) -> Vec<ShardId> {
+        let error = ServerError::unavailable(why);
+        for release in self.gather.in_doubt() {
+            self.refuse_release(release, &error);
+        }
+        let shards = std::mem::take(&mut self.shards);
+        self.cached_bytes = 0;
+        self.wanted_loads.clear();
+        self.wanted_scans.clear();
+        let ids = shards.keys().copied().collect();
+        for shard in shards.into_values() {
+            for (_, slot) in shard.slots {
+                if let Slot::Loading(waiting) = slot {
+                    waiting.into_iter().for_each(|kind| self.refuse(kind, &error));
+                }
+            }
+            for (_, news) in shard.subscriptions {
+                news.send_modify(|news| news.lost = true);
+            }
+        }
+        ids
+    }
+
+    /// What may leave.
+    pub(crate) fn take_ready(&mut self) -> Vec<Release> {
+        self.gather.take_ready()
+    }
+
+    /// A closed run is durable: it leaves memory, unless a new run of its id has taken its place.
+    pub(crate) fn forget(&mut self, id: ShardId, key: &LocalKey, run_id: RunId) {
+        let Some(shard) = self.shards.get_mut(&id) else {
+            return;
+        };
+        if matches!(shard.slots.get(key), Some(Slot::Hot(run)) if run.run_id() == run_id)
+            && let Some(Slot::Hot(run)) = shard.slots.remove(key)
+        {
+            self.cached_bytes -= run.counted_bytes;
+        }
+    }
+
+    /// A parked run's row is durable: it leaves memory, unless it was touched since.
+    pub(crate) fn parked(&mut self, id: ShardId, key: &LocalKey, run_id: RunId) {
+        let Some(shard) = self.shards.get_mut(&id) else {
+            return;
+        };
+        let Some(Slot::Hot(run)) = shard.slots.get(key) else {
+            return;
+        };
+        if run.run_id() != run_id || run.parking_in != Some(run.last_batch) {
+            return;
+        }
+        let (wake_at, bytes, deadline) = (run.durable_wake_at, run.counted_bytes, run.registered_deadline);
+        shard.slots.remove(key);
+        if let Some(at) = deadline {
+            shard.deadlines.remove(&(at, key.clone()));
+        }
+        shard.next_wake = shard.next_wake.min(wake_at);
+        self.cached_bytes -= bytes;
+    }
+
+    /// News of a run became durable.
+    pub(crate) fn publish(&mut self, id: ShardId, run_id: RunId, news: News) {
+        let Some(shard) = self.shards.get_mut(&id) else {
+            return;
+        };
+        let closed = news.closed.is_some();
+        if let Some(sender) = shard.subscriptions.get(&run_id) {
+            let listened = sender.send(news).is_ok();
+            if closed || !listened {
+                shard.subscriptions.remove(&run_id);
+            }
+        }
+    }
+
+    /// Refuses a request that cannot be handled here and now.
+    pub(crate) fn refuse(&mut self, kind: RequestKind, error: &ServerError) {
+        let release = match kind {
+            RequestKind::Start(start) => Release::Started(start.reply, Err(error.clone())),
+            RequestKind::Input { responder, .. } => Release::Reply(responder, Err(error.clone())),
+            RequestKind::HandOut { task, session } => Release::Refund(session, task.queue.kind),
+            RequestKind::Claim(claim) => Release::Claimed(claim, Err(error.clone())),
+            RequestKind::Describe { reply, .. } => Release::Described(reply, Err(error.clone())),
+            RequestKind::Subscribe { reply, .. } => Release::Subscribed(reply, Err(error.clone())),
+        };
+        self.gather.release_after(0, release);
+    }
+
+    /// A release whose state was lost: who waits is told, and what would have left does not.
+    fn refuse_release(&mut self, release: Release, error: &ServerError) {
+        let refused = match release {
+            Release::Reply(responder, _) => Release::Reply(responder, Err(error.clone())),
+            Release::Started(reply, _) => Release::Started(reply, Err(error.clone())),
+            Release::Claimed(claim, _) => Release::Claimed(claim, Err(error.clone())),
+            Release::Described(reply, _) => Release::Described(reply, Err(error.clone())),
+            Release::Subscribed(reply, _) => Release::Subscribed(reply, Err(error.clone())),
+            Release::HandOut(out) => Release::Refund(out.session, out.task.queue.kind),
+            Release::Refund(session, kind) => Release::Refund(session, kind),
+            Release::Offer(_)
+            | Release::Withdraw(_)
+            | Release::Send(..)
+            | Release::News { .. }
+            | Release::Forget(..)
+            | Release::Parked(..) => return,
+        };
+        self.gather.release_after(0, refused);
+    }
+}
