@@ -165,7 +165,7 @@ async fn an_activity_is_completed_by_whoever_has_its_token_after_its_worker_left
     let second = run(build(Desk(desk)));
     assert!(handle.result().await.unwrap());
     let again = client.complete_activity(&target, &true).await.unwrap_err();
-    assert!(matches!(again, ClientError::NotFound { .. }), "{again:?}");
+    assert!(matches!(again, ClientError::Closed { .. }), "{again:?}");
     second.stop().await;
     engine.shutdown().await;
 }
@@ -180,7 +180,7 @@ async fn a_terminated_and_a_canceled_workflow_say_so() {
     let failure = stuck.result().await.unwrap_err();
     assert_eq!(failure.to_string(), "the workflow was terminated: no worker");
     let error = stuck.signal(Approval { by: "late".into() }).await.unwrap_err();
-    assert!(matches!(error, ClientError::NotFound { .. }), "{error:?}");
+    assert!(matches!(error, ClientError::Closed { .. }), "{error:?}");
     let unknown = client.handle::<checkout>("nobody").describe().await.unwrap_err();
     assert!(unknown.to_string().contains("nobody"), "{unknown}");
     let waiting = start("waiting").await.unwrap();
