@@ -43,7 +43,7 @@ pub enum ClientError {
         /// What is wrong with it.
         message: String,
     },
-    /// The run, or the activity, is closed: it cannot do that any more.
+    /// The workflow, or the run of it that was named, is closed: it cannot do that any more.
     #[error("{message}")]
     Closed {
         /// For people.
