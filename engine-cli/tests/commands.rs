@@ -149,7 +149,9 @@ async fn commands_that_wait_go_on_when_the_server_comes_back() {
         Process::spawn(verb, engine(&arguments)).unwrap()
     };
     let (mut watch, mut result) = (waiting("watch"), waiting("result"));
+    // Both must be connected: a command that never reached a server fails at once.
     watch.wait_for_line(DEADLINE, |line| line.contains("WorkflowStarted")).await.unwrap();
+    result.wait_for_line(DEADLINE, |line| line.contains("is running; waiting")).await.unwrap();
 
     server.process.kill9().await.unwrap();
     watch.wait_for_line(DEADLINE, |line| line.contains("is gone; trying to reach it")).await.unwrap();

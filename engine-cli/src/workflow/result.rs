@@ -35,8 +35,11 @@ pub(super) async fn wait(client: &mut Client, arguments: &ResultArgs, output: &m
         execution: client::execution(&arguments.run),
         wait: None,
     };
+    let mut told = false;
     loop {
-        let left = arguments.timeout.map_or(POLL, |timeout| timeout.saturating_sub(begun.elapsed()).min(POLL));
+        // The first call does not wait, so that whoever watches this command is told at once that it will.
+        let most = if told { POLL } else { Duration::ZERO };
+        let left = arguments.timeout.map_or(most, |timeout| timeout.saturating_sub(begun.elapsed()).min(most));
         request.wait = Some(convert::duration_to_proto(left));
         let response = client.service.get_workflow_result(client::request_that_waits(request.clone(), left)).await;
         let outcome = match response {
@@ -60,6 +63,10 @@ pub(super) async fn wait(client: &mut Client, arguments: &ResultArgs, output: &m
                 Exit::StillRunning,
                 format!("workflow {} is still running{waited}", arguments.run.workflow_id),
             ));
+        }
+        if !told {
+            eprintln!("workflow {} is running; waiting for its result", arguments.run.workflow_id);
+            told = true;
         }
     }
 }
