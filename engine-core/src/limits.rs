@@ -13,6 +13,10 @@ pub const PAYLOAD_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Largest gRPC message, in bytes: a workflow task completion of several commands with payloads fits.
 pub const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// Most starts in one StartWorkflows call: enough that the cost of the call disappears in that of its starts, few enough that
+/// one caller cannot fill a lane's inbox.
+pub const STARTS_MAX: usize = 1_000;
+
 /// Largest failure, with its chain of causes, in bytes. Larger ones are cut: a stack trace must not fail a task.
 pub const FAILURE_BYTES_MAX: usize = 256 * 1024;
 

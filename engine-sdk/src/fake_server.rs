@@ -25,6 +25,7 @@ pub(crate) struct FakeServer {
 #[derive(Debug)]
 pub(crate) enum Call {
     Start(v1::StartWorkflowRequest, Answer<v1::StartWorkflowResponse>),
+    StartMany(v1::StartWorkflowsRequest, Answer<v1::StartWorkflowsResponse>),
     Signal(v1::SignalWorkflowRequest, Answer<v1::SignalWorkflowResponse>),
     Terminate(v1::TerminateWorkflowRequest, Answer<v1::TerminateWorkflowResponse>),
     List(v1::ListWorkflowsRequest, Answer<v1::ListWorkflowsResponse>),
@@ -207,6 +208,13 @@ impl WorkflowService for Service {
         request: Request<v1::StartWorkflowRequest>,
     ) -> Result<Response<v1::StartWorkflowResponse>, Status> {
         self.ask(Call::Start, request).await
+    }
+
+    async fn start_workflows(
+        &self,
+        request: Request<v1::StartWorkflowsRequest>,
+    ) -> Result<Response<v1::StartWorkflowsResponse>, Status> {
+        self.ask(Call::StartMany, request).await
     }
 
     async fn signal_workflow(

@@ -3,6 +3,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `start` | how a workflow is started |
+//! | `start_many` | many starts at once |
 //! | `handle` | one workflow: its outcome, signals, cancel and terminate, its history |
 //! | `outcome` | how a run ended |
 //! | `description` | where a run stands |
@@ -19,6 +20,7 @@ mod list;
 mod outcome;
 mod retry;
 mod start;
+mod start_many;
 #[cfg(test)]
 mod tests;
 

@@ -148,8 +148,56 @@ impl<I, T> WorkflowStart<I, T> {
 
     /// Starts it. After `Ok` the start is durable and the run is listed; it runs as soon as a worker serves its queue.
     pub async fn start(self, input: I) -> Result<WorkflowHandle<T>, ClientError> {
+        let (client, workflow_id, template) = self.template()?;
+        let workflow_id = workflow_id.unwrap_or_else(|| Uuid::now_v7().to_string());
+        let request = template.request(workflow_id.clone(), &input)?;
+        let service = client.transport().workflows();
+        let answer = until_answered(client.patience(), |_| {
+            let mut service = service.clone();
+            let request = request.clone();
+            async move { service.start_workflow(request).await }
+        });
+        handle(&client, workflow_id, answer.await?)
+    }
+
+    /// Starts many workflows with these settings, each with an id and an input of its own: far cheaper than one by one.
+    ///
+    /// ```
+    /// # use engine_sdk::prelude::*;
+    /// # #[workflow]
+    /// # async fn checkout(_ctx: WorkflowContext, cents: u64) -> Result<u64, WorkflowError> { Ok(cents) }
+    /// # async fn import(client: Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let orders = (1..=5_000).map(|number| (format!("order-{number}"), 100 * number));
+    /// for started in client.workflow(checkout).queue("orders").start_many(orders).await {
+    ///     println!("{} runs", started?.workflow_id());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// The outcomes come in the order of the starts. Each start is decided by itself: one that is refused keeps no other from
+    /// starting. What an `Ok` stands for is durable. As many starts as fit go in one request, and requests, or single
+    /// starts in them, that find the engine away or too busy are made again as for [`WorkflowStart::start`]. A
+    /// [`WorkflowStart::request_id`] is that of every start, each with its own workflow id, so the whole call can be
+    /// repeated by another process; a [`WorkflowStart::id`] means nothing here.
+    pub async fn start_many<K: Into<String>>(
+        self,
+        starts: impl IntoIterator<Item = (K, I)>,
+    ) -> Vec<Result<WorkflowHandle<T>, ClientError>> {
+        let starts = starts.into_iter().map(|(workflow_id, input)| (workflow_id.into(), input));
+        match self.template() {
+            Ok((client, _, template)) => super::start_many::start_many(&client, &template, starts).await,
+            Err(error) => {
+                let problem = error.to_string();
+                let refused = |_| Err(ClientError::InvalidArgument { field: "memo".into(), message: problem.clone() });
+                starts.map(refused).collect()
+            }
+        }
+    }
+
+    /// What the starts of one call have in common, and the workflow id if one was set.
+    fn template(self) -> Result<(Client, Option<String>, Template<I>), DataError> {
         let settings = self.client.settings();
-        let workflow_id = self.workflow_id.unwrap_or_else(|| Uuid::now_v7().to_string());
         let WorkflowOptions { execution_timeout, run_timeout, task_timeout, retry } = self.options;
         let mut memo = std::collections::BTreeMap::new();
         for (key, value) in self.memo {
@@ -157,35 +205,21 @@ impl<I, T> WorkflowStart<I, T> {
         }
         let request = v1::StartWorkflowRequest {
             namespace: self.client.namespace_text(),
-            workflow_id: workflow_id.clone(),
+            workflow_id: String::new(),
             workflow_type: self.workflow_type,
             task_queue: self.queue.unwrap_or_else(|| settings.queue.clone()),
-            input: payloads_to_proto(&(self.encode)(&input)?),
+            input: Vec::new(),
             execution_timeout: execution_timeout.map(duration_to_proto),
             run_timeout: run_timeout.map(duration_to_proto),
             task_timeout: task_timeout.map(duration_to_proto),
             retry_policy: retry.as_ref().map(retry_policy_to_proto),
             id_reuse_policy: reuse_to_proto(self.id_reuse_policy).into(),
             id_conflict_policy: conflict_to_proto(self.id_conflict_policy).into(),
-            request_id: self.request_id.unwrap_or_else(new_request_id),
+            request_id: self.request_id.unwrap_or_default(),
             identity: settings.identity.clone(),
             memo,
         };
-        let service = self.client.transport().workflows();
-        let answer = until_answered(self.client.patience(), |_| {
-            let mut service = service.clone();
-            let request = request.clone();
-            async move { service.start_workflow(request).await }
-        });
-        let v1::StartWorkflowResponse { run_id, started } = answer.await?;
-        let run_id: RunId = parse_run_id("run_id", &run_id)?;
-        Ok(WorkflowHandle {
-            client: self.client,
-            workflow_id,
-            run_id: Some(run_id),
-            is_new: started,
-            output: PhantomData,
-        })
+        Ok((self.client, self.workflow_id, Template { request, encode: self.encode }))
     }
 
     /// Starts it and waits for what it returns. See [`WorkflowHandle::result`].
@@ -205,6 +239,36 @@ impl<I, T> fmt::Debug for WorkflowStart<I, T> {
             .field("queue", &self.queue)
             .finish_non_exhaustive()
     }
+}
+
+/// A start without its workflow id and input.
+pub(super) struct Template<I> {
+    request: v1::StartWorkflowRequest,
+    encode: fn(&I) -> Result<Vec<Payload>, DataError>,
+}
+
+impl<I> Template<I> {
+    /// The request, with a request id that its repeats have too.
+    pub(super) fn request(&self, workflow_id: String, input: &I) -> Result<v1::StartWorkflowRequest, DataError> {
+        let mut request = self.request.clone();
+        request.workflow_id = workflow_id;
+        request.input = payloads_to_proto(&(self.encode)(input)?);
+        if request.request_id.is_empty() {
+            request.request_id = new_request_id();
+        }
+        Ok(request)
+    }
+}
+
+/// The handle of a workflow that was started.
+pub(super) fn handle<T>(
+    client: &Client,
+    workflow_id: String,
+    started: v1::StartWorkflowResponse,
+) -> Result<WorkflowHandle<T>, ClientError> {
+    let run_id: RunId = parse_run_id("run_id", &started.run_id)?;
+    let client = client.clone();
+    Ok(WorkflowHandle { client, workflow_id, run_id: Some(run_id), is_new: started.started, output: PhantomData })
 }
 
 fn reuse_to_proto(policy: IdReusePolicy) -> v1::WorkflowIdReusePolicy {

@@ -58,6 +58,77 @@ async fn a_start_that_was_not_answered_is_repeated_with_the_same_request_id() {
     assert_eq!((handle.workflow_id(), handle.run_id(), handle.is_new()), ("order-1", Some(run_id()), false));
 }
 
+fn started(run_id: impl Into<String>) -> v1::StartWorkflowOutcome {
+    let started = v1::StartWorkflowResponse { run_id: run_id.into(), started: true };
+    v1::StartWorkflowOutcome { outcome: Some(v1::start_workflow_outcome::Outcome::Started(started)) }
+}
+
+fn refused(code: Code, details: ErrorDetails) -> v1::StartWorkflowOutcome {
+    let status = Status::with_error_details(code, "refused", details);
+    let status = status.details().to_vec();
+    let refusal = v1::StartWorkflowRefusal { code: code.into(), message: "refused".into(), status };
+    v1::StartWorkflowOutcome { outcome: Some(v1::start_workflow_outcome::Outcome::Refused(refusal)) }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_start_of_many_has_an_outcome_of_its_own_and_only_the_undecided_are_repeated() {
+    let mut server = FakeServer::new();
+    let starts = ["a", "b", "c", "d"].map(|id| (id, vec![json!(id)]));
+    let start = server.client().workflow_named::<u32>("checkout").queue("orders").start_many(starts);
+    let start = tokio::spawn(start);
+    let (first, answer) = expect_call!(server, StartMany);
+    answer.send(Err(Status::unavailable("the server stops"))).unwrap();
+    let (second, answer) = expect_call!(server, StartMany);
+    assert_eq!(first, second, "with the same request ids");
+    assert_eq!(first.starts.iter().map(|s| s.workflow_id.as_str()).collect::<Vec<_>>(), ["a", "b", "c", "d"]);
+    let outcomes = vec![
+        started(RUN),
+        refused(Code::AlreadyExists, ErrorDetails::with_resource_info("run", RUN, "", "")),
+        refused(Code::Unavailable, ErrorDetails::new()),
+        refused(Code::ResourceExhausted, ErrorDetails::with_retry_info(Some(Duration::from_secs(1)))),
+    ];
+    answer.send(Ok(v1::StartWorkflowsResponse { outcomes })).unwrap();
+    let (third, answer) = expect_call!(server, StartMany);
+    assert_eq!(third.starts, first.starts[2..]);
+    answer.send(Ok(v1::StartWorkflowsResponse { outcomes: vec![started(RUN), started(RUN)] })).unwrap();
+    let outcomes = start.await.unwrap();
+    for (place, id) in [(0, "a"), (2, "c"), (3, "d")] {
+        let handle = outcomes[place].as_ref().unwrap();
+        assert_eq!((handle.workflow_id(), handle.run_id(), handle.is_new()), (id, Some(run_id()), true));
+    }
+    assert!(matches!(&outcomes[1], Err(ClientError::AlreadyStarted { run_id: Some(found), .. }) if *found == run_id()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_starts_are_cut_into_requests_and_come_back_in_their_order() {
+    let mut server = FakeServer::new();
+    let starts = (0..2_500).map(|number| (format!("order-{number}"), Vec::new()));
+    let start = server.client().workflow_named::<u32>("checkout").request_id("import-7").start_many(starts);
+    let start = tokio::spawn(start);
+    let mut sizes = Vec::new();
+    while sizes.iter().sum::<usize>() < 2_500 {
+        let (request, answer) = expect_call!(server, StartMany);
+        assert!(request.starts.iter().all(|start| start.request_id == "import-7"));
+        let outcomes = request.starts.iter().map(|_| started(RUN)).collect();
+        sizes.push(request.starts.len());
+        answer.send(Ok(v1::StartWorkflowsResponse { outcomes })).unwrap();
+    }
+    assert_eq!(sizes, [1_000, 1_000, 500]);
+    let outcomes = start.await.unwrap();
+    let ids: Vec<_> = outcomes.iter().map(|outcome| outcome.as_ref().unwrap().workflow_id().to_owned()).collect();
+    assert_eq!(ids, (0..2_500).map(|number| format!("order-{number}")).collect::<Vec<_>>());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_stays_unanswered_fails_each_of_its_starts() {
+    let server = FakeServer::new();
+    let client = server.client();
+    drop(server);
+    let outcomes = client.workflow_named::<u32>("checkout").start_many([("a", Vec::new()), ("b", Vec::new())]).await;
+    assert_eq!(outcomes.len(), 2);
+    assert!(outcomes.iter().all(|outcome| matches!(outcome, Err(ClientError::Unavailable { .. }))));
+}
+
 #[tokio::test(start_paused = true)]
 async fn each_signal_has_an_id_of_its_own_and_its_repeats_have_the_same() {
     let mut server = FakeServer::new();

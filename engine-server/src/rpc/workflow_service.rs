@@ -8,7 +8,7 @@ use engine_core::execution::{
     PendingWorkflowTask, Rejection,
 };
 use engine_core::ids::{EventId, Namespace, RequestId, RunId, SignalName, TaskQueueName, WorkflowId, WorkflowType};
-use engine_core::limits::WORKFLOW_TASK_TIMEOUT_DEFAULT;
+use engine_core::limits::{STARTS_MAX, WORKFLOW_TASK_TIMEOUT_DEFAULT};
 use engine_core::time::Timestamp;
 use engine_proto::convert::{self, ConvertError};
 use engine_proto::v1::{self, workflow_service_server::WorkflowService};
@@ -142,7 +142,14 @@ impl WorkflowService for Workflows {
         call: Call<v1::StartWorkflowRequest>,
     ) -> Result<Response<v1::StartWorkflowResponse>, Status> {
         let reply = self.start(call.into_inner()).await.map_err(to_status)?;
-        Ok(Response::new(v1::StartWorkflowResponse { run_id: reply.run_id.to_string(), started: reply.started }))
+        Ok(Response::new(start_response(reply)))
+    }
+
+    async fn start_workflows(
+        &self,
+        call: Call<v1::StartWorkflowsRequest>,
+    ) -> Result<Response<v1::StartWorkflowsResponse>, Status> {
+        self.start_many(call.into_inner()).await.map(Response::new).map_err(to_status)
     }
 
     async fn signal_workflow(
@@ -222,6 +229,36 @@ impl WorkflowService for Workflows {
 
 impl Workflows {
     async fn start(&self, request: v1::StartWorkflowRequest) -> Result<StartReply, ServerError> {
+        received(self.begin_start(request).await?.await)?
+    }
+
+    /// Each start by itself. All are with their lanes before the first answer is awaited, so that they share batches.
+    async fn start_many(&self, request: v1::StartWorkflowsRequest) -> Result<v1::StartWorkflowsResponse, ServerError> {
+        let many = request.starts.len();
+        if many > STARTS_MAX {
+            let problem = format!("has {many} starts; the limit is {STARTS_MAX} in one call: make several calls");
+            return Err(ServerError::Invalid { field: "starts".into(), problem });
+        }
+        let mut begun = Vec::with_capacity(many);
+        for start in request.starts {
+            begun.push(self.begin_start(start).await);
+        }
+        let mut outcomes = Vec::with_capacity(many);
+        for start in begun {
+            let reply = match start {
+                Ok(answer) => received(answer.await).and_then(|reply| reply),
+                Err(error) => Err(error),
+            };
+            outcomes.push(v1::StartWorkflowOutcome { outcome: Some(outcome(reply)) });
+        }
+        Ok(v1::StartWorkflowsResponse { outcomes })
+    }
+
+    /// Checks a start and sends it to its lane, which answers once it is durable.
+    async fn begin_start(
+        &self,
+        request: v1::StartWorkflowRequest,
+    ) -> Result<oneshot::Receiver<Result<StartReply, ServerError>>, ServerError> {
         let namespace = self.context.namespaces.id(&self.context.store, "namespace", &request.namespace).await?;
         let reuse = reuse_policy(request.id_reuse_policy)?;
         let conflict = conflict_policy(request.id_conflict_policy)?;
@@ -232,7 +269,7 @@ impl Workflows {
         let start = StartRequest { started, reuse, conflict, reply };
         let key = LocalKey { namespace, workflow_id };
         self.context.send_start(Request { shard, key, kind: RequestKind::Start(Box::new(start)) }).await?;
-        received(answer.await)?
+        Ok(answer)
     }
 
     async fn signal(&self, request: v1::SignalWorkflowRequest) -> Result<Replied, ServerError> {
@@ -375,6 +412,26 @@ fn started(request: v1::StartWorkflowRequest, now: Timestamp) -> Result<Workflow
         identity: request.identity,
         memo,
     })
+}
+
+fn start_response(reply: StartReply) -> v1::StartWorkflowResponse {
+    v1::StartWorkflowResponse { run_id: reply.run_id.to_string(), started: reply.started }
+}
+
+/// What became of one start of many.
+fn outcome(reply: Result<StartReply, ServerError>) -> v1::start_workflow_outcome::Outcome {
+    use v1::start_workflow_outcome::Outcome;
+    match reply {
+        Ok(reply) => Outcome::Started(start_response(reply)),
+        Err(error) => {
+            let status = to_status(error);
+            Outcome::Refused(v1::StartWorkflowRefusal {
+                code: status.code().into(),
+                message: status.message().to_owned(),
+                status: status.details().to_vec(),
+            })
+        }
+    }
 }
 
 fn reuse_policy(number: i32) -> Result<IdReusePolicy, ConvertError> {
