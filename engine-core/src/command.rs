@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::event::ActivityTimeouts;
 use crate::failure::Failure;
-use crate::ids::{ActivityId, ActivityType, TaskQueueName, TimerId};
+use crate::ids::{ActivityId, ActivityType, PublishedName, TaskQueueName, TimerId};
 use crate::payload::Payload;
 use crate::retry::RetryPolicy;
 
@@ -30,6 +30,13 @@ pub enum Command {
     CancelTimer {
         /// The timer.
         timer_id: TimerId,
+    },
+    /// Show this to whoever asks: becomes `StatePublished`.
+    PublishState {
+        /// Under which name, in place of the value it had before.
+        name: PublishedName,
+        /// The value.
+        value: Payload,
     },
     /// Close the run as completed.
     CompleteWorkflow {
@@ -73,6 +80,7 @@ impl Command {
             Command::RequestCancelActivity { .. } => "RequestCancelActivity",
             Command::StartTimer { .. } => "StartTimer",
             Command::CancelTimer { .. } => "CancelTimer",
+            Command::PublishState { .. } => "PublishState",
             Command::CompleteWorkflow { .. } => "CompleteWorkflow",
             Command::FailWorkflow { .. } => "FailWorkflow",
             Command::CancelWorkflow { .. } => "CancelWorkflow",
@@ -86,7 +94,8 @@ impl Command {
             Command::ScheduleActivity(_)
             | Command::RequestCancelActivity { .. }
             | Command::StartTimer { .. }
-            | Command::CancelTimer { .. } => false,
+            | Command::CancelTimer { .. }
+            | Command::PublishState { .. } => false,
         }
     }
 }

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use crate::failure::{Failure, RetryState, TimeoutKind};
 use crate::ids::{
-    ActivityId, ActivityType, EventId, Namespace, RequestId, RunId, SignalName, TaskQueueName, TimerId, WorkflowId,
-    WorkflowType,
+    ActivityId, ActivityType, EventId, Namespace, PublishedName, RequestId, RunId, SignalName, TaskQueueName, TimerId,
+    WorkflowId, WorkflowType,
 };
 use crate::payload::Payload;
 use crate::retry::RetryPolicy;
@@ -58,6 +58,7 @@ pub enum EventKind {
     TimerStarted(TimerStarted),
     TimerFired(TimerFired),
     TimerCanceled(TimerCanceled),
+    StatePublished(StatePublished),
 }
 
 /// A run began. Holds all that is needed to begin it again.
@@ -417,6 +418,17 @@ pub struct TimerCanceled {
     pub started_event_id: EventId,
 }
 
+/// The code published a value, in place of the one that the name had before.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StatePublished {
+    /// The workflow task that said so.
+    pub workflow_task_completed_event_id: EventId,
+    /// Under which name.
+    pub name: PublishedName,
+    /// The value.
+    pub value: Payload,
+}
+
 impl EventKind {
     /// The event's name, as histories show it.
     pub fn name(&self) -> &'static str {
@@ -444,6 +456,7 @@ impl EventKind {
             EventKind::TimerStarted(_) => "TimerStarted",
             EventKind::TimerFired(_) => "TimerFired",
             EventKind::TimerCanceled(_) => "TimerCanceled",
+            EventKind::StatePublished(_) => "StatePublished",
         }
     }
 
@@ -473,7 +486,8 @@ impl EventKind {
             | EventKind::ActivityStarted(_)
             | EventKind::ActivityCancelRequested(_)
             | EventKind::TimerStarted(_)
-            | EventKind::TimerCanceled(_) => false,
+            | EventKind::TimerCanceled(_)
+            | EventKind::StatePublished(_) => false,
         }
     }
 
@@ -502,7 +516,8 @@ impl EventKind {
             | EventKind::ActivityCancelRequested(_)
             | EventKind::TimerStarted(_)
             | EventKind::TimerFired(_)
-            | EventKind::TimerCanceled(_) => None,
+            | EventKind::TimerCanceled(_)
+            | EventKind::StatePublished(_) => None,
         }
     }
 
@@ -531,7 +546,8 @@ impl EventKind {
             | EventKind::ActivityCanceled(_)
             | EventKind::TimerStarted(_)
             | EventKind::TimerFired(_)
-            | EventKind::TimerCanceled(_) => None,
+            | EventKind::TimerCanceled(_)
+            | EventKind::StatePublished(_) => None,
         }
     }
 }

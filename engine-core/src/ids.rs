@@ -118,6 +118,10 @@ text_id! {
     SignalName
 }
 text_id! {
+    /// The name under which a run publishes a value.
+    PublishedName
+}
+text_id! {
     /// A client's key that makes a request safe to repeat.
     RequestId
 }

@@ -29,6 +29,13 @@ pub const PENDING_ACTIVITIES_MAX: usize = 10_000;
 /// Most timers of one run that may be open at once.
 pub const PENDING_TIMERS_MAX: usize = 10_000;
 
+/// Most names under which one run may publish. With [`PUBLISHED_VALUE_BYTES_MAX`] it keeps all that a run has published, which is
+/// held in memory while the run is active and shown by describe, within [`PAYLOAD_BYTES_MAX`].
+pub const PUBLISHED_NAMES_MAX: usize = 64;
+
+/// Largest published value, in bytes: it is for people and dashboards; results belong into the workflow's result.
+pub const PUBLISHED_VALUE_BYTES_MAX: usize = 32 * 1024;
+
 /// Most commands in one workflow task completion. A workflow that wants more issues them over several tasks.
 pub const COMMANDS_PER_TASK_MAX: usize = 20_000;
 

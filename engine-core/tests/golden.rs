@@ -14,7 +14,7 @@ use engine_core::failure::Failure;
 mod support;
 
 use support::{
-    Run, cancel_activity, cancel_timer, complete, fail, retry, schedule, schedule_with, seconds, start_timer,
+    Run, cancel_activity, cancel_timer, complete, fail, publish, retry, schedule, schedule_with, seconds, start_timer,
 };
 
 /// A scenario: its name, which is the file's, and what happens.
@@ -37,6 +37,7 @@ const SCENARIOS: &[Scenario] = &[
     ("workflow_retried", workflow_retried),
     ("two_equal_timers", two_equal_timers),
     ("timer_canceled_after_it_fired", timer_canceled_after_it_fired),
+    ("state_published", state_published),
     ("transient_task_failures", transient_task_failures),
     ("task_times_out", task_times_out),
 ];
@@ -90,6 +91,13 @@ fn hello_world() -> Run {
     let token = run.take_activity("a");
     run.complete_activity(token);
     run.turn(vec![complete()]);
+    run
+}
+
+fn state_published() -> Run {
+    let mut run = waiting_for_activity(publish("status", "\"begun\""));
+    run.signal("go");
+    run.turn(vec![publish("status", "\"done\""), publish("total", "3"), complete()]);
     run
 }
 

@@ -19,7 +19,9 @@ use proptest::prelude::*;
 
 mod support;
 
-use support::{Run, cancel_activity, cancel_timer, complete, fail, retry, schedule_with, seconds, signal, start_timer};
+use support::{
+    Run, cancel_activity, cancel_timer, complete, fail, publish, retry, schedule_with, seconds, signal, start_timer,
+};
 
 /// One thing that happens. Numbers pick one of what there is.
 #[derive(Debug, Clone)]
@@ -62,6 +64,7 @@ enum Verb {
     CancelActivity,
     StartTimer { deciseconds: u16 },
     CancelTimer,
+    Publish,
     Close { failed: bool },
 }
 
@@ -71,6 +74,7 @@ fn code() -> impl Strategy<Value = Code> {
         3 => Just(Verb::CancelActivity),
         5 => (0..60_u16).prop_map(|deciseconds| Verb::StartTimer { deciseconds }),
         3 => Just(Verb::CancelTimer),
+        2 => Just(Verb::Publish),
     ];
     (verb, any::<u8>(), proptest::bool::weighted(0.03)).prop_map(|(verb, pick, wild)| Code { verb, pick, wild })
 }
@@ -338,6 +342,7 @@ impl World {
                     timers.remove(&id);
                     cancel_timer(&format!("t{id}"))
                 }
+                Verb::Publish => publish(&format!("p{}", code.pick % POOL), &code.pick.to_string()),
                 Verb::Close { failed: false } => complete(),
                 Verb::Close { failed: true } => fail("Declined"),
             })

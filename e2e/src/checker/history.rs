@@ -89,6 +89,7 @@ fn issuer(fact: &Attributes) -> Option<u64> {
         Attributes::ActivityCancelRequested(event) => Some(event.workflow_task_completed_event_id),
         Attributes::TimerStarted(event) => Some(event.workflow_task_completed_event_id),
         Attributes::TimerCanceled(event) => Some(event.workflow_task_completed_event_id),
+        Attributes::StatePublished(event) => Some(event.workflow_task_completed_event_id),
         Attributes::WorkflowCompleted(event) => Some(event.workflow_task_completed_event_id),
         Attributes::WorkflowFailed(event) => Some(event.workflow_task_completed_event_id),
         Attributes::WorkflowCanceled(event) => Some(event.workflow_task_completed_event_id),

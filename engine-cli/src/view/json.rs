@@ -161,6 +161,11 @@ fn attributes(kind: &EventKind) -> Value {
             "timer_id": it.timer_id.as_str(),
             "started_event_id": it.started_event_id.0,
         }),
+        EventKind::StatePublished(it) => json!({
+            "workflow_task_completed_event_id": it.workflow_task_completed_event_id.0,
+            "name": it.name.as_str(),
+            "value": payload::value(&it.value),
+        }),
     }
 }
 

@@ -121,6 +121,9 @@ impl Narrator {
                 ]
             }
             EventKind::TimerFired(it) => vec![format!("timer {}", text::one_line(it.timer_id.as_str(), limit))],
+            EventKind::StatePublished(it) => {
+                vec![format!("{} = {}", text::one_line(it.name.as_str(), limit), payload::words(&it.value, limit))]
+            }
             EventKind::TimerCanceled(it) => vec![format!("timer {}", text::one_line(it.timer_id.as_str(), limit))],
         }
     }

@@ -6,6 +6,7 @@
 //! | RequestCancelActivity | `activity`        |
 //! | StartTimer            | `timer`           |
 //! | CancelTimer           | `timer`           |
+//! | PublishState          | `publish`         |
 //! | CompleteWorkflow      | `close`           |
 //! | FailWorkflow          | `close`           |
 //! | CancelWorkflow        | `close`           |
@@ -78,6 +79,7 @@ impl Draft<'_> {
             Command::RequestCancelActivity { activity_id } => self.request_cancel_activity(&activity_id, completed),
             Command::StartTimer { timer_id, duration } => self.start_timer(timer_id, duration, completed),
             Command::CancelTimer { timer_id } => self.cancel_timer(timer_id, completed),
+            Command::PublishState { name, value } => self.publish_state(name, value, completed),
             Command::CompleteWorkflow { .. } | Command::FailWorkflow { .. } | Command::CancelWorkflow { .. } => Ok(()),
         }
     }
@@ -109,7 +111,8 @@ impl Draft<'_> {
             Command::ScheduleActivity(_)
             | Command::RequestCancelActivity { .. }
             | Command::StartTimer { .. }
-            | Command::CancelTimer { .. } => {}
+            | Command::CancelTimer { .. }
+            | Command::PublishState { .. } => {}
         }
         Ok(())
     }
@@ -126,7 +129,8 @@ fn check_closing(command: &Command) -> Result<(), BadField> {
         | Command::ScheduleActivity(_)
         | Command::RequestCancelActivity { .. }
         | Command::StartTimer { .. }
-        | Command::CancelTimer { .. } => Ok(()),
+        | Command::CancelTimer { .. }
+        | Command::PublishState { .. } => Ok(()),
     }
 }
 

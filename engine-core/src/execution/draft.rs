@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::event::{Event, EventKind};
 use crate::execution::{Effect, Execution, Fact, Reply, Transition};
-use crate::ids::{ActivityId, EventId, TimerId};
+use crate::ids::{ActivityId, EventId, PublishedName, TimerId};
 use crate::time::Timestamp;
 
 /// What the transition does to the workflow task.
@@ -30,6 +30,8 @@ pub(super) struct Overlay {
     pub(super) started_timers: BTreeMap<TimerId, EventId>,
     /// Timers of the run that this transition canceled.
     pub(super) canceled_timers: BTreeSet<EventId>,
+    /// Names under which this transition published and the run had not before.
+    pub(super) published_names: BTreeSet<PublishedName>,
 }
 
 /// A transition while it is being decided.

@@ -10,6 +10,7 @@
 //! | `workflow_task/` | moving the code forward |
 //! | `command` | what the code asks for, as a whole |
 //! | `activity/`, `timer` | what the code waits for |
+//! | `publish` | what the code shows to whoever asks |
 //! | `buffer` | what arrives while the code runs |
 //! | `deadline` | what happens by itself |
 //! | `close` | the end of a run, and the run that follows |
@@ -28,6 +29,7 @@ mod deadline;
 mod describe;
 mod draft;
 pub mod input;
+mod publish;
 mod recovery;
 mod signal;
 pub mod start;
@@ -44,6 +46,7 @@ pub use describe::{PendingActivity, PendingTaskState, PendingTimer, PendingWorkf
 pub use input::{
     ActivityRef, ActivityToken, Input, Rejection, Reply, StartedActivity, StartedWorkflowTask, WorkflowTaskToken,
 };
+pub use publish::PublishedValue;
 pub use start::{IdConflictPolicy, IdReusePolicy, LatestRun, StartDecision, decide_start};
 pub use transition::{ActivityProgress, Effect, Fact, Transition};
 
@@ -72,6 +75,7 @@ pub struct Execution {
     workflow_task: workflow_task::WorkflowTask,
     activities: activity::Activities,
     timers: timer::Timers,
+    published: publish::Published,
     buffer: buffer::Buffer,
     deadlines: deadline::Deadlines,
 }
@@ -176,6 +180,7 @@ impl Execution {
             EventKind::TimerStarted(timer) => self.apply_timer_started(event.id, event.at, timer),
             EventKind::TimerFired(timer) => self.apply_timer_closed(timer.started_event_id),
             EventKind::TimerCanceled(timer) => self.apply_timer_closed(timer.started_event_id),
+            EventKind::StatePublished(published) => self.apply_state_published(event.id, event.at, published),
         }
         if event.kind.is_news() {
             self.apply_news();
@@ -279,7 +284,13 @@ impl Execution {
             + started
             + self.activities.bytes()
             + self.buffer.bytes()
-            + ENTRY * (self.activities.len() + self.timers.len() + self.signals.len() + self.deadlines.len())
+            + self.published.bytes()
+            + ENTRY
+                * (self.activities.len()
+                    + self.timers.len()
+                    + self.signals.len()
+                    + self.deadlines.len()
+                    + self.published.len())
             + (ENTRY + size_of::<Event>()) * self.buffer.len()
     }
 }

@@ -183,7 +183,8 @@ impl Check {
             | EventKind::ActivityCanceled(_)
             | EventKind::TimerStarted(_)
             | EventKind::TimerFired(_)
-            | EventKind::TimerCanceled(_) => Expected::Any,
+            | EventKind::TimerCanceled(_)
+            | EventKind::StatePublished(_) => Expected::Any,
         };
         Ok(())
     }
@@ -282,6 +283,7 @@ impl Check {
                 timer(canceled.started_event_id)?;
                 task(canceled.workflow_task_completed_event_id)
             }
+            EventKind::StatePublished(published) => task(published.workflow_task_completed_event_id),
             EventKind::WorkflowTimedOut(_)
             | EventKind::WorkflowTerminated(_)
             | EventKind::WorkflowCancelRequested(_)

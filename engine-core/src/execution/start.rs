@@ -163,6 +163,7 @@ impl Execution {
             workflow_task: super::workflow_task::WorkflowTask::first(at, delayed_until),
             activities: super::activity::Activities::default(),
             timers: super::timer::Timers::default(),
+            published: super::publish::Published::default(),
             buffer: super::buffer::Buffer::default(),
             deadlines: super::deadline::Deadlines::default(),
         };

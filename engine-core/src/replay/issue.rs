@@ -6,7 +6,8 @@ use super::matching::{Issued, Step};
 use super::slots::{Handle, Resolution, Thing};
 use super::{Phase, Replayer, Resolved};
 use crate::command::{Command, ScheduleActivity};
-use crate::ids::{ActivityId, ActivityType, TimerId};
+use crate::ids::{ActivityId, ActivityType, PublishedName, TimerId};
+use crate::payload::Payload;
 
 impl Replayer {
     /// Issues an activity. Its id is the next number unless `activity_id` gives one. `command` is asked for the whole command
@@ -35,6 +36,11 @@ impl Replayer {
             duration,
         });
         handle
+    }
+
+    /// Issues a value to show. `value` is asked for only if it goes to the server.
+    pub fn publish_state(&mut self, name: PublishedName, value: impl FnOnce() -> Payload) {
+        self.issue(Step::PublishState { name: name.clone() }, None, || Command::PublishState { name, value: value() });
     }
 
     /// Asks an activity to stop; its outcome still comes. Once is enough: a repeat does nothing. An activity that was issued in
@@ -101,7 +107,8 @@ impl Replayer {
             Command::ScheduleActivity(_)
             | Command::RequestCancelActivity { .. }
             | Command::StartTimer { .. }
-            | Command::CancelTimer { .. } => return,
+            | Command::CancelTimer { .. }
+            | Command::PublishState { .. } => return,
         };
         self.issue(step, None, || command);
         self.close_issued = true;

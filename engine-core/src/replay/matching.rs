@@ -1,6 +1,6 @@
 //! A command as both sides have it, history and code, and whether they agree.
 //!
-//! Compared are kind, id and activity type; neither arguments nor durations nor options, which a deploy may change for runs
+//! Compared are kind, id, activity type and published name; neither arguments nor durations nor options, which a deploy may change for runs
 //! under way.
 
 use std::fmt;
@@ -8,7 +8,7 @@ use std::fmt;
 use super::slots::{Handle, Slots, Thing};
 use super::{News, ReplayError};
 use crate::event::{EventKind, WorkflowStarted, WorkflowTaskStarted};
-use crate::ids::{ActivityId, ActivityType, EventId, TimerId};
+use crate::ids::{ActivityId, ActivityType, EventId, PublishedName, TimerId};
 
 /// What is compared of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +17,7 @@ pub(super) enum Step {
     RequestCancelActivity { id: ActivityId },
     StartTimer { id: TimerId },
     CancelTimer { id: TimerId },
+    PublishState { name: PublishedName },
     CompleteWorkflow,
     FailWorkflow,
     CancelWorkflow,
@@ -53,6 +54,7 @@ impl fmt::Display for Step {
             Step::RequestCancelActivity { id } => write!(f, "RequestCancelActivity (id {id})"),
             Step::StartTimer { id } => write!(f, "StartTimer (id {id})"),
             Step::CancelTimer { id } => write!(f, "CancelTimer (id {id})"),
+            Step::PublishState { name } => write!(f, "PublishState {name}"),
             Step::CompleteWorkflow => f.write_str("CompleteWorkflow"),
             Step::FailWorkflow => f.write_str("FailWorkflow"),
             Step::CancelWorkflow => f.write_str("CancelWorkflow"),
@@ -95,6 +97,7 @@ impl Recorded {
             }
             EventKind::TimerStarted(started) => Step::StartTimer { id: started.timer_id },
             EventKind::TimerCanceled(canceled) => Step::CancelTimer { id: canceled.timer_id },
+            EventKind::StatePublished(published) => Step::PublishState { name: published.name },
             EventKind::WorkflowCompleted(_) => Step::CompleteWorkflow,
             EventKind::WorkflowFailed(_) => Step::FailWorkflow,
             EventKind::WorkflowCanceled(_) => Step::CancelWorkflow,

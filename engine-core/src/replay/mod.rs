@@ -339,7 +339,7 @@ impl Replayer {
                     self.slots.closed(handle);
                 }
             }
-            Step::RequestCancelActivity { .. } => {}
+            Step::RequestCancelActivity { .. } | Step::PublishState { .. } => {}
             Step::CompleteWorkflow | Step::FailWorkflow | Step::CancelWorkflow => self.phase = Phase::Closed,
         }
     }

@@ -17,8 +17,8 @@ use engine_core::execution::{
 };
 use engine_core::failure::Failure;
 use engine_core::ids::{
-    ActivityId, ActivityType, EventId, Namespace, RequestId, RunId, SignalName, TaskQueueName, TimerId, WorkflowId,
-    WorkflowType,
+    ActivityId, ActivityType, EventId, Namespace, PublishedName, RequestId, RunId, SignalName, TaskQueueName, TimerId,
+    WorkflowId, WorkflowType,
 };
 use engine_core::payload::Payload;
 use engine_core::retry::RetryPolicy;
@@ -95,6 +95,11 @@ pub fn start_timer(id: &str, duration: Duration) -> Command {
 
 pub fn cancel_timer(id: &str) -> Command {
     Command::CancelTimer { timer_id: TimerId::from_trusted(id) }
+}
+
+pub fn publish(name: &str, json: &str) -> Command {
+    let value = Payload::json(json.as_bytes().to_vec());
+    Command::PublishState { name: PublishedName::from_trusted(name), value }
 }
 
 pub fn complete() -> Command {
@@ -448,6 +453,10 @@ pub fn event_line(event: &Event) -> String {
         EventKind::TimerFired(e) => format!("{} started={}", e.timer_id, e.started_event_id),
         EventKind::TimerCanceled(e) => {
             format!("{} started={} task={}", e.timer_id, e.started_event_id, e.workflow_task_completed_event_id)
+        }
+        EventKind::StatePublished(e) => {
+            let value = String::from_utf8_lossy(&e.value.data);
+            format!("{} task={} value={value}", e.name, e.workflow_task_completed_event_id)
         }
     };
     format!("{} {} {rest}", event.id, event.kind.name())

@@ -10,11 +10,13 @@ use std::time::{Duration, SystemTime};
 
 use engine_core::ids::{Namespace, RunId, TaskQueueName, WorkflowId, WorkflowType};
 use engine_core::time::Timestamp;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use super::activity::ActivityCall;
 use super::combine::Elapsed;
+use super::publish;
 use super::signal::SignalChannel;
 use super::state::Shared;
 use super::timer::Sleep;
@@ -69,6 +71,16 @@ impl WorkflowContext {
     /// The signals of this name.
     pub fn signal_channel<T: DeserializeOwned>(&self, name: &str) -> SignalChannel<T> {
         SignalChannel::new(&self.shared, name)
+    }
+
+    /// Shows `value` to whoever asks, under a name, in place of what the name showed before. It is recorded with the workflow
+    /// task, and can be read with no worker running and after the run is closed, as it is or as it was at any event: with
+    /// [`crate::client::WorkflowHandle::published`], `engine workflow published` and by describe.
+    ///
+    /// Each call is an event. At most 64 names in a run, at most 32 KiB a value; more fails the workflow task. A run that
+    /// continues this one begins with nothing published.
+    pub fn publish<T: Serialize + ?Sized>(&self, name: &str, value: &T) {
+        publish::publish(&self.shared, name, value);
     }
 
     /// The time at which the current workflow task started, by the server's clock. It stands still while the code runs, never

@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `context` | [`WorkflowContext`]: what workflow code may do |
 //! | `activity`, `timer`, `signal`, `wait` | the futures it may await |
+//! | `publish` | values that anybody can read with no worker running |
 //! | `combine` | `select!`, `race`, `join_all_limited`, `timeout` |
 //! | `state` | what these share: the replayer and who waits for what |
 //! | `waker` | wakes from inside and outside, panics |
@@ -29,6 +30,7 @@
 mod activity;
 mod combine;
 mod context;
+mod publish;
 mod runner;
 mod signal;
 mod state;

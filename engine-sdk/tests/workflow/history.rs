@@ -133,6 +133,9 @@ impl History {
                     started_event_id,
                 })
             }
+            Command::PublishState { name, value } => {
+                EventKind::StatePublished(StatePublished { workflow_task_completed_event_id: completed, name, value })
+            }
             Command::CompleteWorkflow { result } => {
                 EventKind::WorkflowCompleted(WorkflowCompleted { workflow_task_completed_event_id: completed, result })
             }

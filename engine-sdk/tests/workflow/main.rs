@@ -3,6 +3,7 @@
 
 mod history;
 mod programs;
+mod published;
 mod replay;
 mod steps;
 mod trouble;
@@ -74,6 +75,9 @@ fn text(command: &Command) -> String {
         Command::RequestCancelActivity { activity_id } => format!("cancel activity #{activity_id}"),
         Command::StartTimer { timer_id, duration } => format!("sleep {duration:?} #{timer_id}"),
         Command::CancelTimer { timer_id } => format!("cancel timer #{timer_id}"),
+        Command::PublishState { name, value } => {
+            format!("publish {name} {}", String::from_utf8_lossy(&value.data))
+        }
         Command::CompleteWorkflow { result } => {
             let json =
                 result.as_ref().map_or("nothing".into(), |payload| String::from_utf8_lossy(&payload.data).into_owned());

@@ -115,6 +115,7 @@ impl World {
                 Command::CancelTimer { timer_id } => {
                     self.timers.remove(timer_id.as_str()).expect("only open timers are canceled");
                 }
+                Command::PublishState { .. } => {}
                 Command::CompleteWorkflow { .. } | Command::FailWorkflow { .. } | Command::CancelWorkflow { .. } => {
                     return true;
                 }

@@ -1,7 +1,7 @@
 //! Commands.
 
 use engine_core::command::{Command, ScheduleActivity};
-use engine_core::ids::{ActivityId, ActivityType, TaskQueueName, TimerId};
+use engine_core::ids::{ActivityId, ActivityType, PublishedName, TaskQueueName, TimerId};
 
 use super::error::Inside as _;
 use super::field::{optional_id, required, required_id};
@@ -34,6 +34,10 @@ pub fn command_to_proto(command: &Command) -> v1::Command {
         Command::CancelTimer { timer_id } => {
             Message::CancelTimer(v1::CancelTimerCommand { timer_id: timer_id.to_string() })
         }
+        Command::PublishState { name, value } => Message::PublishState(v1::PublishStateCommand {
+            name: name.to_string(),
+            value: Some(payload_to_proto(value)),
+        }),
         Command::CompleteWorkflow { result } => {
             Message::CompleteWorkflow(v1::CompleteWorkflowCommand { result: result.as_ref().map(payload_to_proto) })
         }
@@ -64,6 +68,10 @@ pub fn command_from_proto(message: v1::Command) -> Result<Command, ConvertError>
         Message::CancelTimer(message) => {
             Command::CancelTimer { timer_id: required_id("cancel_timer.timer_id", &message.timer_id, TimerId::parse)? }
         }
+        Message::PublishState(message) => Command::PublishState {
+            name: required_id("publish_state.name", &message.name, PublishedName::parse)?,
+            value: payload_from_proto(required("publish_state.value", message.value)?),
+        },
         Message::CompleteWorkflow(message) => {
             Command::CompleteWorkflow { result: message.result.map(payload_from_proto) }
         }

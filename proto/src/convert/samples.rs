@@ -8,15 +8,15 @@ use bytes::Bytes;
 use engine_core::command::{Command, ScheduleActivity};
 use engine_core::event::{
     ActivityCancelRequested, ActivityCanceled, ActivityCompleted, ActivityFailed, ActivityScheduled, ActivityStarted,
-    ActivityTimedOut, ActivityTimeouts, CloseStatus, Event, EventKind, TimerCanceled, TimerFired, TimerStarted,
-    WorkerMetadata, WorkflowCancelRequested, WorkflowCanceled, WorkflowCompleted, WorkflowFailed, WorkflowSignaled,
-    WorkflowStarted, WorkflowTaskCompleted, WorkflowTaskFailed, WorkflowTaskFailureCause, WorkflowTaskScheduled,
-    WorkflowTaskStarted, WorkflowTaskTimedOut, WorkflowTerminated, WorkflowTimedOut,
+    ActivityTimedOut, ActivityTimeouts, CloseStatus, Event, EventKind, StatePublished, TimerCanceled, TimerFired,
+    TimerStarted, WorkerMetadata, WorkflowCancelRequested, WorkflowCanceled, WorkflowCompleted, WorkflowFailed,
+    WorkflowSignaled, WorkflowStarted, WorkflowTaskCompleted, WorkflowTaskFailed, WorkflowTaskFailureCause,
+    WorkflowTaskScheduled, WorkflowTaskStarted, WorkflowTaskTimedOut, WorkflowTerminated, WorkflowTimedOut,
 };
 use engine_core::failure::{Failure, FailureKind, RetryState, TimeoutKind};
 use engine_core::ids::{
-    ActivityId, ActivityType, EventId, Namespace, RequestId, RunId, SignalName, TaskQueueName, TimerId, WorkflowId,
-    WorkflowType,
+    ActivityId, ActivityType, EventId, Namespace, PublishedName, RequestId, RunId, SignalName, TaskQueueName, TimerId,
+    WorkflowId, WorkflowType,
 };
 use engine_core::payload::Payload;
 use engine_core::retry::RetryPolicy;
@@ -151,6 +151,7 @@ pub(super) fn commands() -> Vec<Command> {
         Command::RequestCancelActivity { activity_id: ActivityId::from_trusted("a-1") },
         Command::StartTimer { timer_id: TimerId::from_trusted("t-1"), duration: Duration::from_secs(14 * 24 * 3600) },
         Command::CancelTimer { timer_id: TimerId::from_trusted("t-1") },
+        Command::PublishState { name: PublishedName::from_trusted("status"), value: payload("7") },
         Command::CompleteWorkflow { result: None },
         Command::CompleteWorkflow { result: Some(payload("true")) },
         Command::CancelWorkflow { details: None },
@@ -415,6 +416,11 @@ fn timer_events() -> Vec<EventKind> {
             workflow_task_completed_event_id: EventId(4),
             timer_id: TimerId::from_trusted("t-1"),
             started_event_id: EventId(9),
+        }),
+        EventKind::StatePublished(StatePublished {
+            workflow_task_completed_event_id: EventId(4),
+            name: PublishedName::from_trusted("status"),
+            value: payload("7"),
         }),
     ]
 }

@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use engine_core::event::{
     ActivityCancelRequested, ActivityCanceled, ActivityCompleted, ActivityFailed, ActivityScheduled, ActivityStarted,
-    ActivityTimedOut, Event, EventKind, TimerCanceled, TimerFired, TimerStarted, WorkflowCancelRequested,
-    WorkflowCanceled, WorkflowCompleted, WorkflowFailed, WorkflowSignaled, WorkflowStarted, WorkflowTaskCompleted,
-    WorkflowTaskFailed, WorkflowTaskScheduled, WorkflowTaskStarted, WorkflowTaskTimedOut, WorkflowTerminated,
-    WorkflowTimedOut,
+    ActivityTimedOut, Event, EventKind, StatePublished, TimerCanceled, TimerFired, TimerStarted,
+    WorkflowCancelRequested, WorkflowCanceled, WorkflowCompleted, WorkflowFailed, WorkflowSignaled, WorkflowStarted,
+    WorkflowTaskCompleted, WorkflowTaskFailed, WorkflowTaskScheduled, WorkflowTaskStarted, WorkflowTaskTimedOut,
+    WorkflowTerminated, WorkflowTimedOut,
 };
 use engine_core::failure::Failure;
 use engine_core::ids::{
-    ActivityId, ActivityType, EventId, Namespace, RequestId, SignalName, TaskQueueName, TimerId, WorkflowId,
-    WorkflowType,
+    ActivityId, ActivityType, EventId, Namespace, PublishedName, RequestId, SignalName, TaskQueueName, TimerId,
+    WorkflowId, WorkflowType,
 };
 use engine_core::time::Timestamp;
 use v1::history_event::Attributes;
@@ -146,6 +146,11 @@ fn kind(attributes: Attributes) -> Result<EventKind, ConvertError> {
             workflow_task_completed_event_id: EventId(message.workflow_task_completed_event_id),
             timer_id: TimerId::from_trusted(message.timer_id),
             started_event_id: EventId(message.started_event_id),
+        }),
+        Attributes::StatePublished(message) => EventKind::StatePublished(StatePublished {
+            workflow_task_completed_event_id: EventId(message.workflow_task_completed_event_id),
+            name: PublishedName::from_trusted(message.name),
+            value: payload_from_proto(required("state_published.value", message.value)?),
         }),
     })
 }

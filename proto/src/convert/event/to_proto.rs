@@ -146,6 +146,11 @@ fn attributes(kind: &EventKind) -> Attributes {
             timer_id: it.timer_id.to_string(),
             started_event_id: it.started_event_id.0,
         }),
+        EventKind::StatePublished(it) => Attributes::StatePublished(v1::StatePublished {
+            workflow_task_completed_event_id: it.workflow_task_completed_event_id.0,
+            name: it.name.to_string(),
+            value: Some(payload_to_proto(&it.value)),
+        }),
     }
 }
 
