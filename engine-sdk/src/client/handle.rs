@@ -26,7 +26,7 @@ use crate::definition::Signal;
 use crate::transport::is_unavailable;
 
 /// How long one request for a result waits at the server.
-const RESULT_WAIT: Duration = Duration::from_secs(20);
+pub(super) const RESULT_WAIT: Duration = Duration::from_secs(20);
 
 /// One workflow, which returns a `T`. Cheap to clone; holds nothing on the server.
 ///

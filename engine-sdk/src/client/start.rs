@@ -13,6 +13,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
+use super::handle::RESULT_WAIT;
+use super::outcome::outcome;
 use super::{Client, ClientError, WorkflowFailure, WorkflowHandle, new_request_id, payload_to_proto, until_answered};
 use crate::data::{self, DataError};
 use crate::definition::WorkflowOptions;
@@ -148,16 +150,43 @@ impl<I, T> WorkflowStart<I, T> {
 
     /// Starts it. After `Ok` the start is durable and the run is listed; it runs as soon as a worker serves its queue.
     pub async fn start(self, input: I) -> Result<WorkflowHandle<T>, ClientError> {
+        self.start_and_wait(input, None).await.map(|(handle, _)| handle)
+    }
+
+    /// Starts it and waits for what it returns, in one call if that takes less than 20 s. See [`WorkflowHandle::result`].
+    pub async fn run(self, input: I) -> Result<T, WorkflowFailure>
+    where
+        T: DeserializeOwned,
+    {
+        let (handle, answer) = self.start_and_wait(input, Some(RESULT_WAIT)).await?;
+        match answer.and_then(outcome) {
+            Some(outcome) => outcome,
+            None => handle.result().await,
+        }
+    }
+
+    /// Starts it, and gives the outcome if that is known within `wait`.
+    async fn start_and_wait(
+        self,
+        input: I,
+        wait: Option<Duration>,
+    ) -> Result<(WorkflowHandle<T>, Option<v1::GetWorkflowResultResponse>), ClientError> {
         let (client, workflow_id, template) = self.template()?;
         let workflow_id = workflow_id.unwrap_or_else(|| Uuid::now_v7().to_string());
         let request = template.request(workflow_id.clone(), &input)?;
         let service = client.transport().workflows();
-        let answer = until_answered(client.patience(), |_| {
+        let mut patience = client.patience();
+        patience.answer_within += wait.unwrap_or_default();
+        let answer = until_answered(patience, |attempt| {
             let mut service = service.clone();
-            let request = request.clone();
+            let mut request = request.clone();
+            // A connection that broke while the run was open says nothing of the start: the next try asks for that alone.
+            request.wait = wait.filter(|_| attempt == 1).map(duration_to_proto);
             async move { service.start_workflow(request).await }
         });
-        handle(&client, workflow_id, answer.await?)
+        let mut response = answer.await?;
+        let outcome = response.outcome.take();
+        Ok((handle(&client, workflow_id, response)?, outcome))
     }
 
     /// Starts many workflows with these settings, each with an id and an input of its own: far cheaper than one by one.
@@ -218,16 +247,9 @@ impl<I, T> WorkflowStart<I, T> {
             request_id: self.request_id.unwrap_or_default(),
             identity: settings.identity.clone(),
             memo,
+            wait: None,
         };
         Ok((self.client, self.workflow_id, Template { request, encode: self.encode }))
-    }
-
-    /// Starts it and waits for what it returns. See [`WorkflowHandle::result`].
-    pub async fn run(self, input: I) -> Result<T, WorkflowFailure>
-    where
-        T: DeserializeOwned,
-    {
-        self.start(input).await?.result().await
     }
 }
 

@@ -33,6 +33,38 @@ macro_rules! expect_call {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_run_is_one_call_and_after_a_broken_one_a_start_and_a_wait_of_their_own() {
+    let mut server = FakeServer::new();
+    let run = |server: &FakeServer| {
+        let client = server.client();
+        tokio::spawn(client.workflow_named::<u32>("checkout").id("order-1").queue("orders").run(vec![json!(7)]))
+    };
+    let completed = || v1::GetWorkflowResultResponse {
+        run_id: RUN.into(),
+        status: v1::WorkflowStatus::Completed.into(),
+        result: Some(payload_to_proto(&Payload::json("8"))),
+        failure: None,
+    };
+    let one_call = run(&server);
+    let (request, answer) = expect_call!(server, Start);
+    assert_eq!(request.wait.map(|wait| wait.seconds), Some(20));
+    let outcome = Some(completed());
+    answer.send(Ok(v1::StartWorkflowResponse { run_id: RUN.into(), started: true, outcome })).unwrap();
+    assert_eq!(one_call.await.unwrap().unwrap(), 8);
+
+    let several = run(&server);
+    let (first, answer) = expect_call!(server, Start);
+    answer.send(Err(Status::unavailable("the connection broke"))).unwrap();
+    let (second, answer) = expect_call!(server, Start);
+    assert_eq!((second.wait, second.request_id), (None, first.request_id));
+    answer.send(Ok(v1::StartWorkflowResponse { run_id: RUN.into(), started: true, outcome: None })).unwrap();
+    let (request, answer) = expect_call!(server, Result);
+    assert_eq!(request.execution.unwrap().run_id, RUN);
+    answer.send(Ok(completed())).unwrap();
+    assert_eq!(several.await.unwrap().unwrap(), 8);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_start_that_was_not_answered_is_repeated_with_the_same_request_id() {
     let mut server = FakeServer::new();
     let client = server.client();
@@ -53,13 +85,13 @@ async fn a_start_that_was_not_answered_is_repeated_with_the_same_request_id() {
     assert_eq!(first.input.iter().map(|payload| payload.data.as_ref()).collect::<Vec<_>>(), [&b"\"card\""[..], b"7"]);
     assert_eq!(first.id_conflict_policy(), v1::WorkflowIdConflictPolicy::UseExisting);
     assert_eq!(first.memo["desk"].data.as_ref(), b"3");
-    answer.send(Ok(v1::StartWorkflowResponse { run_id: RUN.into(), started: false })).unwrap();
+    answer.send(Ok(v1::StartWorkflowResponse { run_id: RUN.into(), started: false, outcome: None })).unwrap();
     let handle = start.await.unwrap().unwrap();
     assert_eq!((handle.workflow_id(), handle.run_id(), handle.is_new()), ("order-1", Some(run_id()), false));
 }
 
 fn started(run_id: impl Into<String>) -> v1::StartWorkflowOutcome {
-    let started = v1::StartWorkflowResponse { run_id: run_id.into(), started: true };
+    let started = v1::StartWorkflowResponse { run_id: run_id.into(), started: true, outcome: None };
     v1::StartWorkflowOutcome { outcome: Some(v1::start_workflow_outcome::Outcome::Started(started)) }
 }
 

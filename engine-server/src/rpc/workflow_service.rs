@@ -130,6 +130,9 @@ impl Target {
     }
 }
 
+/// Where a lane will answer.
+type Answer<T> = oneshot::Receiver<Result<T, ServerError>>;
+
 /// The answer of a lane. A lane that stopped drops its callers.
 fn received<T>(answer: Result<T, oneshot::error::RecvError>) -> Result<T, ServerError> {
     answer.map_err(|_| ServerError::unavailable("the server is stopping"))
@@ -141,8 +144,7 @@ impl WorkflowService for Workflows {
         &self,
         call: Call<v1::StartWorkflowRequest>,
     ) -> Result<Response<v1::StartWorkflowResponse>, Status> {
-        let reply = self.start(call.into_inner()).await.map_err(to_status)?;
-        Ok(Response::new(start_response(reply)))
+        self.start(call.into_inner()).await.map(Response::new).map_err(to_status)
     }
 
     async fn start_workflows(
@@ -223,13 +225,23 @@ impl WorkflowService for Workflows {
         let target = Target::parse(&self.context, &request.namespace, request.execution).await.map_err(to_status)?;
         let wait = convert::optional_duration_from_proto("wait", request.wait).map_err(|e| to_status(e.into()))?;
         let wait = wait.unwrap_or(limits::RESULT_WAIT_DEFAULT);
-        result::wait(&self.context, target, wait).await.map(Response::new).map_err(to_status)
+        result::wait(&self.context, target, None, wait).await.map(Response::new).map_err(to_status)
     }
 }
 
 impl Workflows {
-    async fn start(&self, request: v1::StartWorkflowRequest) -> Result<StartReply, ServerError> {
-        received(self.begin_start(request).await?.await)?
+    async fn start(&self, request: v1::StartWorkflowRequest) -> Result<v1::StartWorkflowResponse, ServerError> {
+        let wait = convert::optional_duration_from_proto("wait", request.wait)?.unwrap_or_default();
+        let (mut target, answer) = self.begin_start(request, !wait.is_zero()).await?;
+        let reply = received(answer.await)??;
+        let mut response = start_response(&reply);
+        if !wait.is_zero() {
+            target.run_id = Some(reply.run_id);
+            // Whatever becomes of the wait, the start took effect and is answered as such.
+            let outcome = result::wait(&self.context, target, reply.news, wait).await.ok();
+            response.outcome = outcome.filter(|outcome| outcome.status() != v1::WorkflowStatus::Running);
+        }
+        Ok(response)
     }
 
     /// Each start by itself. All are with their lanes before the first answer is awaited, so that they share batches.
@@ -241,7 +253,13 @@ impl Workflows {
         }
         let mut begun = Vec::with_capacity(many);
         for start in request.starts {
-            begun.push(self.begin_start(start).await);
+            begun.push(match start.wait {
+                Some(_) => Err(ServerError::Invalid {
+                    field: "wait".into(),
+                    problem: "cannot be set in a call of many starts: ask for each result".into(),
+                }),
+                None => self.begin_start(start, false).await.map(|(_, answer)| answer),
+            });
         }
         let mut outcomes = Vec::with_capacity(many);
         for start in begun {
@@ -258,7 +276,8 @@ impl Workflows {
     async fn begin_start(
         &self,
         request: v1::StartWorkflowRequest,
-    ) -> Result<oneshot::Receiver<Result<StartReply, ServerError>>, ServerError> {
+        watch: bool,
+    ) -> Result<(Target, Answer<StartReply>), ServerError> {
         let namespace = self.context.namespaces.id(&self.context.store, "namespace", &request.namespace).await?;
         let reuse = reuse_policy(request.id_reuse_policy)?;
         let conflict = conflict_policy(request.id_conflict_policy)?;
@@ -266,10 +285,10 @@ impl Workflows {
         let workflow_id: Arc<str> = started.workflow_id.as_str().into();
         let shard = self.context.shard_of(namespace, &workflow_id);
         let (reply, answer) = oneshot::channel();
-        let start = StartRequest { started, reuse, conflict, reply };
-        let key = LocalKey { namespace, workflow_id };
+        let start = StartRequest { started, reuse, conflict, watch, reply };
+        let key = LocalKey { namespace, workflow_id: Arc::clone(&workflow_id) };
         self.context.send_start(Request { shard, key, kind: RequestKind::Start(Box::new(start)) }).await?;
-        Ok(answer)
+        Ok((Target { namespace, workflow_id, shard, run_id: None }, answer))
     }
 
     async fn signal(&self, request: v1::SignalWorkflowRequest) -> Result<Replied, ServerError> {
@@ -414,15 +433,15 @@ fn started(request: v1::StartWorkflowRequest, now: Timestamp) -> Result<Workflow
     })
 }
 
-fn start_response(reply: StartReply) -> v1::StartWorkflowResponse {
-    v1::StartWorkflowResponse { run_id: reply.run_id.to_string(), started: reply.started }
+fn start_response(reply: &StartReply) -> v1::StartWorkflowResponse {
+    v1::StartWorkflowResponse { run_id: reply.run_id.to_string(), started: reply.started, outcome: None }
 }
 
 /// What became of one start of many.
 fn outcome(reply: Result<StartReply, ServerError>) -> v1::start_workflow_outcome::Outcome {
     use v1::start_workflow_outcome::Outcome;
     match reply {
-        Ok(reply) => Outcome::Started(start_response(reply)),
+        Ok(reply) => Outcome::Started(start_response(&reply)),
         Err(error) => {
             let status = to_status(error);
             Outcome::Refused(v1::StartWorkflowRefusal {

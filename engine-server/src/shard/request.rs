@@ -97,17 +97,21 @@ pub(crate) struct StartRequest {
     pub(crate) reuse: IdReusePolicy,
     /// If the workflow id has an open run.
     pub(crate) conflict: IdConflictPolicy,
+    /// Whether the caller will wait for the outcome.
+    pub(crate) watch: bool,
     /// Who waits.
     pub(crate) reply: oneshot::Sender<Result<StartReply, ServerError>>,
 }
 
 /// What a start did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct StartReply {
     /// The run.
     pub(crate) run_id: RunId,
     /// Whether this request, or the one that it repeats, started it.
     pub(crate) started: bool,
+    /// News of the run, if it is new and the caller wants to wait for its outcome.
+    pub(crate) news: Option<watch::Receiver<News>>,
 }
 
 /// Who waits for the answer to an input.

@@ -126,7 +126,7 @@ impl Shards {
         latest: Option<&ExecutionRow>,
         now: Timestamp,
     ) {
-        let StartRequest { mut started, reuse, conflict, reply } = request;
+        let StartRequest { mut started, reuse, conflict, watch, reply } = request;
         let hot = self.shards.get(&id).and_then(|shard| match shard.slots.get(&key) {
             Some(Slot::Hot(run)) => Some(run),
             Some(Slot::Loading(_)) | None => None,
@@ -153,7 +153,7 @@ impl Shards {
         let run_id = started.run_id;
         match decide_start(latest.as_ref(), started.request_id.as_ref(), reuse, conflict) {
             StartDecision::Existing { run_id, started_by_this_request } => {
-                let answer = Ok(StartReply { run_id, started: started_by_this_request });
+                let answer = Ok(StartReply { run_id, started: started_by_this_request, news: None });
                 return self.gather.release_after(after, Release::Started(reply, answer));
             }
             StartDecision::AlreadyStarted { run_id, status } => {
@@ -176,7 +176,9 @@ impl Shards {
         }
         match self.begin(id, &key, started, now) {
             Ok(()) => {
-                let answer = Ok(StartReply { run_id, started: true });
+                let shard = self.shards.get_mut(&id).filter(|_| watch);
+                let news = shard.map(|shard| subscribe(&mut shard.subscriptions, run_id));
+                let answer = Ok(StartReply { run_id, started: true, news });
                 self.gather.release_after(self.gather.number(), Release::Started(reply, answer));
             }
             Err(rejection) => self.gather.release_after(after, Release::Started(reply, Err(rejection.into()))),
