@@ -1,0 +1,139 @@
+//! W7: what workflows cost that are open and wait: the server's memory, and its CPU while nothing happens.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use async_trait::async_trait;
+use clap::Args;
+use engine_sdk::prelude::*;
+
+use super::{Load, Workload, fresh_id};
+use crate::load::{self, Outcome, Plan};
+use crate::rig::Rig;
+use crate::worker::QUEUE;
+
+/// A server and worker that used less of a core than this, for as long as [`QUIET_FOR`], have nothing to do.
+const QUIET_SHARE: f64 = 0.05;
+const QUIET_FOR: u32 = 3;
+
+/// How many of the workflows are woken at the end.
+const WOKEN: usize = 100;
+
+/// Open workflows.
+#[derive(Debug, Args)]
+pub(crate) struct W7 {
+    /// How many workflows are open.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    open: u64,
+    /// How long to watch the idle server.
+    #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
+    idle: Duration,
+    /// How long to wait, once all is quiet, before memory is looked at: longer than the server keeps idle runs in memory.
+    #[arg(long, default_value = "15s", value_parser = humantime::parse_duration)]
+    parked_after: Duration,
+}
+
+#[async_trait]
+impl Workload for W7 {
+    fn name(&self) -> &'static str {
+        "w7"
+    }
+
+    /// A call is a start. At the end some of the workflows are signaled, and must complete.
+    async fn measure(&self, rig: &mut Rig) -> Result<Outcome> {
+        let memory = |rig: &Rig| {
+            let server = rig.meter().memory().server;
+            server.context(
+                "w7 looks at the server's process: give --server-pid with --address, and run it as the server's user",
+            )
+        };
+        // The worker's first workflow, so that both processes have all that one takes.
+        let first = start_one(rig.client(), "first-".to_owned() + &fresh_id()).await?;
+        first.signal(GoOn).await?;
+        first.result().await?;
+        let at_rest = memory(rig)?;
+
+        let prefix = fresh_id();
+        let call = {
+            let (client, prefix, next) = (rig.client(), prefix.clone(), std::sync::atomic::AtomicU64::new(0));
+            let next = std::sync::Arc::new(next);
+            move || {
+                let number = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                let (client, id) = (client.clone(), format!("{prefix}-{number}"));
+                async move { start_one(client, id).await.map(drop) }
+            }
+        };
+        let plan = Plan::exactly(self.open, rig.settings().in_flight_or(100));
+        let started = Instant::now();
+        let mut outcome = load::run(plan, rig.meter(), call).await?;
+        let quiet_s = wait_until_quiet(rig, started).await?;
+        tokio::time::sleep(self.parked_after).await;
+        let parked = memory(rig)?;
+        let idle_share = busy_share(rig, self.idle).await?;
+        let woken = WOKEN.min(usize::try_from(self.open).unwrap_or(WOKEN));
+        for number in 0..woken {
+            let workflow = rig.client().handle::<wait>(format!("{prefix}-{number}"));
+            let description = workflow.describe().await?;
+            ensure!(
+                description.pending_workflow_task.is_none(),
+                "{prefix}-{number} has work to do, so it was not parked"
+            );
+            workflow.signal(GoOn).await?;
+            let load = workflow.result().await?;
+            ensure!(load == Load::new(1), "{prefix}-{number} returned {load:?}");
+        }
+        outcome.memory = rig.meter().memory();
+        Ok(outcome
+            .with("open", self.open as f64)
+            .with("server_at_rest_mib", at_rest)
+            .with("server_open_mib", parked)
+            .with("idle_cpu_percent", idle_share * 100.0)
+            .with("quiet_after_s", quiet_s))
+    }
+}
+
+async fn start_one(client: Client, id: String) -> Result<WorkflowHandle<Load>> {
+    Ok(client.workflow(wait).id(id).queue(QUEUE).start(Load::new(1)).await?)
+}
+
+/// Waits until server and worker have nothing to do; returns when that was, in seconds since `started`.
+async fn wait_until_quiet(rig: &Rig, started: Instant) -> Result<f64> {
+    let mut quiet = 0;
+    let mut last = Instant::now();
+    while quiet < QUIET_FOR {
+        if busy_share(rig, Duration::from_secs(1)).await? < QUIET_SHARE {
+            quiet += 1;
+        } else {
+            (quiet, last) = (0, Instant::now());
+        }
+    }
+    Ok(last.duration_since(started).as_secs_f64())
+}
+
+/// How much of a core server and worker use over a time.
+async fn busy_share(rig: &Rig, time: Duration) -> Result<f64> {
+    let used = || {
+        let cpu = rig.meter().cpu();
+        Some(cpu.server? + cpu.worker.unwrap_or(0))
+    };
+    let (before, started) = (used().context("the server's CPU cannot be seen")?, Instant::now());
+    tokio::time::sleep(time).await;
+    let after = used().context("the server has ended")?;
+    Ok(after.saturating_sub(before) as f64 / 1e6 / started.elapsed().as_secs_f64())
+}
+
+/// The worker's part.
+pub(super) fn register(worker: Worker) -> Worker {
+    worker.workflow(wait)
+}
+
+/// What ends the wait.
+#[signal]
+pub(crate) struct GoOn;
+
+/// Waits for a signal.
+#[workflow]
+pub(crate) async fn wait(ctx: WorkflowContext, load: Load) -> Result<Load, WorkflowError> {
+    ctx.signals::<GoOn>().recv().await;
+    Ok(load)
+}
