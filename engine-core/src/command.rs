@@ -3,11 +3,13 @@
 
 use std::time::Duration;
 
-use crate::event::ActivityTimeouts;
+use crate::event::{ActivityTimeouts, PropertyChanges};
 use crate::failure::Failure;
 use crate::ids::{ActivityId, ActivityType, PublishedName, TaskQueueName, TimerId};
+use crate::marker::Marker;
 use crate::payload::Payload;
 use crate::retry::RetryPolicy;
+use crate::search::SearchAttributeChanges;
 
 /// One request of the workflow code.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,6 +27,8 @@ pub enum Command {
         timer_id: TimerId,
         /// How long from the task's completion.
         duration: Duration,
+        /// What it is for, for people. May be empty.
+        summary: String,
     },
     /// Do not wake me: becomes `TimerCanceled`, even if the timer fired while the task was running.
     CancelTimer {
@@ -38,6 +42,15 @@ pub enum Command {
         /// The value.
         value: Payload,
     },
+    /// Record what the code did: becomes `MarkerRecorded`.
+    RecordMarker(Box<Marker>),
+    /// Change what the run is listed by: becomes `SearchAttributesUpserted`.
+    UpsertSearchAttributes {
+        /// New values; those that are not named stay as they are.
+        changes: SearchAttributeChanges,
+    },
+    /// Change what people are shown of the run: becomes `PropertiesModified`.
+    ModifyProperties(PropertyChanges),
     /// Close the run as completed.
     CompleteWorkflow {
         /// What the code returned.
@@ -70,6 +83,8 @@ pub struct ScheduleActivity {
     pub timeouts: ActivityTimeouts,
     /// The default policy if `None`.
     pub retry_policy: Option<RetryPolicy>,
+    /// What it is for, for people. May be empty.
+    pub summary: String,
 }
 
 impl Command {
@@ -81,6 +96,9 @@ impl Command {
             Command::StartTimer { .. } => "StartTimer",
             Command::CancelTimer { .. } => "CancelTimer",
             Command::PublishState { .. } => "PublishState",
+            Command::RecordMarker(_) => "RecordMarker",
+            Command::UpsertSearchAttributes { .. } => "UpsertSearchAttributes",
+            Command::ModifyProperties(_) => "ModifyProperties",
             Command::CompleteWorkflow { .. } => "CompleteWorkflow",
             Command::FailWorkflow { .. } => "FailWorkflow",
             Command::CancelWorkflow { .. } => "CancelWorkflow",
@@ -95,7 +113,10 @@ impl Command {
             | Command::RequestCancelActivity { .. }
             | Command::StartTimer { .. }
             | Command::CancelTimer { .. }
-            | Command::PublishState { .. } => false,
+            | Command::PublishState { .. }
+            | Command::RecordMarker(_)
+            | Command::UpsertSearchAttributes { .. }
+            | Command::ModifyProperties(_) => false,
         }
     }
 }

@@ -9,6 +9,7 @@
 //! - an activity appears as `Scheduled` and at most one closing event, which follows its `Started` if it started;
 //! - at most one close event, and nothing after it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::failure::{Failure, RetryState, TimeoutKind};
@@ -18,7 +19,10 @@ use crate::ids::{
 };
 use crate::payload::Payload;
 use crate::retry::RetryPolicy;
+use crate::search::{SearchAttributeChanges, SearchAttributes};
 use crate::time::Timestamp;
+
+pub use crate::marker::{Marker, MarkerRecorded, StepMarker, StepOutcome};
 
 /// One fact of a history.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,6 +63,9 @@ pub enum EventKind {
     TimerFired(TimerFired),
     TimerCanceled(TimerCanceled),
     StatePublished(StatePublished),
+    MarkerRecorded(Box<MarkerRecorded>),
+    SearchAttributesUpserted(SearchAttributesUpserted),
+    PropertiesModified(PropertiesModified),
 }
 
 /// A run began. Holds all that is needed to begin it again.
@@ -102,6 +109,12 @@ pub struct WorkflowStarted {
     pub identity: String,
     /// Facts for people, not indexed.
     pub memo: Vec<(String, Payload)>,
+    /// What it is listed by.
+    pub search_attributes: SearchAttributes,
+    /// One line about it, for people. Empty: none.
+    pub summary: String,
+    /// More about it, for people. Empty: none.
+    pub details: String,
 }
 
 /// The code returned a value. A close event.
@@ -214,6 +227,8 @@ pub struct WorkflowTaskCompleted {
     pub identity: String,
     /// What ran the code.
     pub worker: WorkerMetadata,
+    /// Whether the code was still at work (a step ran), so that a task follows without news.
+    pub force_new_task: bool,
 }
 
 /// What ran the code at one workflow task. Read back at replay: an SDK that changes its behaviour sets a flag here, and
@@ -294,6 +309,8 @@ pub struct ActivityScheduled {
     pub timeouts: ActivityTimeouts,
     /// How attempts follow each other.
     pub retry_policy: RetryPolicy,
+    /// What it is for, for people. Empty: the code did not say.
+    pub summary: String,
 }
 
 /// The deadlines of an activity. `None` means no limit.
@@ -396,6 +413,8 @@ pub struct TimerStarted {
     pub timer_id: TimerId,
     /// How long.
     pub duration: Duration,
+    /// What it is for, for people. Empty: the code did not say.
+    pub summary: String,
 }
 
 /// The time had come. Never early by the server's clock.
@@ -429,6 +448,33 @@ pub struct StatePublished {
     pub value: Payload,
 }
 
+/// The code changed the run's search attributes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SearchAttributesUpserted {
+    /// The workflow task that asked.
+    pub workflow_task_completed_event_id: EventId,
+    /// New values; those that are not named stay as they are.
+    pub changes: SearchAttributeChanges,
+}
+
+/// The code changed what people are shown of the run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PropertiesModified {
+    /// The workflow task that asked.
+    pub workflow_task_completed_event_id: EventId,
+    /// What changes.
+    pub changes: PropertyChanges,
+}
+
+/// A change of what people are shown of a run.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct PropertyChanges {
+    /// New entries of the memo, `None` where one is taken away; those that are not named stay as they are.
+    pub memo: BTreeMap<String, Option<Payload>>,
+    /// What the run is at, if that changes.
+    pub current_details: Option<String>,
+}
+
 impl EventKind {
     /// The event's name, as histories show it.
     pub fn name(&self) -> &'static str {
@@ -457,6 +503,9 @@ impl EventKind {
             EventKind::TimerFired(_) => "TimerFired",
             EventKind::TimerCanceled(_) => "TimerCanceled",
             EventKind::StatePublished(_) => "StatePublished",
+            EventKind::MarkerRecorded(_) => "MarkerRecorded",
+            EventKind::SearchAttributesUpserted(_) => "SearchAttributesUpserted",
+            EventKind::PropertiesModified(_) => "PropertiesModified",
         }
     }
 
@@ -474,6 +523,8 @@ impl EventKind {
             | EventKind::ActivityTimedOut(_)
             | EventKind::ActivityCanceled(_)
             | EventKind::TimerFired(_) => true,
+            // The code is still at work and needs another task.
+            EventKind::WorkflowTaskCompleted(end) => end.force_new_task,
             EventKind::WorkflowCompleted(_)
             | EventKind::WorkflowFailed(_)
             | EventKind::WorkflowTimedOut(_)
@@ -481,13 +532,15 @@ impl EventKind {
             | EventKind::WorkflowTerminated(_)
             | EventKind::WorkflowTaskScheduled(_)
             | EventKind::WorkflowTaskStarted(_)
-            | EventKind::WorkflowTaskCompleted(_)
             | EventKind::ActivityScheduled(_)
             | EventKind::ActivityStarted(_)
             | EventKind::ActivityCancelRequested(_)
             | EventKind::TimerStarted(_)
             | EventKind::TimerCanceled(_)
-            | EventKind::StatePublished(_) => false,
+            | EventKind::StatePublished(_)
+            | EventKind::MarkerRecorded(_)
+            | EventKind::SearchAttributesUpserted(_)
+            | EventKind::PropertiesModified(_) => false,
         }
     }
 
@@ -517,7 +570,10 @@ impl EventKind {
             | EventKind::TimerStarted(_)
             | EventKind::TimerFired(_)
             | EventKind::TimerCanceled(_)
-            | EventKind::StatePublished(_) => None,
+            | EventKind::StatePublished(_)
+            | EventKind::MarkerRecorded(_)
+            | EventKind::SearchAttributesUpserted(_)
+            | EventKind::PropertiesModified(_) => None,
         }
     }
 
@@ -547,7 +603,10 @@ impl EventKind {
             | EventKind::TimerStarted(_)
             | EventKind::TimerFired(_)
             | EventKind::TimerCanceled(_)
-            | EventKind::StatePublished(_) => None,
+            | EventKind::StatePublished(_)
+            | EventKind::MarkerRecorded(_)
+            | EventKind::SearchAttributesUpserted(_)
+            | EventKind::PropertiesModified(_) => None,
         }
     }
 }

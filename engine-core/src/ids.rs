@@ -126,6 +126,19 @@ text_id! {
     RequestId
 }
 
+text_id! {
+    /// Names a change of workflow code, for [`crate::marker::Marker::Patch`].
+    PatchId
+}
+text_id! {
+    /// What workflow code calls one of its steps.
+    StepName
+}
+text_id! {
+    /// The name of a search attribute.
+    SearchAttributeName
+}
+
 /// One run of a workflow id: a UUIDv7, so that later runs sort after earlier ones.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RunId(Uuid);

@@ -72,6 +72,25 @@ pub const WORKFLOW_TASK_BACKOFF_MAX: Duration = Duration::from_secs(60);
 /// kills its process (a stack overflow, too much memory) must not go through all workers in a loop.
 pub const WORKFLOW_TASK_LOSSES_MAX: u32 = 5;
 
+/// Longest time for which a run's workflow tasks may follow each other without news, because a step of its code is still at work.
+/// Each such task grows the history by three events; work that takes longer is for an activity.
+pub const STEP_TIME_MAX: Duration = Duration::from_secs(30 * 60);
+
+/// Most search attributes of one run.
+pub const SEARCH_ATTRIBUTES_MAX: usize = 100;
+
+/// Largest value of a search attribute, in bytes, but for texts: values are compared as a whole, and sorted by.
+pub const SEARCH_VALUE_BYTES_MAX: usize = 1000;
+
+/// Most bytes of names and values of a run's search attributes together. They are part of the row by which the run is listed.
+pub const SEARCH_ATTRIBUTES_BYTES_MAX: usize = 40 * 1024;
+
+/// Longest summary (of a run, an activity, a timer), in bytes: one line in a list.
+pub const SUMMARY_BYTES_MAX: usize = 400;
+
+/// Longest details of a run, in bytes: a page for people.
+pub const DETAILS_BYTES_MAX: usize = 20_000;
+
 /// Longest timer and timeout, 100 years: a sanity bound that keeps instants far from overflow.
 pub const DURATION_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 

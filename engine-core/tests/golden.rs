@@ -236,6 +236,7 @@ fn workflow_retried() -> Run {
         token,
         commands: vec![fail("Declined")],
         worker: engine_core::event::WorkerMetadata::default(),
+        force_new_task: false,
         identity: "worker".into(),
     };
     let transition = first.send(input).expect("the task is the run's");

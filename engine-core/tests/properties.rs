@@ -5,15 +5,20 @@
 //! deciding changed nothing, and that what is stored gives the state that a crash would leave.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use engine_core::command::Command;
-use engine_core::event::{Event, EventKind, WorkerMetadata, WorkflowTaskFailureCause};
+use engine_core::event::{
+    Event, EventKind, Marker, PropertyChanges, StepMarker, StepOutcome, WorkerMetadata, WorkflowTaskFailureCause,
+};
 use engine_core::execution::{
     ActivityRef, ActivityToken, Effect, Input, PendingTaskState, Reply, Transition, WorkflowTaskToken,
 };
 use engine_core::failure::Failure;
-use engine_core::ids::{ActivityId, EventId};
+use engine_core::ids::{ActivityId, EventId, PatchId, SearchAttributeName, StepName};
+use engine_core::limits;
 use engine_core::payload::Payload;
+use engine_core::search::SearchValue;
 use engine_core::time::Timestamp;
 use proptest::prelude::*;
 
@@ -30,7 +35,7 @@ enum Step {
     Cancel,
     Terminate,
     TakeTask,
-    CompleteTask { token: u8, commands: Vec<Code> },
+    CompleteTask { token: u8, commands: Vec<Code>, force_new_task: bool },
     FailTask { token: u8 },
     ReleaseTask { token: u8 },
     ClaimTask { token: u8 },
@@ -65,6 +70,10 @@ enum Verb {
     StartTimer { deciseconds: u16 },
     CancelTimer,
     Publish,
+    Patch,
+    Step,
+    Upsert,
+    Modify,
     Close { failed: bool },
 }
 
@@ -75,6 +84,10 @@ fn code() -> impl Strategy<Value = Code> {
         5 => (0..60_u16).prop_map(|deciseconds| Verb::StartTimer { deciseconds }),
         3 => Just(Verb::CancelTimer),
         2 => Just(Verb::Publish),
+        1 => Just(Verb::Patch),
+        1 => Just(Verb::Step),
+        1 => Just(Verb::Upsert),
+        1 => Just(Verb::Modify),
     ];
     (verb, any::<u8>(), proptest::bool::weighted(0.03)).prop_map(|(verb, pick, wild)| Code { verb, pick, wild })
 }
@@ -95,8 +108,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Cancel),
         1 => prop_oneof![9 => Just(Step::EndGrace), 1 => Just(Step::Terminate)],
         12 => Just(Step::TakeTask),
-        14 => (recent(), codes())
-            .prop_map(|(token, commands)| Step::CompleteTask { token, commands }),
+        14 => (recent(), codes(), proptest::bool::weighted(0.1))
+            .prop_map(|(token, commands, force_new_task)| Step::CompleteTask { token, commands, force_new_task }),
         3 => recent().prop_map(|token| Step::FailTask { token }),
         2 => recent().prop_map(|token| Step::ReleaseTask { token }),
         2 => recent().prop_map(|token| Step::ClaimTask { token }),
@@ -206,11 +219,11 @@ impl World {
                 self.send(Input::Terminate { reason: String::new(), details: None, identity });
             }
             Step::TakeTask => self.take_task(),
-            Step::CompleteTask { token, commands } => {
+            Step::CompleteTask { token, commands, force_new_task } => {
                 if let Some(token) = self.task_token(token) {
                     let commands = self.commands(&commands);
                     let worker = WorkerMetadata::default();
-                    self.send(Input::CompleteWorkflowTask { token, commands, worker, identity });
+                    self.send(Input::CompleteWorkflowTask { token, commands, worker, force_new_task, identity });
                 }
             }
             Step::FailTask { token } => {
@@ -343,6 +356,29 @@ impl World {
                     cancel_timer(&format!("t{id}"))
                 }
                 Verb::Publish => publish(&format!("p{}", code.pick % POOL), &code.pick.to_string()),
+                Verb::Patch => {
+                    let patch_id = PatchId::from_trusted(format!("p{}", code.pick));
+                    Command::RecordMarker(Box::new(Marker::Patch { patch_id, deprecated: code.wild }))
+                }
+                Verb::Step => Command::RecordMarker(Box::new(Marker::Step(StepMarker {
+                    step_id: u64::from(code.pick),
+                    name: StepName::from_trusted("quote"),
+                    outcome: StepOutcome::Completed { result: Some(Payload::json("1")) },
+                    attempt: 1,
+                    took: Duration::ZERO,
+                }))),
+                Verb::Upsert => {
+                    let value = (code.pick % 3 > 0).then(|| SearchValue::Int(code.pick.into()));
+                    let value = if code.wild { Some(SearchValue::Double(f64::NAN)) } else { value };
+                    let name = SearchAttributeName::from_trusted(format!("a{}", code.pick % POOL));
+                    Command::UpsertSearchAttributes { changes: BTreeMap::from([(name, value)]) }
+                }
+                Verb::Modify => {
+                    let value = (code.pick % 3 > 0).then(|| Payload::json("2"));
+                    let memo = BTreeMap::from([(format!("m{}", code.pick % POOL), value)]);
+                    let current_details = code.wild.then(|| "x".repeat(limits::DETAILS_BYTES_MAX + 1));
+                    Command::ModifyProperties(PropertyChanges { memo, current_details })
+                }
                 Verb::Close { failed: false } => complete(),
                 Verb::Close { failed: true } => fail("Declined"),
             })
@@ -423,6 +459,7 @@ impl World {
             self.take(Step::CompleteTask {
                 token: 0,
                 commands: vec![Code { verb: Verb::Close { failed: false }, pick: 0, wild: false }],
+                force_new_task: false,
             });
             self.take(Step::Wait { deciseconds: 600 });
         }

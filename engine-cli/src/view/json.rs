@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use engine_core::event::{
-    ActivityTimeouts, Event, EventKind, WorkerMetadata, WorkflowStarted, WorkflowTaskFailureCause,
+    ActivityTimeouts, Event, EventKind, Marker, StepOutcome, WorkerMetadata, WorkflowStarted, WorkflowTaskFailureCause,
 };
 use engine_core::failure::{Failure, FailureKind, RetryState, TimeoutKind};
 use engine_core::ids::{EventId, RunId};
@@ -14,7 +14,7 @@ use engine_proto::convert;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::{payload, time};
+use super::{payload, search, time};
 
 /// An event as it is printed.
 #[derive(Debug, Serialize)]
@@ -110,6 +110,7 @@ fn attributes(kind: &EventKind) -> Value {
             "input": payloads(&it.input),
             "timeouts": timeouts(&it.timeouts),
             "retry_policy": retry_policy(&it.retry_policy),
+            "summary": it.summary,
         }),
         EventKind::ActivityStarted(it) => json!({
             "scheduled_event_id": it.scheduled_event_id.0,
@@ -151,6 +152,7 @@ fn attributes(kind: &EventKind) -> Value {
             "workflow_task_completed_event_id": it.workflow_task_completed_event_id.0,
             "timer_id": it.timer_id.as_str(),
             "duration": time::seconds(it.duration),
+            "summary": it.summary,
         }),
         EventKind::TimerFired(it) => json!({
             "timer_id": it.timer_id.as_str(),
@@ -166,6 +168,44 @@ fn attributes(kind: &EventKind) -> Value {
             "name": it.name.as_str(),
             "value": payload::value(&it.value),
         }),
+        EventKind::MarkerRecorded(it) => json!({
+            "workflow_task_completed_event_id": it.workflow_task_completed_event_id.0,
+            "marker": marker(&it.marker),
+        }),
+        EventKind::SearchAttributesUpserted(it) => json!({
+            "workflow_task_completed_event_id": it.workflow_task_completed_event_id.0,
+            "search_attributes": search::changes(&it.changes),
+        }),
+        EventKind::PropertiesModified(it) => json!({
+            "workflow_task_completed_event_id": it.workflow_task_completed_event_id.0,
+            "memo": it.changes.memo.iter().map(|(key, value)| (key.clone(), optional_payload(value.as_ref()))).collect::<Map<_, _>>(),
+            "current_details": it.changes.current_details,
+        }),
+    }
+}
+
+fn marker(marker: &Marker) -> Value {
+    match marker {
+        Marker::Patch { patch_id, deprecated } => {
+            json!({ "kind": marker.kind(), "patch_id": patch_id.as_str(), "deprecated": deprecated })
+        }
+        Marker::Step(step) => {
+            let mut value = json!({
+                "kind": marker.kind(),
+                "step_id": step.step_id,
+                "name": step.name.as_str(),
+                "attempt": step.attempt,
+                "took": time::seconds(step.took),
+            });
+            match &step.outcome {
+                StepOutcome::Completed { result } => value["result"] = optional_payload(result.as_ref()),
+                StepOutcome::Failed { failure: failed, retry_state: state } => {
+                    value["failure"] = failure(failed);
+                    value["retry_state"] = json!(retry_state(*state));
+                }
+            }
+            value
+        }
     }
 }
 
@@ -192,6 +232,9 @@ pub(crate) fn started(it: &WorkflowStarted) -> Value {
         "request_id": it.request_id.as_ref().map(|id| id.as_str()),
         "identity": it.identity,
         "memo": memo,
+        "search_attributes": search::attributes(&it.search_attributes),
+        "summary": it.summary,
+        "details": it.details,
     })
 }
 
@@ -338,11 +381,12 @@ mod tests {
                 workflow_task_completed_event_id: EventId(4),
                 timer_id: TimerId::from_trusted("1"),
                 duration: Duration::from_millis(1500),
+                summary: "until the offer ends".into(),
             }),
         };
         assert_eq!(
             serde_json::to_string(&event(&timer)).unwrap(),
-            r#"{"event_id":5,"time":"2023-11-14T22:13:20.123456Z","type":"TimerStarted","attributes":{"duration":"1.5s","timer_id":"1","workflow_task_completed_event_id":4}}"#
+            r#"{"event_id":5,"time":"2023-11-14T22:13:20.123456Z","type":"TimerStarted","attributes":{"duration":"1.5s","summary":"until the offer ends","timer_id":"1","workflow_task_completed_event_id":4}}"#
         );
         let declined = Failure::application("shop::Declined", "no");
         let failed = Event {

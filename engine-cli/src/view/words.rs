@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use engine_core::event::{
-    ActivityScheduled, ActivityTimeouts, Event, EventKind, WorkerMetadata, WorkflowStarted, WorkflowTaskFailureCause,
+    ActivityScheduled, ActivityTimeouts, Event, EventKind, Marker, StepOutcome, WorkerMetadata, WorkflowStarted,
+    WorkflowTaskFailureCause,
 };
 use engine_core::ids::EventId;
 use engine_core::payload::Payload;
 
 use super::failure::{one_line_words, retry_state_words, timeout_words};
-use super::{payload, text, time};
+use super::{payload, search, text, time};
 
 /// Tells events in order, so that an event which only names another by number can say what that one was about.
 #[derive(Debug)]
@@ -69,7 +70,11 @@ impl Narrator {
                     String::new()
                 },
             ],
-            EventKind::WorkflowTaskCompleted(it) => vec![by(&it.identity), worker(&it.worker)],
+            EventKind::WorkflowTaskCompleted(it) => vec![
+                by(&it.identity),
+                worker(&it.worker),
+                if it.force_new_task { "a step is at work".to_owned() } else { String::new() },
+            ],
             EventKind::WorkflowTaskFailed(it) => {
                 vec![cause_words(it.cause).to_owned(), one_line_words(&it.failure, limit), by(&it.identity)]
             }
@@ -82,6 +87,7 @@ impl Narrator {
                     input(&it.input, limit),
                     format!("queue {}", text::one_line(it.task_queue.as_str(), limit)),
                     timeouts(&it.timeouts),
+                    text::one_line(&it.summary, limit),
                 ];
                 if it.retry_policy.maximum_attempts != 0 {
                     parts.push(format!("at most {}", text::count(it.retry_policy.maximum_attempts.into(), "attempt")));
@@ -118,6 +124,7 @@ impl Narrator {
                 vec![
                     format!("timer {}", text::one_line(it.timer_id.as_str(), limit)),
                     format!("for {}", time::words(it.duration)),
+                    text::one_line(&it.summary, limit),
                 ]
             }
             EventKind::TimerFired(it) => vec![format!("timer {}", text::one_line(it.timer_id.as_str(), limit))],
@@ -125,11 +132,45 @@ impl Narrator {
                 vec![format!("{} = {}", text::one_line(it.name.as_str(), limit), payload::words(&it.value, limit))]
             }
             EventKind::TimerCanceled(it) => vec![format!("timer {}", text::one_line(it.timer_id.as_str(), limit))],
+            EventKind::MarkerRecorded(it) => marker(&it.marker, limit),
+            EventKind::SearchAttributesUpserted(it) => it
+                .changes
+                .iter()
+                .map(|(name, value)| match value {
+                    Some(value) => format!("{name} = {}", text::one_line(&search::words(value), limit)),
+                    None => format!("without {name}"),
+                })
+                .collect(),
+            EventKind::PropertiesModified(it) => {
+                let memo = it.changes.memo.iter().map(|(key, value)| match value {
+                    Some(value) => format!("{} = {}", text::one_line(key, limit), payload::words(value, limit)),
+                    None => format!("without {}", text::one_line(key, limit)),
+                });
+                let details = it.changes.current_details.iter().map(|details| text::one_line(details, limit));
+                memo.chain(details).collect()
+            }
         }
     }
 
     fn activity(&self, scheduled: EventId) -> String {
         self.activities.get(&scheduled).cloned().unwrap_or_else(|| format!("the activity of event {scheduled}"))
+    }
+}
+
+fn marker(marker: &Marker, limit: usize) -> Vec<String> {
+    match marker {
+        Marker::Patch { patch_id, deprecated } => vec![
+            format!("patch {}", text::one_line(patch_id.as_str(), limit)),
+            if *deprecated { "deprecated".to_owned() } else { String::new() },
+        ],
+        Marker::Step(step) => vec![
+            format!("step {}", text::one_line(step.name.as_str(), limit)),
+            if step.attempt > 1 { attempt(step.attempt) } else { String::new() },
+            match &step.outcome {
+                StepOutcome::Completed { result: value } => result(value.as_ref(), limit),
+                StepOutcome::Failed { failure, .. } => one_line_words(failure, limit),
+            },
+        ],
     }
 }
 

@@ -76,7 +76,7 @@ fn request(arguments: StartArgs) -> Result<v1::StartWorkflowRequest, CliError> {
         request_id: arguments.request_id.unwrap_or_else(|| Uuid::now_v7().to_string()),
         identity: String::new(),
         memo,
-        wait: None,
+        ..v1::StartWorkflowRequest::default()
     })
 }
 

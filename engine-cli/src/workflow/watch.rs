@@ -133,6 +133,7 @@ mod tests {
                 workflow_task_completed_event_id: EventId(8),
                 timer_id: timer_id.clone(),
                 duration: Duration::from_secs(60),
+                summary: String::new(),
             }),
         };
         let fired = Event {

@@ -181,6 +181,7 @@ mod tests {
             token,
             commands: vec![fail("Declined")],
             worker: crate::event::WorkerMetadata::default(),
+            force_new_task: false,
             identity: "worker".into(),
         };
         let transition = run.send(input).unwrap();

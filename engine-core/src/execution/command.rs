@@ -7,6 +7,9 @@
 //! | StartTimer            | `timer`           |
 //! | CancelTimer           | `timer`           |
 //! | PublishState          | `publish`         |
+//! | RecordMarker          | `marker`          |
+//! | UpsertSearchAttributes | `properties`     |
+//! | ModifyProperties      | `properties`      |
 //! | CompleteWorkflow      | `close`           |
 //! | FailWorkflow          | `close`           |
 //! | CancelWorkflow        | `close`           |
@@ -77,9 +80,14 @@ impl Draft<'_> {
         match command {
             Command::ScheduleActivity(command) => self.schedule_activity(*command, completed),
             Command::RequestCancelActivity { activity_id } => self.request_cancel_activity(&activity_id, completed),
-            Command::StartTimer { timer_id, duration } => self.start_timer(timer_id, duration, completed),
+            Command::StartTimer { timer_id, duration, summary } => {
+                self.start_timer(timer_id, duration, summary, completed)
+            }
             Command::CancelTimer { timer_id } => self.cancel_timer(timer_id, completed),
             Command::PublishState { name, value } => self.publish_state(name, value, completed),
+            Command::RecordMarker(marker) => self.record_marker(*marker, completed),
+            Command::UpsertSearchAttributes { changes } => self.upsert_search_attributes(changes, completed),
+            Command::ModifyProperties(changes) => self.modify_properties(changes, completed),
             Command::CompleteWorkflow { .. } | Command::FailWorkflow { .. } | Command::CancelWorkflow { .. } => Ok(()),
         }
     }
@@ -112,7 +120,10 @@ impl Draft<'_> {
             | Command::RequestCancelActivity { .. }
             | Command::StartTimer { .. }
             | Command::CancelTimer { .. }
-            | Command::PublishState { .. } => {}
+            | Command::PublishState { .. }
+            | Command::RecordMarker(_)
+            | Command::UpsertSearchAttributes { .. }
+            | Command::ModifyProperties(_) => {}
         }
         Ok(())
     }
@@ -130,7 +141,10 @@ fn check_closing(command: &Command) -> Result<(), BadField> {
         | Command::RequestCancelActivity { .. }
         | Command::StartTimer { .. }
         | Command::CancelTimer { .. }
-        | Command::PublishState { .. } => Ok(()),
+        | Command::PublishState { .. }
+        | Command::RecordMarker(_)
+        | Command::UpsertSearchAttributes { .. }
+        | Command::ModifyProperties(_) => Ok(()),
     }
 }
 

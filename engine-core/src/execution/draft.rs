@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::event::{Event, EventKind};
+use crate::execution::properties::Properties;
 use crate::execution::{Effect, Execution, Fact, Reply, Transition};
 use crate::ids::{ActivityId, EventId, PublishedName, TimerId};
 use crate::time::Timestamp;
@@ -32,6 +33,8 @@ pub(super) struct Overlay {
     pub(super) canceled_timers: BTreeSet<EventId>,
     /// Names under which this transition published and the run had not before.
     pub(super) published_names: BTreeSet<PublishedName>,
+    /// What is shown of the run, if this transition changed it.
+    pub(super) properties: Option<Properties>,
 }
 
 /// A transition while it is being decided.

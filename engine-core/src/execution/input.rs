@@ -57,6 +57,9 @@ pub enum Input {
         commands: Vec<Command>,
         /// What ran the code.
         worker: WorkerMetadata,
+        /// The code is still at work (a step runs): another task follows at once, without news, so that this one does not time
+        /// out. See [`crate::limits::STEP_TIME_MAX`].
+        force_new_task: bool,
         /// Who completed it, for people.
         identity: String,
     },

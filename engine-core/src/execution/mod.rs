@@ -11,6 +11,8 @@
 //! | `command` | what the code asks for, as a whole |
 //! | `activity/`, `timer` | what the code waits for |
 //! | `publish` | what the code shows to whoever asks |
+//! | `marker` | what the code has recorded |
+//! | `properties` | what a run is listed by and what people are shown of it |
 //! | `buffer` | what arrives while the code runs |
 //! | `deadline` | what happens by itself |
 //! | `close` | the end of a run, and the run that follows |
@@ -29,6 +31,8 @@ mod deadline;
 mod describe;
 mod draft;
 pub mod input;
+mod marker;
+mod properties;
 mod publish;
 mod recovery;
 mod signal;
@@ -78,6 +82,7 @@ pub struct Execution {
     published: publish::Published,
     buffer: buffer::Buffer,
     deadlines: deadline::Deadlines,
+    properties: properties::Properties,
 }
 
 /// A history that this code could not have written.
@@ -107,8 +112,8 @@ impl Execution {
             Input::StartWorkflowTask { identity, history_size_bytes } => {
                 self.decide_start_task(identity, history_size_bytes, now)
             }
-            Input::CompleteWorkflowTask { token, commands, worker, identity } => {
-                self.decide_complete_task(token, commands, worker, identity, now)
+            Input::CompleteWorkflowTask { token, commands, worker, force_new_task, identity } => {
+                self.decide_complete_task(token, commands, worker, force_new_task, identity, now)
             }
             Input::FailWorkflowTask { token, cause, failure, identity } => {
                 self.decide_fail_task(token, cause, failure, &identity, now)
@@ -166,7 +171,7 @@ impl Execution {
             // These change something only together with the event that ends what they began.
             EventKind::WorkflowTaskScheduled(_) | EventKind::WorkflowTaskStarted(_) | EventKind::ActivityStarted(_) => {
             }
-            EventKind::WorkflowTaskCompleted(end) => self.apply_task_completed(end.started_event_id),
+            EventKind::WorkflowTaskCompleted(end) => self.apply_task_completed(end, event.at),
             EventKind::WorkflowTaskFailed(end) => self.apply_task_failed(end, event.at),
             EventKind::WorkflowTaskTimedOut(end) => self.apply_task_timed_out(end, event.at),
             EventKind::ActivityScheduled(scheduled) => self.apply_activity_scheduled(event.id, event.at, scheduled),
@@ -181,6 +186,9 @@ impl Execution {
             EventKind::TimerFired(timer) => self.apply_timer_closed(timer.started_event_id),
             EventKind::TimerCanceled(timer) => self.apply_timer_closed(timer.started_event_id),
             EventKind::StatePublished(published) => self.apply_state_published(event.id, event.at, published),
+            EventKind::MarkerRecorded(_) => {}
+            EventKind::SearchAttributesUpserted(upserted) => self.apply_search_attributes(upserted),
+            EventKind::PropertiesModified(modified) => self.apply_properties_modified(modified),
         }
         if event.kind.is_news() {
             self.apply_news();
@@ -291,6 +299,7 @@ impl Execution {
                     + self.signals.len()
                     + self.deadlines.len()
                     + self.published.len())
+            + self.properties.bytes()
             + (ENTRY + size_of::<Event>()) * self.buffer.len()
     }
 }

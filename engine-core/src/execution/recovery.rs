@@ -184,7 +184,10 @@ impl Check {
             | EventKind::TimerStarted(_)
             | EventKind::TimerFired(_)
             | EventKind::TimerCanceled(_)
-            | EventKind::StatePublished(_) => Expected::Any,
+            | EventKind::StatePublished(_)
+            | EventKind::MarkerRecorded(_)
+            | EventKind::SearchAttributesUpserted(_)
+            | EventKind::PropertiesModified(_) => Expected::Any,
         };
         Ok(())
     }
@@ -284,6 +287,9 @@ impl Check {
                 task(canceled.workflow_task_completed_event_id)
             }
             EventKind::StatePublished(published) => task(published.workflow_task_completed_event_id),
+            EventKind::MarkerRecorded(recorded) => task(recorded.workflow_task_completed_event_id),
+            EventKind::SearchAttributesUpserted(upserted) => task(upserted.workflow_task_completed_event_id),
+            EventKind::PropertiesModified(modified) => task(modified.workflow_task_completed_event_id),
             EventKind::WorkflowTimedOut(_)
             | EventKind::WorkflowTerminated(_)
             | EventKind::WorkflowCancelRequested(_)

@@ -19,6 +19,7 @@ use std::time::Duration;
 use crate::event::{CloseStatus, Event, EventKind, WorkflowStarted};
 use crate::execution::check::{self, BadField};
 use crate::execution::deadline::Source;
+use crate::execution::properties;
 use crate::execution::{Effect, Execution, Rejection, Reply, Transition};
 use crate::ids::{EventId, RequestId, RunId};
 use crate::limits;
@@ -125,6 +126,9 @@ fn check_started(started: &WorkflowStarted) -> Result<(), BadField> {
     if let Some(policy) = &started.retry_policy {
         policy.validate().map_err(|invalid| BadField::new("retry_policy", invalid.to_string()))?;
     }
+    properties::check_search_attributes(&started.search_attributes)?;
+    properties::check_text("summary", &started.summary, limits::SUMMARY_BYTES_MAX)?;
+    properties::check_text("details", &started.details, limits::DETAILS_BYTES_MAX)?;
     let memo: usize = started.memo.iter().map(|(key, value)| key.len() + Payload::size(value)).sum();
     check::payload_size("input", payload::total_size(&started.input) + memo)
 }
@@ -166,6 +170,7 @@ impl Execution {
             published: super::publish::Published::default(),
             buffer: super::buffer::Buffer::default(),
             deadlines: super::deadline::Deadlines::default(),
+            properties: properties::Properties::of_start(started),
         };
         run.deadlines.shift(Source::Execution, None, started.execution_deadline);
         run.deadlines.shift(Source::Run, None, run.run_deadline());

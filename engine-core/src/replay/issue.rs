@@ -6,8 +6,10 @@ use super::matching::{Issued, Step};
 use super::slots::{Handle, Resolution, Thing};
 use super::{Phase, Replayer, Resolved};
 use crate::command::{Command, ScheduleActivity};
+use crate::event::PropertyChanges;
 use crate::ids::{ActivityId, ActivityType, PublishedName, TimerId};
 use crate::payload::Payload;
+use crate::search::SearchAttributeChanges;
 
 impl Replayer {
     /// Issues an activity. Its id is the next number unless `activity_id` gives one. `command` is asked for the whole command
@@ -26,14 +28,15 @@ impl Replayer {
         handle
     }
 
-    /// Issues a timer. Its id is the next number.
-    pub fn start_timer(&mut self, duration: Duration) -> Handle {
+    /// Issues a timer. Its id is the next number. `summary` is for people and may be empty.
+    pub fn start_timer(&mut self, duration: Duration, summary: String) -> Handle {
         self.timers += 1;
         let id = TimerId::from_trusted(self.timers.to_string());
         let handle = self.slots.open(Thing::Timer { id: id.clone() }, self.issued.len());
         self.issue(Step::StartTimer { id: id.clone() }, Some(handle), || Command::StartTimer {
             timer_id: id,
             duration,
+            summary,
         });
         handle
     }
@@ -43,6 +46,16 @@ impl Replayer {
         self.issue(Step::PublishState { name: name.clone() }, None, || Command::PublishState { name, value: value() });
     }
 
+    /// Changes what the run is listed by.
+    pub fn upsert_search_attributes(&mut self, changes: SearchAttributeChanges) {
+        self.issue(Step::UpsertSearchAttributes, None, || Command::UpsertSearchAttributes { changes });
+    }
+
+    /// Changes what people are shown of the run.
+    pub fn modify_properties(&mut self, changes: PropertyChanges) {
+        self.issue(Step::ModifyProperties, None, || Command::ModifyProperties(changes));
+    }
+
     /// Asks an activity to stop; its outcome still comes. Once is enough: a repeat does nothing. An activity that was issued in
     /// this task is withdrawn and resolved as canceled.
     pub fn request_cancel(&mut self, handle: Handle) {
@@ -50,7 +63,9 @@ impl Replayer {
         if slot.resolution.is_some() || slot.cancel_requested {
             return;
         }
-        if slot.event_id.is_some() {
+        if let Thing::Step { .. } = slot.thing {
+            slot.resolution = Some(Resolution::canceled(None));
+        } else if slot.event_id.is_some() {
             slot.cancel_requested = true;
             let thing = slot.thing.clone();
             self.issue_cancel(handle, thing);
@@ -65,7 +80,7 @@ impl Replayer {
     pub fn abandon(&mut self, handle: Handle) {
         let Some(slot) = self.slots.get_mut(handle) else { return };
         slot.wanted = false;
-        if slot.resolution.is_some() {
+        if slot.resolution.is_some() || matches!(slot.thing, Thing::Step { .. }) {
             self.slots.free(handle);
         } else if slot.event_id.is_some() {
             if !slot.cancel_requested {
@@ -108,7 +123,10 @@ impl Replayer {
             | Command::RequestCancelActivity { .. }
             | Command::StartTimer { .. }
             | Command::CancelTimer { .. }
-            | Command::PublishState { .. } => return,
+            | Command::PublishState { .. }
+            | Command::RecordMarker(_)
+            | Command::UpsertSearchAttributes { .. }
+            | Command::ModifyProperties(_) => return,
         };
         self.issue(step, None, || command);
         self.close_issued = true;
@@ -138,10 +156,12 @@ impl Replayer {
                 let step = Step::CancelTimer { id: id.clone() };
                 self.issue(step, Some(handle), || Command::CancelTimer { timer_id: id });
             }
+            // The history knows nothing of it yet.
+            Thing::Step { .. } => {}
         }
     }
 
-    fn issue(&mut self, step: Step, handle: Option<Handle>, command: impl FnOnce() -> Command) {
+    pub(super) fn issue(&mut self, step: Step, handle: Option<Handle>, command: impl FnOnce() -> Command) {
         if self.close_issued {
             return;
         }

@@ -7,8 +7,8 @@ use std::fmt;
 
 use super::slots::{Handle, Slots, Thing};
 use super::{News, ReplayError};
-use crate::event::{EventKind, WorkflowStarted, WorkflowTaskStarted};
-use crate::ids::{ActivityId, ActivityType, EventId, PublishedName, TimerId};
+use crate::event::{EventKind, Marker, WorkflowStarted, WorkflowTaskStarted};
+use crate::ids::{ActivityId, ActivityType, EventId, PatchId, PublishedName, StepName, TimerId};
 
 /// What is compared of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +18,10 @@ pub(super) enum Step {
     StartTimer { id: TimerId },
     CancelTimer { id: TimerId },
     PublishState { name: PublishedName },
+    Patch { id: PatchId },
+    RunStep { id: u64, name: StepName },
+    UpsertSearchAttributes,
+    ModifyProperties,
     CompleteWorkflow,
     FailWorkflow,
     CancelWorkflow,
@@ -42,6 +46,7 @@ impl Step {
                 Step::ScheduleActivity { activity_type, .. },
                 Step::ScheduleActivity { activity_type: other_type, .. },
             ) => activity_type == other_type,
+            (Step::RunStep { name, .. }, Step::RunStep { name: other_name, .. }) => name == other_name,
             _ => self.agrees(other, false),
         }
     }
@@ -55,6 +60,10 @@ impl fmt::Display for Step {
             Step::StartTimer { id } => write!(f, "StartTimer (id {id})"),
             Step::CancelTimer { id } => write!(f, "CancelTimer (id {id})"),
             Step::PublishState { name } => write!(f, "PublishState {name}"),
+            Step::Patch { id } => write!(f, "Patch {id}"),
+            Step::RunStep { id, name } => write!(f, "RunStep {name} (id {id})"),
+            Step::UpsertSearchAttributes => f.write_str("UpsertSearchAttributes"),
+            Step::ModifyProperties => f.write_str("ModifyProperties"),
             Step::CompleteWorkflow => f.write_str("CompleteWorkflow"),
             Step::FailWorkflow => f.write_str("FailWorkflow"),
             Step::CancelWorkflow => f.write_str("CancelWorkflow"),
@@ -77,6 +86,8 @@ pub(super) enum Recorded {
 /// A command's event.
 pub(super) enum RecordedCommand {
     Known(Step),
+    /// Code that does not know the change may leave it out.
+    DeprecatedPatch(Step),
     /// Names an event instead of an id.
     CancelActivity {
         at: EventId,
@@ -98,6 +109,15 @@ impl Recorded {
             EventKind::TimerStarted(started) => Step::StartTimer { id: started.timer_id },
             EventKind::TimerCanceled(canceled) => Step::CancelTimer { id: canceled.timer_id },
             EventKind::StatePublished(published) => Step::PublishState { name: published.name },
+            EventKind::MarkerRecorded(recorded) => match recorded.marker {
+                Marker::Patch { patch_id, deprecated: false } => Step::Patch { id: patch_id },
+                Marker::Patch { patch_id, deprecated: true } => {
+                    return Recorded::Command(RecordedCommand::DeprecatedPatch(Step::Patch { id: patch_id }));
+                }
+                Marker::Step(step) => Step::RunStep { id: step.step_id, name: step.name },
+            },
+            EventKind::SearchAttributesUpserted(_) => Step::UpsertSearchAttributes,
+            EventKind::PropertiesModified(_) => Step::ModifyProperties,
             EventKind::WorkflowCompleted(_) => Step::CompleteWorkflow,
             EventKind::WorkflowFailed(_) => Step::FailWorkflow,
             EventKind::WorkflowCanceled(_) => Step::CancelWorkflow,
@@ -126,10 +146,10 @@ impl Recorded {
 impl RecordedCommand {
     pub(super) fn step(self, slots: &Slots) -> Result<Step, ReplayError> {
         match self {
-            RecordedCommand::Known(step) => Ok(step),
+            RecordedCommand::Known(step) | RecordedCommand::DeprecatedPatch(step) => Ok(step),
             RecordedCommand::CancelActivity { at, scheduled_event_id } => match slots.by_event(scheduled_event_id) {
                 Some(Thing::Activity { id }) => Ok(Step::RequestCancelActivity { id: id.clone() }),
-                Some(Thing::Timer { .. }) | None => {
+                Some(Thing::Timer { .. } | Thing::Step { .. }) | None => {
                     Err(ReplayError::Corrupt { event_id: at, problem: "an activity is canceled that is not open" })
                 }
             },

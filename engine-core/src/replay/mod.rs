@@ -5,7 +5,8 @@
 //! |---|---|
 //! | `mod` | [`Replayer`]: history in, activations out |
 //! | `issue` | what the code asks for, and takes back |
-//! | `slots` | what the code has under way: activities and timers, by [`Handle`] |
+//! | `markers` | patches and steps: what history has recorded of the code's own doing |
+//! | `slots` | what the code has under way: activities, timers and steps, by [`Handle`] |
 //! | `matching` | a command as both sides have it, and whether they agree |
 //! | `mismatch` | the aligned difference of a task's commands |
 //!
@@ -23,14 +24,14 @@
 //!   order in which the code asks.
 
 mod issue;
+mod markers;
 mod matching;
 mod mismatch;
 mod slots;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
-use std::iter::Peekable;
+use std::collections::{BTreeSet, VecDeque};
 
 use crate::command::Command;
 use crate::event::{
@@ -42,7 +43,8 @@ use crate::ids::{ActivityId, EventId, SignalName};
 use crate::payload::Payload;
 use crate::time::Timestamp;
 
-use matching::{Issued, Recorded, Step};
+use markers::Markers;
+use matching::{Issued, Recorded, RecordedCommand, Step};
 pub use mismatch::Nondeterminism;
 use slots::Slots;
 pub use slots::{Handle, Resolution};
@@ -54,7 +56,7 @@ pub const FLAG_MATCH_IDS: u32 = 1;
 /// One run's history and cursor.
 #[derive(Debug)]
 pub struct Replayer {
-    incoming: Peekable<std::vec::IntoIter<Event>>,
+    incoming: VecDeque<Event>,
     last_event_id: EventId,
     started: Option<Box<WorkflowStarted>>,
     phase: Phase,
@@ -70,6 +72,8 @@ pub struct Replayer {
     new_flags: Vec<u32>,
     activities: u64,
     timers: u64,
+    steps: u64,
+    markers: Markers,
     /// The code closed the run: whatever it drops from here on stands for nothing.
     close_issued: bool,
 }
@@ -158,7 +162,7 @@ impl Replayer {
     /// A run of which nothing is known yet.
     pub fn new() -> Self {
         Self {
-            incoming: Vec::new().into_iter().peekable(),
+            incoming: VecDeque::new(),
             last_event_id: EventId::NONE,
             started: None,
             phase: Phase::Between,
@@ -171,6 +175,8 @@ impl Replayer {
             new_flags: Vec::new(),
             activities: 0,
             timers: 0,
+            steps: 0,
+            markers: Markers::default(),
             close_issued: false,
         }
     }
@@ -198,8 +204,8 @@ impl Replayer {
         if self.started.is_none() && !matches!(first.kind, EventKind::WorkflowStarted(_)) {
             return Err(ReplayError::Corrupt { event_id: first.id, problem: "the first event is not WorkflowStarted" });
         }
-        debug_assert!(self.incoming.len() == 0, "activations are taken until there is none");
-        self.incoming = events.into_iter().peekable();
+        debug_assert!(self.incoming.is_empty(), "activations are taken until there is none");
+        self.incoming = events.into();
         Ok(())
     }
 
@@ -232,9 +238,14 @@ impl Replayer {
     }
 
     fn next_event(&mut self) -> Option<Event> {
-        let event = self.incoming.next()?;
+        let event = self.incoming.pop_front()?;
         self.last_event_id = event.id;
         Some(event)
+    }
+
+    /// The next event behind the completion of the task that is matched.
+    fn next_of_task(&mut self) -> Option<Event> {
+        self.incoming.pop_front_if(|event| !matches!(event.kind, EventKind::WorkflowTaskScheduled(_)))
     }
 
     fn begin_task(
@@ -243,7 +254,7 @@ impl Replayer {
         at: Timestamp,
         started: &WorkflowTaskStarted,
     ) -> Result<Option<Activation>, ReplayError> {
-        let phase = match self.incoming.peek().map(|next| &next.kind) {
+        let phase = match self.incoming.front().map(|next| &next.kind) {
             None => Phase::Live,
             Some(EventKind::WorkflowTaskCompleted(completed)) => {
                 self.flags.extend(&completed.worker.flags);
@@ -261,6 +272,7 @@ impl Replayer {
             self.next_event();
         }
         self.phase = phase;
+        self.look_ahead();
         self.clock = self.clock.max(at);
         Ok(Some(Activation {
             now: self.clock,
@@ -295,14 +307,17 @@ impl Replayer {
         let by_id = self.flags.contains(&FLAG_MATCH_IDS);
         let issued: Vec<Issued> = self.issued.drain(..).flatten().collect();
         let mut matched = 0;
-        while let Some(event) =
-            self.incoming.next_if(|event| !matches!(event.kind, EventKind::WorkflowTaskScheduled(_)))
-        {
+        while let Some(event) = self.next_of_task() {
             let id = event.id;
             self.last_event_id = id;
             let step = match Recorded::of(id, event.kind) {
                 Recorded::News(news) => {
                     self.absorb(id, news)?;
+                    continue;
+                }
+                Recorded::Command(RecordedCommand::DeprecatedPatch(step))
+                    if issued.get(matched).is_none_or(|own| !own.step.agrees(&step, true)) =>
+                {
                     continue;
                 }
                 Recorded::Command(command) => command.step(&self.slots)?,
@@ -339,7 +354,12 @@ impl Replayer {
                     self.slots.closed(handle);
                 }
             }
-            Step::RequestCancelActivity { .. } | Step::PublishState { .. } => {}
+            Step::RequestCancelActivity { .. }
+            | Step::PublishState { .. }
+            | Step::Patch { .. }
+            | Step::RunStep { .. }
+            | Step::UpsertSearchAttributes
+            | Step::ModifyProperties => {}
             Step::CompleteWorkflow | Step::FailWorkflow | Step::CancelWorkflow => self.phase = Phase::Closed,
         }
     }
@@ -357,9 +377,7 @@ impl Replayer {
         let ids = (completed.0 + 1..).map(EventId);
         history.extend(ids.zip(issued[..matched].iter().map(|own| own.step.clone())));
         history.extend(first);
-        while let Some(event) =
-            self.incoming.next_if(|event| !matches!(event.kind, EventKind::WorkflowTaskScheduled(_)))
-        {
+        while let Some(event) = self.next_of_task() {
             if let Recorded::Command(command) = Recorded::of(event.id, event.kind)
                 && let Ok(step) = command.step(&self.slots)
             {
@@ -452,20 +470,20 @@ impl Replayer {
         self.slots.activity_id(handle)
     }
 
-    /// How many activities and timers are under way.
+    /// How many activities, timers and steps are under way.
     pub fn open_count(&self) -> usize {
         self.slots.len()
     }
 }
 
-/// How an activity or timer ended.
+/// How an activity, step or timer ended.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Resolved {
     /// How.
     pub resolution: Resolution,
     /// The event that began it; none if it was withdrawn before it was recorded.
     pub event_id: EventId,
-    /// The last attempt of an activity, from 1; 0 if none started.
+    /// The last attempt of an activity or step, from 1; 0 if none started.
     pub attempt: u32,
 }
 

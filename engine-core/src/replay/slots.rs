@@ -1,4 +1,4 @@
-//! What the code has under way: activities and timers, by handle.
+//! What the code has under way: activities, timers and steps, by handle.
 //!
 //! | state of a slot | left by |
 //! |---|---|
@@ -9,10 +9,10 @@
 use std::collections::BTreeMap;
 
 use crate::failure::{Failure, RetryState};
-use crate::ids::{ActivityId, EventId, TimerId};
+use crate::ids::{ActivityId, EventId, StepName, TimerId};
 use crate::payload::Payload;
 
-/// Stands for an activity or timer that the code issued. Small numbers, reused.
+/// Stands for an activity, timer or step that the code issued. Small numbers, reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Handle(u32);
 
@@ -26,7 +26,7 @@ impl Handle {
 /// How something ended.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Resolution {
-    /// The activity returned a value.
+    /// The activity or step returned a value.
     Completed {
         /// What it returned.
         result: Option<Payload>,
@@ -44,8 +44,17 @@ pub enum Resolution {
 
 #[derive(Debug, Clone)]
 pub(super) enum Thing {
-    Activity { id: ActivityId },
-    Timer { id: TimerId },
+    Activity {
+        id: ActivityId,
+    },
+    Timer {
+        id: TimerId,
+    },
+    /// Not in history before it is over.
+    Step {
+        id: u64,
+        name: StepName,
+    },
 }
 
 #[derive(Debug)]
@@ -95,7 +104,14 @@ impl Slots {
     pub(super) fn activity_id(&self, handle: Handle) -> Option<&ActivityId> {
         match &self.slots.get(handle.index())?.as_ref()?.thing {
             Thing::Activity { id } => Some(id),
-            Thing::Timer { .. } => None,
+            Thing::Timer { .. } | Thing::Step { .. } => None,
+        }
+    }
+
+    pub(super) fn step_name(&self, handle: Handle) -> Option<&StepName> {
+        match &self.slots.get(handle.index())?.as_ref()?.thing {
+            Thing::Step { name, .. } => Some(name),
+            Thing::Activity { .. } | Thing::Timer { .. } => None,
         }
     }
 
@@ -145,6 +161,16 @@ impl Slots {
         {
             self.free.push(handle.0);
         }
+    }
+
+    /// The open step with this number, and its name.
+    pub(super) fn step(&self, step_id: u64) -> Option<(Handle, &StepName)> {
+        self.slots.iter().enumerate().find_map(|(index, slot)| match slot.as_ref()? {
+            Slot { thing: Thing::Step { id, name }, resolution: None, .. } if *id == step_id => {
+                Some((Handle(u32::try_from(index).ok()?), name))
+            }
+            Slot { .. } => None,
+        })
     }
 
     pub(super) fn len(&self) -> usize {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use engine_core::command::{Command, ScheduleActivity};
 use engine_core::event::{
-    ActivityTimeouts, Event, EventKind, WorkerMetadata, WorkflowStarted, WorkflowTaskFailureCause,
+    ActivityTimeouts, Event, EventKind, Marker, WorkerMetadata, WorkflowStarted, WorkflowTaskFailureCause,
 };
 use engine_core::execution::{
     ActivityProgress, ActivityRef, ActivityToken, Effect, Execution, Fact, Input, Rejection, Reply, Transition,
@@ -22,6 +22,7 @@ use engine_core::ids::{
 };
 use engine_core::payload::Payload;
 use engine_core::retry::RetryPolicy;
+use engine_core::search::SearchAttributes;
 use engine_core::time::Timestamp;
 
 /// When every test begins.
@@ -54,6 +55,9 @@ pub fn start_attributes() -> WorkflowStarted {
         request_id: None,
         identity: "client".to_owned(),
         memo: Vec::new(),
+        search_attributes: SearchAttributes::new(),
+        summary: String::new(),
+        details: String::new(),
     }
 }
 
@@ -71,6 +75,7 @@ pub fn activity(id: &str) -> ScheduleActivity {
         input: Vec::new(),
         timeouts: ActivityTimeouts { start_to_close: Some(seconds(10)), ..ActivityTimeouts::default() },
         retry_policy: Some(retry(0)),
+        summary: String::new(),
     }
 }
 
@@ -90,7 +95,7 @@ pub fn cancel_activity(id: &str) -> Command {
 }
 
 pub fn start_timer(id: &str, duration: Duration) -> Command {
-    Command::StartTimer { timer_id: TimerId::from_trusted(id), duration }
+    Command::StartTimer { timer_id: TimerId::from_trusted(id), duration, summary: String::new() }
 }
 
 pub fn cancel_timer(id: &str) -> Command {
@@ -241,8 +246,17 @@ impl Run {
     }
 
     pub fn finish_task(&mut self, token: WorkflowTaskToken, commands: Vec<Command>) {
-        let worker = WorkerMetadata::default();
-        let _ = self.send(Input::CompleteWorkflowTask { token, commands, worker, identity: "worker".into() });
+        self.end_task(token, commands, false);
+    }
+
+    /// Completes the workflow task while a step is at work.
+    pub fn extend_task(&mut self, token: WorkflowTaskToken, commands: Vec<Command>) {
+        self.end_task(token, commands, true);
+    }
+
+    fn end_task(&mut self, token: WorkflowTaskToken, commands: Vec<Command>, force_new_task: bool) {
+        let (worker, identity) = (WorkerMetadata::default(), "worker".to_owned());
+        let _ = self.send(Input::CompleteWorkflowTask { token, commands, worker, force_new_task, identity });
     }
 
     /// Hands the workflow task out and completes it.
@@ -413,7 +427,8 @@ pub fn event_line(event: &Event) -> String {
         EventKind::WorkflowTaskScheduled(e) => format!("attempt={}", e.attempt),
         EventKind::WorkflowTaskStarted(e) => format!("scheduled={}", e.scheduled_event_id),
         EventKind::WorkflowTaskCompleted(e) => {
-            format!("scheduled={} started={}", e.scheduled_event_id, e.started_event_id)
+            let forces = if e.force_new_task { " forces a task" } else { "" };
+            format!("scheduled={} started={}{forces}", e.scheduled_event_id, e.started_event_id)
         }
         EventKind::WorkflowTaskFailed(e) => {
             format!("scheduled={} started={} cause={:?}", e.scheduled_event_id, e.started_event_id, e.cause)
@@ -457,6 +472,22 @@ pub fn event_line(event: &Event) -> String {
         EventKind::StatePublished(e) => {
             let value = String::from_utf8_lossy(&e.value.data);
             format!("{} task={} value={value}", e.name, e.workflow_task_completed_event_id)
+        }
+        EventKind::MarkerRecorded(e) => {
+            let what = match &e.marker {
+                Marker::Patch { patch_id, deprecated: false } => patch_id.to_string(),
+                Marker::Patch { patch_id, deprecated: true } => format!("{patch_id} deprecated"),
+                Marker::Step(step) => format!("{} {}", step.step_id, step.name),
+            };
+            format!("{} {what} task={}", e.marker.kind(), e.workflow_task_completed_event_id)
+        }
+        EventKind::SearchAttributesUpserted(e) => {
+            let names: Vec<&str> = e.changes.keys().map(|name| name.as_str()).collect();
+            format!("{} task={}", names.join(" "), e.workflow_task_completed_event_id)
+        }
+        EventKind::PropertiesModified(e) => {
+            let keys: Vec<&str> = e.changes.memo.keys().map(String::as_str).collect();
+            format!("memo={} task={}", keys.join(","), e.workflow_task_completed_event_id)
         }
     };
     format!("{} {} {rest}", event.id, event.kind.name())

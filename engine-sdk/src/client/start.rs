@@ -247,7 +247,7 @@ impl<I, T> WorkflowStart<I, T> {
             request_id: self.request_id.unwrap_or_default(),
             identity: settings.identity.clone(),
             memo,
-            wait: None,
+            ..v1::StartWorkflowRequest::default()
         };
         Ok((self.client, self.workflow_id, Template { request, encode: self.encode }))
     }

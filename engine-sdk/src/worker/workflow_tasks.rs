@@ -212,6 +212,7 @@ impl WorkflowTasks {
                     commands: progress.commands.iter().map(command_to_proto).collect(),
                     flags: progress.new_flags,
                     cached: is_cached,
+                    force_new_task: false,
                 })
             }
             Err(TaskFailure { cause, failure }) => {

@@ -164,6 +164,7 @@ fn issue(
                 input,
                 timeouts: timeouts(&options),
                 retry_policy: options.retry,
+                summary: String::new(),
             }
         });
     let id = state.replayer.activity_id(handle).cloned()?;

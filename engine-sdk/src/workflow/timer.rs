@@ -25,7 +25,7 @@ impl Sleep {
     pub(super) fn start(shared: &Arc<Shared>, duration: Duration) -> Self {
         let handle = shared.lock_as_code().map(|mut state| {
             state.progress += 1;
-            state.replayer.start_timer(duration.min(limits::DURATION_MAX))
+            state.replayer.start_timer(duration.min(limits::DURATION_MAX), String::new())
         });
         Self { shared: Arc::clone(shared), handle, fired: false }
     }

@@ -42,6 +42,9 @@ impl History {
             request_id: None,
             identity: "test".into(),
             memo: Vec::new(),
+            search_attributes: Default::default(),
+            summary: String::new(),
+            details: String::new(),
         })));
         history
     }
@@ -83,6 +86,7 @@ impl History {
             started_event_id: started,
             identity: "test".into(),
             worker: WorkerMetadata { flags: vec![FLAG_MATCH_IDS], ..WorkerMetadata::default() },
+            force_new_task: false,
         }));
         commands.iter().map(|command| self.record(completed, command)).collect()
     }
@@ -109,6 +113,7 @@ impl History {
                 input: command.input,
                 timeouts: command.timeouts,
                 retry_policy: command.retry_policy.unwrap_or_else(RetryPolicy::default),
+                summary: command.summary,
             })),
             Command::RequestCancelActivity { activity_id } => {
                 let scheduled_event_id = self.find(|kind| {
@@ -119,10 +124,25 @@ impl History {
                     scheduled_event_id,
                 })
             }
-            Command::StartTimer { timer_id, duration } => EventKind::TimerStarted(TimerStarted {
+            Command::StartTimer { timer_id, duration, summary } => EventKind::TimerStarted(TimerStarted {
                 workflow_task_completed_event_id: completed,
                 timer_id,
                 duration,
+                summary,
+            }),
+            Command::RecordMarker(marker) => EventKind::MarkerRecorded(Box::new(MarkerRecorded {
+                workflow_task_completed_event_id: completed,
+                marker: *marker,
+            })),
+            Command::UpsertSearchAttributes { changes } => {
+                EventKind::SearchAttributesUpserted(SearchAttributesUpserted {
+                    workflow_task_completed_event_id: completed,
+                    changes,
+                })
+            }
+            Command::ModifyProperties(changes) => EventKind::PropertiesModified(PropertiesModified {
+                workflow_task_completed_event_id: completed,
+                changes,
             }),
             Command::CancelTimer { timer_id } => {
                 let started_event_id =

@@ -9,8 +9,9 @@ mod steps;
 mod trouble;
 
 use engine_core::command::Command;
-use engine_core::event::Event;
+use engine_core::event::{Event, Marker, StepOutcome};
 use engine_core::ids::EventId;
+use engine_core::payload::Payload;
 use engine_sdk::definition::Workflow;
 use engine_sdk::workflow::{Advance, AdvanceError, WorkflowRun, WorkflowTaskError, erase};
 
@@ -73,19 +74,32 @@ fn text(command: &Command) -> String {
     match command {
         Command::ScheduleActivity(it) => format!("run {} #{}", it.activity_type, it.activity_id),
         Command::RequestCancelActivity { activity_id } => format!("cancel activity #{activity_id}"),
-        Command::StartTimer { timer_id, duration } => format!("sleep {duration:?} #{timer_id}"),
+        Command::StartTimer { timer_id, duration, .. } => format!("sleep {duration:?} #{timer_id}"),
         Command::CancelTimer { timer_id } => format!("cancel timer #{timer_id}"),
         Command::PublishState { name, value } => {
             format!("publish {name} {}", String::from_utf8_lossy(&value.data))
         }
-        Command::CompleteWorkflow { result } => {
-            let json =
-                result.as_ref().map_or("nothing".into(), |payload| String::from_utf8_lossy(&payload.data).into_owned());
-            format!("complete {json}")
-        }
+        Command::RecordMarker(marker) => match &**marker {
+            Marker::Patch { patch_id, deprecated: false } => format!("patch {patch_id}"),
+            Marker::Patch { patch_id, deprecated: true } => format!("deprecated patch {patch_id}"),
+            Marker::Step(step) => {
+                let end = match &step.outcome {
+                    StepOutcome::Completed { result } => json(result.as_ref()),
+                    StepOutcome::Failed { failure, .. } => format!("failed: {}", failure.message),
+                };
+                format!("step {} #{} {end}", step.name, step.step_id)
+            }
+        },
+        Command::UpsertSearchAttributes { changes } => format!("upsert {changes:?}"),
+        Command::ModifyProperties(changes) => format!("modify {changes:?}"),
+        Command::CompleteWorkflow { result } => format!("complete {}", json(result.as_ref())),
         Command::FailWorkflow { failure } => {
             format!("fail {}", failure.chain().map(|link| link.message.as_str()).collect::<Vec<_>>().join(" < "))
         }
         Command::CancelWorkflow { .. } => "canceled".into(),
     }
+}
+
+fn json(value: Option<&Payload>) -> String {
+    value.map_or("nothing".into(), |payload| String::from_utf8_lossy(&payload.data).into_owned())
 }

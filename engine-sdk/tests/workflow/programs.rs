@@ -116,6 +116,7 @@ impl World {
                     self.timers.remove(timer_id.as_str()).expect("only open timers are canceled");
                 }
                 Command::PublishState { .. } => {}
+                Command::RecordMarker(_) | Command::UpsertSearchAttributes { .. } | Command::ModifyProperties(_) => {}
                 Command::CompleteWorkflow { .. } | Command::FailWorkflow { .. } | Command::CancelWorkflow { .. } => {
                     return true;
                 }

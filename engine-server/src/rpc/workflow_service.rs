@@ -426,10 +426,13 @@ fn started(request: v1::StartWorkflowRequest, now: Timestamp) -> Result<Workflow
         continued_from: None,
         first_run_id: run_id,
         continued_failure: None,
-        first_task_backoff: std::time::Duration::ZERO,
+        first_task_backoff: duration("start_delay", request.start_delay)?.unwrap_or_default(),
         request_id: convert::optional_id("request_id", &request.request_id, RequestId::parse)?,
         identity: request.identity,
         memo,
+        search_attributes: convert::search_attributes_from_proto(request.search_attributes)?,
+        summary: request.summary,
+        details: request.details,
     })
 }
 

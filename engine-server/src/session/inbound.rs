@@ -274,7 +274,13 @@ fn parse_result(session: &Session, result: v1::TaskResult) -> Result<ParsedResul
             let worker = WorkerMetadata { flags: done.flags, ..session.worker.clone() };
             let cached = done.cached.then(|| token.task.scheduled_event_id.next());
             let input = match convert::commands_from_proto(done.commands) {
-                Ok(commands) => Input::CompleteWorkflowTask { token: token.task, commands, worker, identity },
+                Ok(commands) => Input::CompleteWorkflowTask {
+                    token: token.task,
+                    commands,
+                    worker,
+                    force_new_task: done.force_new_task,
+                    identity,
+                },
                 // Refused like any invalid command: the task fails, and describe shows why.
                 Err(error) => Input::FailWorkflowTask {
                     token: token.task,

@@ -7,8 +7,9 @@ use super::error::Inside as _;
 use super::field::{optional_id, required, required_id};
 use super::{
     ConvertError, activity_timeouts_from_proto, activity_timeouts_to_proto, duration_from_proto, duration_to_proto,
-    failure_from_outside, failure_to_proto, payload_from_proto, payload_to_proto, payloads_from_proto,
-    payloads_to_proto, retry_policy_from_proto, retry_policy_to_proto,
+    failure_from_outside, failure_to_proto, marker_from_proto, marker_to_proto, payload_from_proto, payload_to_proto,
+    payloads_from_proto, payloads_to_proto, property_changes_from_proto, property_changes_to_proto,
+    retry_policy_from_proto, retry_policy_to_proto, search_changes_from_proto, search_changes_to_proto,
 };
 use crate::v1;
 use v1::command::Command as Message;
@@ -23,13 +24,15 @@ pub fn command_to_proto(command: &Command) -> v1::Command {
             input: payloads_to_proto(&activity.input),
             timeouts: Some(activity_timeouts_to_proto(&activity.timeouts)),
             retry_policy: activity.retry_policy.as_ref().map(retry_policy_to_proto),
+            summary: activity.summary.clone(),
         }),
         Command::RequestCancelActivity { activity_id } => {
             Message::RequestCancelActivity(v1::RequestCancelActivityCommand { activity_id: activity_id.to_string() })
         }
-        Command::StartTimer { timer_id, duration } => Message::StartTimer(v1::StartTimerCommand {
+        Command::StartTimer { timer_id, duration, summary } => Message::StartTimer(v1::StartTimerCommand {
             timer_id: timer_id.to_string(),
             duration: Some(duration_to_proto(*duration)),
+            summary: summary.clone(),
         }),
         Command::CancelTimer { timer_id } => {
             Message::CancelTimer(v1::CancelTimerCommand { timer_id: timer_id.to_string() })
@@ -38,6 +41,11 @@ pub fn command_to_proto(command: &Command) -> v1::Command {
             name: name.to_string(),
             value: Some(payload_to_proto(value)),
         }),
+        Command::RecordMarker(marker) => Message::RecordMarker(marker_to_proto(marker)),
+        Command::UpsertSearchAttributes { changes } => {
+            Message::UpsertSearchAttributes(search_changes_to_proto(changes))
+        }
+        Command::ModifyProperties(changes) => Message::ModifyProperties(property_changes_to_proto(changes)),
         Command::CompleteWorkflow { result } => {
             Message::CompleteWorkflow(v1::CompleteWorkflowCommand { result: result.as_ref().map(payload_to_proto) })
         }
@@ -64,6 +72,7 @@ pub fn command_from_proto(message: v1::Command) -> Result<Command, ConvertError>
             timer_id: required_id("start_timer.timer_id", &message.timer_id, TimerId::parse)?,
             duration: required("start_timer.duration", message.duration)
                 .and_then(|duration| duration_from_proto("start_timer.duration", duration))?,
+            summary: message.summary,
         },
         Message::CancelTimer(message) => {
             Command::CancelTimer { timer_id: required_id("cancel_timer.timer_id", &message.timer_id, TimerId::parse)? }
@@ -72,6 +81,13 @@ pub fn command_from_proto(message: v1::Command) -> Result<Command, ConvertError>
             name: required_id("publish_state.name", &message.name, PublishedName::parse)?,
             value: payload_from_proto(required("publish_state.value", message.value)?),
         },
+        Message::RecordMarker(message) => {
+            Command::RecordMarker(Box::new(marker_from_proto(message).inside("record_marker")?))
+        }
+        Message::UpsertSearchAttributes(message) => Command::UpsertSearchAttributes {
+            changes: search_changes_from_proto(message).inside("upsert_search_attributes")?,
+        },
+        Message::ModifyProperties(message) => Command::ModifyProperties(property_changes_from_proto(message)),
         Message::CompleteWorkflow(message) => {
             Command::CompleteWorkflow { result: message.result.map(payload_from_proto) }
         }
@@ -100,6 +116,7 @@ fn schedule_activity(message: v1::ScheduleActivityCommand) -> Result<ScheduleAct
         input: payloads_from_proto(message.input),
         timeouts: activity_timeouts_from_proto(message.timeouts.unwrap_or_default()).inside("timeouts")?,
         retry_policy: message.retry_policy.map(retry_policy_from_proto).transpose().inside("retry_policy")?,
+        summary: message.summary,
     })
 }
 

@@ -5,6 +5,8 @@
 //! | `error` | [`ConvertError`]: which field of a request is wrong, and how |
 //! | `field` | identifiers, required fields, enums |
 //! | `time` | durations and instants |
+//! | `marker` | markers |
+//! | `search` | search attributes, and other things that are shown of a run |
 //! | `payload` | payloads |
 //! | `failure` | failures, and their limits when they come from outside |
 //! | `policy` | retry policies and activity timeouts |
@@ -25,10 +27,12 @@ mod event;
 mod failure;
 mod field;
 mod history;
+mod marker;
 mod payload;
 mod policy;
 #[cfg(test)]
 mod samples;
+mod search;
 mod status;
 mod time;
 
@@ -41,11 +45,16 @@ pub use event::{
 pub use failure::{failure_from_outside, failure_from_proto, failure_to_proto};
 pub use field::{optional_id, optional_run_id, required, required_id, run_id};
 pub use history::{encode_row, event_id_of};
+pub use marker::{marker_from_proto, marker_to_proto};
 pub use payload::{
     memo_from_proto, memo_to_proto, payload_from_proto, payload_to_proto, payloads_from_proto, payloads_to_proto,
 };
 pub use policy::{
     activity_timeouts_from_proto, activity_timeouts_to_proto, retry_policy_from_proto, retry_policy_to_proto,
+};
+pub use search::{
+    property_changes_from_proto, property_changes_to_proto, search_attributes_from_proto, search_attributes_to_proto,
+    search_changes_from_proto, search_changes_to_proto, search_value_from_proto, search_value_to_proto,
 };
 pub use status::{
     close_status_from_proto, close_status_to_proto, retry_state_from_proto, retry_state_to_proto,

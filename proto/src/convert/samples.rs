@@ -8,18 +8,21 @@ use bytes::Bytes;
 use engine_core::command::{Command, ScheduleActivity};
 use engine_core::event::{
     ActivityCancelRequested, ActivityCanceled, ActivityCompleted, ActivityFailed, ActivityScheduled, ActivityStarted,
-    ActivityTimedOut, ActivityTimeouts, CloseStatus, Event, EventKind, StatePublished, TimerCanceled, TimerFired,
-    TimerStarted, WorkerMetadata, WorkflowCancelRequested, WorkflowCanceled, WorkflowCompleted, WorkflowFailed,
-    WorkflowSignaled, WorkflowStarted, WorkflowTaskCompleted, WorkflowTaskFailed, WorkflowTaskFailureCause,
-    WorkflowTaskScheduled, WorkflowTaskStarted, WorkflowTaskTimedOut, WorkflowTerminated, WorkflowTimedOut,
+    ActivityTimedOut, ActivityTimeouts, CloseStatus, Event, EventKind, MarkerRecorded, PropertiesModified,
+    PropertyChanges, SearchAttributesUpserted, StatePublished, TimerCanceled, TimerFired, TimerStarted, WorkerMetadata,
+    WorkflowCancelRequested, WorkflowCanceled, WorkflowCompleted, WorkflowFailed, WorkflowSignaled, WorkflowStarted,
+    WorkflowTaskCompleted, WorkflowTaskFailed, WorkflowTaskFailureCause, WorkflowTaskScheduled, WorkflowTaskStarted,
+    WorkflowTaskTimedOut, WorkflowTerminated, WorkflowTimedOut,
 };
 use engine_core::failure::{Failure, FailureKind, RetryState, TimeoutKind};
 use engine_core::ids::{
-    ActivityId, ActivityType, EventId, Namespace, PublishedName, RequestId, RunId, SignalName, TaskQueueName, TimerId,
-    WorkflowId, WorkflowType,
+    ActivityId, ActivityType, EventId, Namespace, PatchId, PublishedName, RequestId, RunId, SearchAttributeName,
+    SignalName, StepName, TaskQueueName, TimerId, WorkflowId, WorkflowType,
 };
+use engine_core::marker::{Marker, StepMarker, StepOutcome};
 use engine_core::payload::Payload;
 use engine_core::retry::RetryPolicy;
+use engine_core::search::{SearchAttributeChanges, SearchAttributes, SearchValue};
 use engine_core::time::Timestamp;
 
 pub(super) const TIMEOUT_KINDS: [TimeoutKind; 4] =
@@ -139,6 +142,7 @@ pub(super) fn commands() -> Vec<Command> {
             input: vec![payload("1"), Payload::json("\"two\"")],
             timeouts: timeouts(),
             retry_policy: Some(retry_policy()),
+            summary: "ships the order".into(),
         })),
         Command::ScheduleActivity(Box::new(ScheduleActivity {
             activity_id: ActivityId::from_trusted("a-2"),
@@ -147,9 +151,14 @@ pub(super) fn commands() -> Vec<Command> {
             input: Vec::new(),
             timeouts: ActivityTimeouts::default(),
             retry_policy: None,
+            summary: String::new(),
         })),
         Command::RequestCancelActivity { activity_id: ActivityId::from_trusted("a-1") },
-        Command::StartTimer { timer_id: TimerId::from_trusted("t-1"), duration: Duration::from_secs(14 * 24 * 3600) },
+        Command::StartTimer {
+            timer_id: TimerId::from_trusted("t-1"),
+            duration: Duration::from_secs(14 * 24 * 3600),
+            summary: "until the offer ends".into(),
+        },
         Command::CancelTimer { timer_id: TimerId::from_trusted("t-1") },
         Command::PublishState { name: PublishedName::from_trusted("status"), value: payload("7") },
         Command::CompleteWorkflow { result: None },
@@ -157,8 +166,78 @@ pub(super) fn commands() -> Vec<Command> {
         Command::CancelWorkflow { details: None },
         Command::CancelWorkflow { details: Some(payload("0")) },
     ];
+    commands.extend(markers().into_iter().map(|marker| Command::RecordMarker(Box::new(marker))));
+    commands.push(Command::UpsertSearchAttributes { changes: search_changes() });
+    commands.push(Command::ModifyProperties(property_changes()));
+    commands.push(Command::ModifyProperties(PropertyChanges::default()));
     commands.extend(failures().into_iter().map(|failure| Command::FailWorkflow { failure }));
     commands
+}
+
+/// A search attribute of each type.
+fn search_attributes() -> SearchAttributes {
+    let values = [
+        SearchValue::Keyword("eu".into()),
+        SearchValue::KeywordList(vec!["new".into(), "vip".into()]),
+        SearchValue::KeywordList(Vec::new()),
+        SearchValue::Text("a long story".into()),
+        SearchValue::Int(i64::MIN),
+        SearchValue::Double(0.1),
+        SearchValue::Bool(false),
+        SearchValue::Datetime(START),
+    ];
+    let name = |number| SearchAttributeName::from_trusted(format!("attribute{number}"));
+    values.into_iter().enumerate().map(|(number, value)| (name(number), value)).collect()
+}
+
+fn search_changes() -> SearchAttributeChanges {
+    let mut changes: SearchAttributeChanges =
+        search_attributes().into_iter().map(|(name, value)| (name, Some(value))).collect();
+    changes.insert(SearchAttributeName::from_trusted("gone"), None);
+    changes
+}
+
+fn property_changes() -> PropertyChanges {
+    PropertyChanges {
+        memo: BTreeMap::from([("a".into(), Some(payload("1"))), ("b".into(), None)]),
+        current_details: Some(String::new()),
+    }
+}
+
+/// Each kind of marker.
+fn markers() -> Vec<Marker> {
+    let step = |outcome| {
+        Marker::Step(StepMarker {
+            step_id: 7,
+            name: StepName::from_trusted("quote"),
+            outcome,
+            attempt: 3,
+            took: Duration::from_millis(20),
+        })
+    };
+    let failure = failures().pop().expect("there are some");
+    vec![
+        Marker::Patch { patch_id: PatchId::from_trusted("use-courier"), deprecated: false },
+        Marker::Patch { patch_id: PatchId::from_trusted("use-courier"), deprecated: true },
+        step(StepOutcome::Completed { result: Some(payload("1")) }),
+        step(StepOutcome::Completed { result: None }),
+        step(StepOutcome::Failed { failure, retry_state: RetryState::MaximumAttemptsReached }),
+    ]
+}
+
+fn marker_events() -> impl Iterator<Item = EventKind> {
+    markers().into_iter().map(|marker| {
+        EventKind::MarkerRecorded(Box::new(MarkerRecorded { workflow_task_completed_event_id: EventId(4), marker }))
+    })
+}
+
+fn property_events() -> [EventKind; 2] {
+    let workflow_task_completed_event_id = EventId(4);
+    let (changes, shown) = (search_changes(), property_changes());
+    [
+        EventKind::SearchAttributesUpserted(SearchAttributesUpserted { workflow_task_completed_event_id, changes }),
+        EventKind::PropertiesModified(PropertiesModified { workflow_task_completed_event_id, changes: shown }),
+    ]
 }
 
 fn started_in_full() -> WorkflowStarted {
@@ -182,6 +261,9 @@ fn started_in_full() -> WorkflowStarted {
         request_id: Some(RequestId::from_trusted("req-1")),
         identity: "cli@host".into(),
         memo: vec![("a".into(), payload("1")), ("b".into(), Payload::default())],
+        search_attributes: SearchAttributes::new(),
+        summary: String::new(),
+        details: String::new(),
     }
 }
 
@@ -210,6 +292,8 @@ pub(super) fn events() -> Vec<Event> {
     kinds.extend(workflow_task_events());
     kinds.extend(activity_events());
     kinds.extend(timer_events());
+    kinds.extend(marker_events());
+    kinds.extend(property_events());
     let event = |(kind, number): (EventKind, u64)| Event {
         id: EventId(number),
         at: START + Duration::from_micros(number),
@@ -222,6 +306,12 @@ fn workflow_events() -> Vec<EventKind> {
     let mut kinds = vec![
         EventKind::WorkflowStarted(Box::new(started_in_full())),
         EventKind::WorkflowStarted(Box::new(started_with_the_least())),
+        EventKind::WorkflowStarted(Box::new(WorkflowStarted {
+            search_attributes: search_attributes(),
+            summary: "order of a regular".into(),
+            details: "came by phone".into(),
+            ..started_in_full()
+        })),
         EventKind::WorkflowCompleted(WorkflowCompleted {
             workflow_task_completed_event_id: EventId(4),
             result: Some(payload("{}")),
@@ -298,12 +388,14 @@ fn workflow_task_events() -> Vec<EventKind> {
                 build_id: "abc".into(),
                 flags: vec![1, 300],
             },
+            force_new_task: true,
         }),
         EventKind::WorkflowTaskCompleted(WorkflowTaskCompleted {
             scheduled_event_id: EventId(2),
             started_event_id: EventId(3),
             identity: String::new(),
             worker: WorkerMetadata::default(),
+            force_new_task: false,
         }),
     ];
     for cause in CAUSES {
@@ -336,6 +428,7 @@ fn activity_events() -> Vec<EventKind> {
             input: vec![payload("1"), payload("2")],
             timeouts: timeouts(),
             retry_policy: retry_policy(),
+            summary: "charges the card".into(),
         })),
         EventKind::ActivityScheduled(Box::new(ActivityScheduled {
             workflow_task_completed_event_id: EventId(4),
@@ -345,6 +438,7 @@ fn activity_events() -> Vec<EventKind> {
             input: Vec::new(),
             timeouts: ActivityTimeouts::default(),
             retry_policy: RetryPolicy::default(),
+            summary: String::new(),
         })),
         EventKind::ActivityStarted(ActivityStarted {
             scheduled_event_id: EventId(5),
@@ -410,6 +504,7 @@ fn timer_events() -> Vec<EventKind> {
             workflow_task_completed_event_id: EventId(4),
             timer_id: TimerId::from_trusted("t-1"),
             duration: Duration::new(60, 1),
+            summary: "until the offer ends".into(),
         }),
         EventKind::TimerFired(TimerFired { timer_id: TimerId::from_trusted("t-1"), started_event_id: EventId(9) }),
         EventKind::TimerCanceled(TimerCanceled {

@@ -9,6 +9,7 @@
 //! | started   | ReleaseWorkflowTask                | released (fact), buffer                                         | scheduled         |
 //! | started   | … for the fifth time in a row      | as a failure                                                    | as a failure      |
 //! | started   | CompleteWorkflowTask               | Scheduled Started Completed, commands, buffer                   | unneeded or scheduled |
+//! | started   | … that forces a new task           | Scheduled Started Completed, commands, buffer                   | scheduled         |
 //! | started   | … that is refused                  | as a failure                                                    | as a failure      |
 //! | started   | FailWorkflowTask, time-out; try 1  | Scheduled Started Failed or TimedOut, buffer                    | scheduled, try 2  |
 //! | started   | FailWorkflowTask, time-out; try 2… | attempt failed (fact), buffer                                   | paused            |
@@ -26,6 +27,9 @@
 //! try follows at once, later ones after a pause that doubles; news does not cut the pause short. A closing command over
 //! unseen events (`UnhandledCommand`) is no fault of the code: it is always written and starts the count anew.
 //!
+//! A completion forces a new task while a step of the code is at work: the task would time out otherwise. That may go on for
+//! [`crate::limits::STEP_TIME_MAX`]; then the completion is refused.
+//!
 //! `hand_out` holds what moves a task between queue and worker, `outcome` how it ends.
 
 mod hand_out;
@@ -33,7 +37,7 @@ mod outcome;
 
 use std::time::Duration;
 
-use crate::event::{WorkflowTaskFailed, WorkflowTaskFailureCause, WorkflowTaskTimedOut};
+use crate::event::{WorkflowTaskCompleted, WorkflowTaskFailed, WorkflowTaskFailureCause, WorkflowTaskTimedOut};
 use crate::execution::deadline::Source;
 use crate::execution::{Execution, WorkflowTaskToken};
 use crate::failure::Failure;
@@ -83,6 +87,8 @@ pub(super) struct WorkflowTask {
     handed_out: bool,
     /// How many workers in a row vanished with it. Volatile.
     losses: u32,
+    /// Since when tasks follow each other because a step of the code is at work.
+    pub(super) extended_since: Option<Timestamp>,
     /// `WorkflowTaskStarted` of the last completed task.
     pub(super) previous_started_event_id: EventId,
 }
@@ -99,6 +105,7 @@ impl WorkflowTask {
             delayed_until,
             handed_out: false,
             losses: 0,
+            extended_since: None,
             previous_started_event_id: EventId::NONE,
         }
     }
@@ -135,6 +142,7 @@ impl WorkflowTask {
         self.delayed_until = None;
         self.handed_out = false;
         self.losses = 0;
+        self.extended_since = None;
     }
 
     /// Forgets what a crash would lose.
@@ -184,10 +192,12 @@ impl Execution {
         }
     }
 
-    pub(super) fn apply_task_completed(&mut self, started_event_id: EventId) {
+    pub(super) fn apply_task_completed(&mut self, event: &WorkflowTaskCompleted, at: Timestamp) {
         self.change_task(|task| {
+            let extended_since = event.force_new_task.then(|| task.extended_since.unwrap_or(at));
             task.end();
-            task.previous_started_event_id = started_event_id;
+            task.extended_since = extended_since;
+            task.previous_started_event_id = event.started_event_id;
         });
     }
 

@@ -12,6 +12,7 @@ use crate::execution::draft::{Draft, Task};
 use crate::execution::{Effect, Execution, Fact, Rejection, Reply, Transition, WorkflowTaskToken};
 use crate::failure::{Failure, TimeoutKind};
 use crate::ids::EventId;
+use crate::limits;
 use crate::time::Timestamp;
 
 impl Execution {
@@ -20,12 +21,13 @@ impl Execution {
         token: WorkflowTaskToken,
         commands: Vec<Command>,
         worker: WorkerMetadata,
+        force_new_task: bool,
         identity: String,
         now: Timestamp,
     ) -> Result<Transition, Rejection> {
         self.check_task_token(&token)?;
         let mut draft = Draft::new(self, now);
-        let refusal = match draft.complete_task(&token, commands, worker, &identity) {
+        let refusal = match draft.complete_task(&token, commands, worker, force_new_task, &identity) {
             Ok(()) => return Ok(draft.finish(Reply::Done)),
             Err(refusal) => refusal,
         };
@@ -75,8 +77,12 @@ impl Draft<'_> {
         token: &WorkflowTaskToken,
         commands: Vec<Command>,
         worker: WorkerMetadata,
+        force_new_task: bool,
         identity: &str,
     ) -> Result<(), Refusal> {
+        if force_new_task {
+            self.check_extension()?;
+        }
         self.withdraw_from_queue();
         let started_event_id = self.push_provisional(token, self.run.starter(token, identity));
         let completed = self.push(EventKind::WorkflowTaskCompleted(WorkflowTaskCompleted {
@@ -84,10 +90,27 @@ impl Draft<'_> {
             started_event_id,
             identity: identity.to_owned(),
             worker,
+            force_new_task,
         }));
         self.task = Task::Completed;
         self.stop_buffering();
         self.carry_out(commands, completed)
+    }
+
+    /// Refuses to let tasks follow each other for ever.
+    fn check_extension(&self) -> Result<(), Refusal> {
+        let limit = limits::STEP_TIME_MAX;
+        match self.run.workflow_task.extended_since {
+            Some(since) if self.now.since(since) >= limit => Err(Refusal {
+                cause: WorkflowTaskFailureCause::BadCommand,
+                message: format!(
+                    "force_new_task: a step of the workflow has been at work for over {} minutes, which is the limit: \
+                     use an activity",
+                    limit.as_secs() / 60
+                ),
+            }),
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Ends the try as failed: written if it is the first in a row or no fault of the code, else noted only.
@@ -215,6 +238,51 @@ mod tests {
                 4 WorkflowTaskCompleted scheduled=2 started=3
             ",
         );
+    }
+
+    #[test]
+    fn a_step_at_work_brings_the_next_task_without_news() {
+        check(
+            Run::start(),
+            |run| {
+                let token = run.take_task();
+                run.extend_task(token, vec![]);
+                run.turn(vec![complete()]);
+            },
+            "
+                ~ task started attempt=1
+                2 WorkflowTaskScheduled attempt=1
+                3 WorkflowTaskStarted scheduled=2
+                4 WorkflowTaskCompleted scheduled=2 started=3 forces a task
+                > OfferWorkflowTask attempt=1
+                ~ task started attempt=1
+                5 WorkflowTaskScheduled attempt=1
+                6 WorkflowTaskStarted scheduled=5
+                7 WorkflowTaskCompleted scheduled=5 started=6
+                8 WorkflowCompleted task=7
+                > Closed Completed
+            ",
+        );
+    }
+
+    #[test]
+    fn tasks_follow_each_other_no_longer_than_the_limit() {
+        let mut run = Run::start();
+        let extend = |run: &mut Run| {
+            let token = run.take_task();
+            run.log.clear();
+            run.extend_task(token, vec![]);
+            run.take_log()
+        };
+        extend(&mut run);
+        run.advance(limits::STEP_TIME_MAX - seconds(1));
+        assert!(extend(&mut run).ends_with("> OfferWorkflowTask attempt=1"));
+        run.advance(seconds(1));
+        assert!(extend(&mut run).ends_with(
+            "= refused BadCommand: force_new_task: a step of the workflow has been at work for over 30 minutes, \
+             which is the limit: use an activity"
+        ));
+        assert!(extend(&mut run).ends_with("> OfferWorkflowTask attempt=1"), "the next try has its own time");
     }
 
     #[test]

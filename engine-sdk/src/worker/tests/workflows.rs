@@ -86,6 +86,9 @@ impl History {
             request_id: None,
             identity: String::new(),
             memo: Vec::new(),
+            search_attributes: Default::default(),
+            summary: String::new(),
+            details: String::new(),
         };
         let mut history = Self { run_id, workflow_type, events: Vec::new(), sent: 0 };
         history.push(EventKind::WorkflowStarted(Box::new(started)));
@@ -119,6 +122,7 @@ impl History {
             started_event_id,
             identity: String::new(),
             worker: WorkerMetadata::default(),
+            force_new_task: false,
         }));
         self.push(EventKind::WorkflowSignaled(WorkflowSignaled {
             name: SignalName::from_trusted("number"),

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use engine_core::event::{
     ActivityCancelRequested, ActivityCanceled, ActivityCompleted, ActivityFailed, ActivityScheduled, ActivityStarted,
-    ActivityTimedOut, Event, EventKind, StatePublished, TimerCanceled, TimerFired, TimerStarted,
-    WorkflowCancelRequested, WorkflowCanceled, WorkflowCompleted, WorkflowFailed, WorkflowSignaled, WorkflowStarted,
-    WorkflowTaskCompleted, WorkflowTaskFailed, WorkflowTaskScheduled, WorkflowTaskStarted, WorkflowTaskTimedOut,
-    WorkflowTerminated, WorkflowTimedOut,
+    ActivityTimedOut, Event, EventKind, MarkerRecorded, PropertiesModified, SearchAttributesUpserted, StatePublished,
+    TimerCanceled, TimerFired, TimerStarted, WorkflowCancelRequested, WorkflowCanceled, WorkflowCompleted,
+    WorkflowFailed, WorkflowSignaled, WorkflowStarted, WorkflowTaskCompleted, WorkflowTaskFailed,
+    WorkflowTaskScheduled, WorkflowTaskStarted, WorkflowTaskTimedOut, WorkflowTerminated, WorkflowTimedOut,
 };
 use engine_core::failure::Failure;
 use engine_core::ids::{
@@ -20,9 +20,10 @@ use v1::history_event::Attributes;
 use super::worker_metadata_from_proto;
 use crate::convert::error::Inside as _;
 use crate::convert::{
-    ConvertError, activity_timeouts_from_proto, duration_from_proto, failure_from_proto, memo_from_proto,
-    optional_duration_from_proto, optional_run_id, payload_from_proto, payloads_from_proto, required,
-    retry_policy_from_proto, retry_state_from_proto, run_id, timeout_kind_from_proto, timestamp_from_proto,
+    ConvertError, activity_timeouts_from_proto, duration_from_proto, failure_from_proto, marker_from_proto,
+    memo_from_proto, optional_duration_from_proto, optional_run_id, payload_from_proto, payloads_from_proto,
+    property_changes_from_proto, required, retry_policy_from_proto, retry_state_from_proto, run_id,
+    search_attributes_from_proto, search_changes_from_proto, timeout_kind_from_proto, timestamp_from_proto,
     workflow_task_failure_cause_from_proto,
 };
 use crate::v1;
@@ -88,6 +89,7 @@ fn kind(attributes: Attributes) -> Result<EventKind, ConvertError> {
             started_event_id: EventId(message.started_event_id),
             identity: message.identity,
             worker: worker_metadata_from_proto(message.worker.unwrap_or_default()),
+            force_new_task: message.force_new_task,
         }),
         Attributes::WorkflowTaskFailed(message) => {
             EventKind::WorkflowTaskFailed(workflow_task_failed(message).inside("workflow_task_failed")?)
@@ -137,6 +139,7 @@ fn kind(attributes: Attributes) -> Result<EventKind, ConvertError> {
             workflow_task_completed_event_id: EventId(message.workflow_task_completed_event_id),
             timer_id: TimerId::from_trusted(message.timer_id),
             duration: required_duration("duration", message.duration).inside("timer_started")?,
+            summary: message.summary,
         }),
         Attributes::TimerFired(message) => EventKind::TimerFired(TimerFired {
             timer_id: TimerId::from_trusted(message.timer_id),
@@ -151,6 +154,21 @@ fn kind(attributes: Attributes) -> Result<EventKind, ConvertError> {
             workflow_task_completed_event_id: EventId(message.workflow_task_completed_event_id),
             name: PublishedName::from_trusted(message.name),
             value: payload_from_proto(required("state_published.value", message.value)?),
+        }),
+        Attributes::MarkerRecorded(message) => EventKind::MarkerRecorded(Box::new(MarkerRecorded {
+            workflow_task_completed_event_id: EventId(message.workflow_task_completed_event_id),
+            marker: required("marker", message.marker).and_then(marker_from_proto).inside("marker_recorded")?,
+        })),
+        Attributes::SearchAttributesUpserted(message) => {
+            EventKind::SearchAttributesUpserted(SearchAttributesUpserted {
+                workflow_task_completed_event_id: EventId(message.workflow_task_completed_event_id),
+                changes: search_changes_from_proto(message.changes.unwrap_or_default())
+                    .inside("search_attributes_upserted")?,
+            })
+        }
+        Attributes::PropertiesModified(message) => EventKind::PropertiesModified(PropertiesModified {
+            workflow_task_completed_event_id: EventId(message.workflow_task_completed_event_id),
+            changes: property_changes_from_proto(message.changes.unwrap_or_default()),
         }),
     })
 }
@@ -181,6 +199,9 @@ pub fn workflow_started_from_proto(message: v1::WorkflowStarted) -> Result<Workf
         request_id: optional_request(&message.request_id),
         identity: message.identity,
         memo: memo_from_proto(message.memo),
+        search_attributes: search_attributes_from_proto(message.search_attributes)?,
+        summary: message.summary,
+        details: message.details,
     })
 }
 
@@ -220,6 +241,7 @@ fn activity_scheduled(message: v1::ActivityScheduled) -> Result<ActivitySchedule
         timeouts: activity_timeouts_from_proto(message.timeouts.unwrap_or_default()).inside("timeouts")?,
         retry_policy: required("retry_policy", message.retry_policy)
             .and_then(|policy| retry_policy_from_proto(policy).inside("retry_policy"))?,
+        summary: message.summary,
     })
 }
 

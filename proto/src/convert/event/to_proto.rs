@@ -6,8 +6,9 @@ use v1::history_event::Attributes;
 
 use super::worker_metadata_to_proto;
 use crate::convert::{
-    activity_timeouts_to_proto, duration_to_proto, failure_to_proto, memo_to_proto, payload_to_proto,
-    payloads_to_proto, retry_policy_to_proto, retry_state_to_proto, timeout_kind_to_proto, timestamp_to_proto,
+    activity_timeouts_to_proto, duration_to_proto, failure_to_proto, marker_to_proto, memo_to_proto, payload_to_proto,
+    payloads_to_proto, property_changes_to_proto, retry_policy_to_proto, retry_state_to_proto,
+    search_attributes_to_proto, search_changes_to_proto, timeout_kind_to_proto, timestamp_to_proto,
     workflow_task_failure_cause_to_proto,
 };
 use crate::v1;
@@ -74,6 +75,7 @@ fn attributes(kind: &EventKind) -> Attributes {
             started_event_id: it.started_event_id.0,
             identity: it.identity.clone(),
             worker: Some(worker_metadata_to_proto(&it.worker)),
+            force_new_task: it.force_new_task,
         }),
         EventKind::WorkflowTaskFailed(it) => Attributes::WorkflowTaskFailed(v1::WorkflowTaskFailed {
             scheduled_event_id: it.scheduled_event_id.0,
@@ -95,6 +97,7 @@ fn attributes(kind: &EventKind) -> Attributes {
             input: payloads_to_proto(&it.input),
             timeouts: Some(activity_timeouts_to_proto(&it.timeouts)),
             retry_policy: Some(retry_policy_to_proto(&it.retry_policy)),
+            summary: it.summary.clone(),
         }),
         EventKind::ActivityStarted(it) => Attributes::ActivityStarted(v1::ActivityStarted {
             scheduled_event_id: it.scheduled_event_id.0,
@@ -136,6 +139,7 @@ fn attributes(kind: &EventKind) -> Attributes {
             workflow_task_completed_event_id: it.workflow_task_completed_event_id.0,
             timer_id: it.timer_id.to_string(),
             duration: Some(duration_to_proto(it.duration)),
+            summary: it.summary.clone(),
         }),
         EventKind::TimerFired(it) => Attributes::TimerFired(v1::TimerFired {
             timer_id: it.timer_id.to_string(),
@@ -150,6 +154,18 @@ fn attributes(kind: &EventKind) -> Attributes {
             workflow_task_completed_event_id: it.workflow_task_completed_event_id.0,
             name: it.name.to_string(),
             value: Some(payload_to_proto(&it.value)),
+        }),
+        EventKind::MarkerRecorded(it) => Attributes::MarkerRecorded(v1::MarkerRecorded {
+            workflow_task_completed_event_id: it.workflow_task_completed_event_id.0,
+            marker: Some(marker_to_proto(&it.marker)),
+        }),
+        EventKind::SearchAttributesUpserted(it) => Attributes::SearchAttributesUpserted(v1::SearchAttributesUpserted {
+            workflow_task_completed_event_id: it.workflow_task_completed_event_id.0,
+            changes: Some(search_changes_to_proto(&it.changes)),
+        }),
+        EventKind::PropertiesModified(it) => Attributes::PropertiesModified(v1::PropertiesModified {
+            workflow_task_completed_event_id: it.workflow_task_completed_event_id.0,
+            changes: Some(property_changes_to_proto(&it.changes)),
         }),
     }
 }
@@ -178,6 +194,9 @@ pub fn workflow_started_to_proto(started: &WorkflowStarted) -> v1::WorkflowStart
         request_id: optional_request(started.request_id.as_ref()),
         identity: started.identity.clone(),
         memo: memo_to_proto(&started.memo),
+        search_attributes: search_attributes_to_proto(&started.search_attributes),
+        summary: started.summary.clone(),
+        details: started.details.clone(),
     }
 }
 
