@@ -117,6 +117,8 @@ pub(crate) enum Verb {
     Describe(RunArgs),
     /// Show what happened in a run.
     History(HistoryArgs),
+    /// Print what a run has published. No worker has to run.
+    Published(PublishedArgs),
     /// Print what happens in a run until it closes.
     Watch(WatchArgs),
     /// Send a message to a running workflow.
@@ -280,6 +282,20 @@ pub(crate) struct HistoryArgs {
     /// Print values and messages whole, however long.
     #[arg(long)]
     pub(crate) full: bool,
+}
+
+/// Print what a run has published.
+#[derive(Debug, Args)]
+pub(crate) struct PublishedArgs {
+    /// Which run.
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+    /// Only what it shows under this name: the value alone is printed.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) name: Option<String>,
+    /// As it was when this event was the last. Default: as it is.
+    #[arg(long, value_name = "EVENT", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) at: Option<u64>,
 }
 
 /// Print what happens.

@@ -32,6 +32,7 @@ pub(crate) enum Call {
     History(v1::GetWorkflowHistoryRequest, Answer<v1::GetWorkflowHistoryResponse>),
     Watch(v1::WatchWorkflowRequest, Answer<Vec<Result<v1::WatchWorkflowResponse, Status>>>),
     Result(v1::GetWorkflowResultRequest, Answer<v1::GetWorkflowResultResponse>),
+    Published(v1::GetPublishedRequest, Answer<v1::GetPublishedResponse>),
     CompleteActivity(v1::CompleteActivityRequest, Answer<v1::CompleteActivityResponse>),
 }
 
@@ -272,6 +273,13 @@ impl WorkflowService for Service {
         request: Request<v1::GetWorkflowResultRequest>,
     ) -> Result<Response<v1::GetWorkflowResultResponse>, Status> {
         self.ask(Call::Result, request).await
+    }
+
+    async fn get_published(
+        &self,
+        request: Request<v1::GetPublishedRequest>,
+    ) -> Result<Response<v1::GetPublishedResponse>, Status> {
+        self.ask(Call::Published, request).await
     }
 }
 

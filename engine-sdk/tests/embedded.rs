@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use engine_core::ids::EventId;
 use engine_sdk::client::{ActivityTarget, ClientError, ListFilter};
 use engine_sdk::engine::{Engine, EngineError};
 use engine_sdk::prelude::*;
@@ -63,6 +64,14 @@ async fn approved_checkout(ctx: WorkflowContext, card: u32) -> Result<String, Wo
 #[workflow]
 async fn desk_checkout(ctx: WorkflowContext) -> Result<bool, WorkflowError> {
     Ok(ctx.run(ask_desk, ()).await?)
+}
+
+#[workflow]
+async fn parcel(ctx: WorkflowContext) -> Result<(), WorkflowError> {
+    ctx.publish("status", "packed");
+    ctx.signals::<Approval>().recv().await;
+    ctx.publish("status", "sent");
+    Ok(())
 }
 
 /// A worker in a task of its own.
@@ -200,4 +209,31 @@ async fn a_file_has_one_engine_and_a_text_that_names_no_database_is_refused() {
     engine.shutdown().await;
     let error = Engine::open("mysql://root:secret@localhost").await.unwrap_err().to_string();
     assert!(error.contains("\"mysql\"") && !error.contains("secret"), "{error}");
+}
+
+#[tokio::test]
+async fn what_a_workflow_publishes_is_read_with_no_worker_running() {
+    let engine = Engine::open("memory:").await.unwrap();
+    let client = engine.client();
+    let worker = Worker::new(client.clone(), "orders").workflow(parcel);
+    let handle = client.workflow(parcel).queue("orders").start(()).await.unwrap();
+    assert_eq!(handle.published::<String>("status").await.unwrap(), None);
+    worker
+        .run_until(async {
+            handle.signal(Approval { by: "desk".into() }).await.unwrap();
+            handle.result().await.unwrap();
+        })
+        .await
+        .unwrap();
+    assert_eq!(handle.published::<String>("status").await.unwrap().as_deref(), Some("sent"));
+    let shown = handle.describe().await.unwrap().published;
+    assert_eq!(shown.len(), 1);
+    let before = EventId(shown[0].event_id.0 - 1);
+    // The signal may have come before the first workflow task or after it: both values may be of one task.
+    let earlier = handle.published_at::<String>("status", before).await.unwrap();
+    assert_eq!(earlier.as_deref(), Some("packed"));
+    let error = handle.published::<u32>("status").await.unwrap_err().to_string();
+    assert!(error.contains("invalid type: string"), "{error}");
+    let error = handle.published::<u32>("").await.unwrap_err().to_string();
+    assert_eq!(error, "name must not be empty");
 }

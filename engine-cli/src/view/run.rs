@@ -64,7 +64,50 @@ pub(crate) fn describe(run: &v1::DescribeWorkflowResponse, now: Timestamp, width
     if !run.pending_timers.is_empty() {
         sections.push(format!("Pending timers\n{}", timers(&run.pending_timers, now, width)));
     }
+    if !run.published.is_empty() {
+        sections.push(format!("Published\n{}", indent(&published(&run.published, now, width.map(narrower)))));
+    }
     sections.join("\n\n")
+}
+
+/// What a run shows, as a table.
+pub(crate) fn published(values: &[v1::PublishedValue], now: Timestamp, width: Option<u16>) -> String {
+    let row = |value: &v1::PublishedValue| {
+        vec![
+            text::one_line(&value.name, 60),
+            value
+                .value
+                .clone()
+                .map(|it| payload::words(&convert::payload_from_proto(it), text::SHORT))
+                .unwrap_or_default(),
+            value.event_id.to_string(),
+            instant(value.time).map(|at| time::ago(at, now)).unwrap_or_default(),
+        ]
+    };
+    let columns = table::Columns { header: &["NAME", "VALUE", "EVENT", "PUBLISHED"], right: &[2], wrapping: &[1] };
+    table::table(columns, values.iter().map(row).collect(), width)
+}
+
+/// What a run shows, for programs: by name.
+pub(crate) fn published_value(values: &[v1::PublishedValue]) -> Value {
+    let entry = |value: &v1::PublishedValue| {
+        let payload = value.value.clone().map(convert::payload_from_proto);
+        let entry = json!({
+            "value": json::optional_payload(payload.as_ref()),
+            "event_id": value.event_id,
+            "time": instant_value(value.time),
+        });
+        (value.name.clone(), entry)
+    };
+    Value::Object(values.iter().map(entry).collect())
+}
+
+fn narrower(width: u16) -> u16 {
+    width.saturating_sub(2)
+}
+
+fn indent(text: &str) -> String {
+    text.lines().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
 }
 
 fn overview(run: &v1::DescribeWorkflowResponse, now: Timestamp) -> String {
@@ -197,8 +240,7 @@ fn timers(pending: &[v1::PendingTimer], now: Timestamp, width: Option<u16>) -> S
 }
 
 fn indented(columns: table::Columns<'_>, rows: Vec<Vec<String>>, width: Option<u16>) -> String {
-    let table = table::table(columns, rows, width.map(|width| width.saturating_sub(2)));
-    table.lines().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
+    indent(&table::table(columns, rows, width.map(narrower)))
 }
 
 fn waits_since(at: Option<prost_types::Timestamp>, now: Timestamp) -> String {
@@ -234,6 +276,7 @@ pub(crate) fn describe_value(run: &v1::DescribeWorkflowResponse) -> Value {
             "started_event_id": timer.started_event_id,
             "fire_time": instant_value(timer.fire_time),
         })).collect::<Vec<_>>(),
+        "published": published_value(&run.published),
     })
 }
 
@@ -401,6 +444,29 @@ Pending activities
         let value = describe_value(&run);
         assert_eq!(value["pending_activities"][0]["last_failure"]["type_name"], "shop::Declined");
         assert_eq!(value["pending_activities"][0]["state"], "BACKING_OFF");
+    }
+
+    #[test]
+    fn what_is_published_is_shown_with_its_event_and_age() {
+        let run = v1::DescribeWorkflowResponse {
+            summary: Some(summary()),
+            published: vec![v1::PublishedValue {
+                name: "status".into(),
+                event_id: 7,
+                time: earlier(10),
+                value: Some(convert::payload_to_proto(&Payload::json("\"packed\""))),
+            }],
+            ..v1::DescribeWorkflowResponse::default()
+        };
+        let text = describe(&run, NOW, None);
+        let expected = "\
+Published
+  NAME    VALUE     EVENT  PUBLISHED
+  status  \"packed\"      7  10s ago";
+        assert_eq!(text.split("\n\n").last().unwrap(), expected);
+        let value = describe_value(&run);
+        assert_eq!(value["published"]["status"]["value"]["data"], "packed");
+        assert_eq!(value["published"]["status"]["event_id"], 7);
     }
 
     #[test]

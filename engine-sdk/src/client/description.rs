@@ -2,7 +2,9 @@
 
 use engine_core::event::{CloseStatus, WorkflowStarted, WorkflowTaskFailureCause};
 use engine_core::failure::Failure;
-use engine_core::ids::{ActivityId, ActivityType, EventId, RunId, TaskQueueName, TimerId, WorkflowId, WorkflowType};
+use engine_core::ids::{
+    ActivityId, ActivityType, EventId, PublishedName, RunId, TaskQueueName, TimerId, WorkflowId, WorkflowType,
+};
 use engine_core::payload::Payload;
 use engine_core::time::Timestamp;
 use engine_proto::convert::{
@@ -53,6 +55,22 @@ pub struct Description {
     pub cancel_requested: bool,
     /// Events that wait for the running workflow task to end.
     pub buffered_events: u32,
+    /// What the run has published, by name.
+    pub published: Vec<Published>,
+}
+
+/// What a run shows under one name: see [`crate::workflow::WorkflowContext::publish`].
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Published {
+    /// The name.
+    pub name: PublishedName,
+    /// The event that recorded it.
+    pub event_id: EventId,
+    /// When it was published.
+    pub at: Timestamp,
+    /// The value.
+    pub value: Payload,
 }
 
 /// Where a pending task stands.
@@ -175,6 +193,7 @@ impl TryFrom<v1::DescribeWorkflowResponse> for Description {
             pending_timers: message.pending_timers.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
             cancel_requested: message.cancel_requested,
             buffered_events: message.buffered_events,
+            published: message.published.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
         })
     }
 }
@@ -232,6 +251,19 @@ impl TryFrom<v1::PendingTimer> for PendingTimer {
             timer_id: required_id("timer_id", &message.timer_id, TimerId::parse)?,
             started_event_id: EventId(message.started_event_id),
             fire_at: instant("fire_time", message.fire_time)?,
+        })
+    }
+}
+
+impl TryFrom<v1::PublishedValue> for Published {
+    type Error = ConvertError;
+
+    fn try_from(message: v1::PublishedValue) -> Result<Self, ConvertError> {
+        Ok(Published {
+            name: required_id("name", &message.name, PublishedName::parse)?,
+            event_id: EventId(message.event_id),
+            at: timestamp_from_proto("time", required("time", message.time)?)?,
+            value: payload_from_proto(required("value", message.value)?),
         })
     }
 }

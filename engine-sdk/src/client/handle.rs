@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use engine_core::event::Event;
-use engine_core::ids::{EventId, RunId};
+use engine_core::ids::{EventId, PublishedName, RunId};
 use engine_proto::EncodedHistory;
 use engine_proto::convert::{ConvertError, duration_to_proto, event_from_proto, run_id as parse_run_id};
 use engine_proto::v1;
@@ -17,7 +17,7 @@ use tonic::Streaming;
 
 use super::outcome::outcome;
 use super::{
-    ANSWER_WITHIN, Client, ClientError, Description, Patience, WorkflowFailure, execution, new_request_id,
+    ANSWER_WITHIN, Client, ClientError, Description, Patience, Published, WorkflowFailure, execution, new_request_id,
     parse_workflow_id, payload_to_proto, until_answered,
 };
 use crate::backoff::Backoff;
@@ -168,6 +168,34 @@ impl<T> WorkflowHandle<T> {
             async move { service.describe_workflow(request).await }
         });
         Ok(answer.await?.try_into()?)
+    }
+
+    /// What the workflow shows under this name, `None` if nothing. No worker has to run, and the workflow may be closed.
+    pub async fn published<V: DeserializeOwned>(&self, name: &str) -> Result<Option<V>, ClientError> {
+        self.published_value(name, EventId::NONE).await
+    }
+
+    /// What the workflow showed under this name when event `at` was its last.
+    pub async fn published_at<V: DeserializeOwned>(&self, name: &str, at: EventId) -> Result<Option<V>, ClientError> {
+        self.published_value(name, at).await
+    }
+
+    async fn published_value<V: DeserializeOwned>(&self, name: &str, at: EventId) -> Result<Option<V>, ClientError> {
+        // An empty name would ask for all of them.
+        PublishedName::parse(name).map_err(|problem| ClientError::invalid_id("name", problem))?;
+        let request = v1::GetPublishedRequest {
+            namespace: self.client.namespace_text(),
+            execution: Some(self.execution()?),
+            name: name.to_owned(),
+            at_event_id: at.0,
+        };
+        let service = self.client.transport().workflows();
+        let answer = until_answered(self.client.patience(), |_| {
+            let (mut service, request) = (service.clone(), request.clone());
+            async move { service.get_published(request).await }
+        });
+        let Some(value) = answer.await?.values.into_iter().next() else { return Ok(None) };
+        Ok(Some(data::decode(&Published::try_from(value)?.value)?))
     }
 
     /// The whole history so far.

@@ -105,6 +105,21 @@ async fn read(
         .await
 }
 
+/// Events of a run from `from` on, encoded, at most about `most` of them and about a page's bytes; none behind the last.
+pub(crate) async fn events(
+    context: &Arc<NodeContext>,
+    shard: ShardId,
+    run_id: RunId,
+    from: EventId,
+    most: usize,
+) -> Result<Vec<(EventId, Bytes)>, ServerError> {
+    let mut events = Vec::new();
+    for row in read(context, shard, run_id, from, false, most).await? {
+        events.extend(split(row)?.into_iter().filter(|(id, _)| *id >= from));
+    }
+    Ok(events)
+}
+
 /// Runs a read of the store to its end, even if the caller goes away: a database future must not be dropped half-way.
 pub(crate) async fn detached<T: Send + 'static>(
     read: impl Future<Output = Result<T, crate::store::StoreError>> + Send + 'static,

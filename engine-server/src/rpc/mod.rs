@@ -5,11 +5,13 @@
 //! | `workflow_service` | starts, signals, reads |
 //! | `worker_service` | worker streams, activities from anywhere |
 //! | `history` | pages of histories, watching |
+//! | `published` | what a run has published, now and as of any event |
 //! | `result` | waiting for a run to close |
 //! | `validate` | limits of requests that the core does not see |
 //! | `status` | errors as gRPC statuses; the only file that decides codes |
 
 mod history;
+mod published;
 mod result;
 pub(crate) mod status;
 pub(crate) mod validate;

@@ -19,7 +19,7 @@ use crate::clock;
 use crate::limits;
 use crate::node::NodeContext;
 use crate::rpc::status::to_status;
-use crate::rpc::{history, result, validate};
+use crate::rpc::{history, published, result, validate};
 use crate::shard::load;
 use crate::shard::request::{
     Described, Description, LocalKey, Replied, Request, RequestKind, Responder, ServerError, StartReply, StartRequest,
@@ -102,7 +102,7 @@ impl Target {
         }
     }
 
-    async fn describe(&self, context: &NodeContext) -> Result<Described, ServerError> {
+    pub(crate) async fn describe(&self, context: &NodeContext) -> Result<Described, ServerError> {
         let (reply, answer) = oneshot::channel();
         context.send(self.request(RequestKind::Describe { run_id: self.run_id, reply })).await;
         match received(answer.await)? {
@@ -226,6 +226,16 @@ impl WorkflowService for Workflows {
         let wait = convert::optional_duration_from_proto("wait", request.wait).map_err(|e| to_status(e.into()))?;
         let wait = wait.unwrap_or(limits::RESULT_WAIT_DEFAULT);
         result::wait(&self.context, target, None, wait).await.map(Response::new).map_err(to_status)
+    }
+
+    async fn get_published(
+        &self,
+        call: Call<v1::GetPublishedRequest>,
+    ) -> Result<Response<v1::GetPublishedResponse>, Status> {
+        let mut request = call.into_inner();
+        let target =
+            Target::parse(&self.context, &request.namespace, request.execution.take()).await.map_err(to_status)?;
+        published::get(&self.context, target, &request).await.map(Response::new).map_err(to_status)
     }
 }
 
@@ -354,6 +364,7 @@ impl Workflows {
             history_size_bytes: run.history_bytes,
             started: Some(convert::workflow_started_to_proto(execution.started())),
             cancel_requested: execution.cancel_requested(),
+            published: execution.published().map(|value| published::to_proto(&value)).collect(),
             ..Default::default()
         })
     }
@@ -501,6 +512,7 @@ fn description_to_proto(description: Description) -> v1::DescribeWorkflowRespons
         pending_timers: description.timers.into_iter().map(pending_timer).collect(),
         cancel_requested: description.cancel_requested,
         buffered_events: u32::try_from(description.buffered).unwrap_or(u32::MAX),
+        published: description.published.iter().map(published::to_proto).collect(),
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use engine_core::event::{CloseStatus, WorkflowStarted};
 use engine_core::execution::{IdConflictPolicy, IdReusePolicy};
 use engine_core::execution::{Input, Rejection, Reply};
-use engine_core::execution::{PendingActivity, PendingTimer, PendingWorkflowTask};
+use engine_core::execution::{PendingActivity, PendingTimer, PendingWorkflowTask, PublishedValue};
 use engine_core::ids::{EventId, RunId};
 use tokio::sync::{oneshot, watch};
 
@@ -184,6 +184,8 @@ pub(crate) struct Description {
     pub(crate) cancel_requested: bool,
     /// Events that wait for its workflow task.
     pub(crate) buffered: usize,
+    /// What it shows.
+    pub(crate) published: Vec<PublishedValue>,
 }
 
 /// The answer to a subscription.

@@ -326,6 +326,7 @@ fn describe(run: &HotRun) -> Described {
         timers: execution.pending_timers(),
         cancel_requested: execution.cancel_requested(),
         buffered: execution.buffered_len(),
+        published: execution.published().collect(),
     }))
 }
 
