@@ -332,16 +332,14 @@ async fn read_page(
 
 /// Decodes the events of a page.
 pub(crate) fn decode_events(history: EncodedHistory) -> Result<Vec<Event>, ConvertError> {
-    history
-        .events
-        .into_iter()
-        .enumerate()
-        .map(|(index, bytes)| {
-            let message = v1::HistoryEvent::decode(bytes)
-                .map_err(|error| ConvertError::new(format!("history.events[{index}]"), error))?;
-            event_from_proto(message).map_err(|error| error.inside(format_args!("history.events[{index}]")))
-        })
-        .collect()
+    // Collecting into a `Result` would not know how many there are.
+    let mut events = Vec::with_capacity(history.events.len());
+    for (index, bytes) in history.events.into_iter().enumerate() {
+        let message = v1::HistoryEvent::decode(bytes)
+            .map_err(|error| ConvertError::new(format!("history.events[{index}]"), error))?;
+        events.push(event_from_proto(message).map_err(|error| error.inside(format_args!("history.events[{index}]")))?);
+    }
+    Ok(events)
 }
 
 impl Client {

@@ -285,7 +285,7 @@ fn submit(
         let (run_id, token) = (task.run_id.clone(), task.token.clone());
         // Panics of the user's code are caught nearer to it; this one keeps the task from being forgotten by a bug here.
         let advanced = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| advance(cached, earlier, task)));
-        let advanced = advanced.unwrap_or_else(|panic| {
+        let mut advanced = advanced.unwrap_or_else(|panic| {
             let message = format!("the worker panicked: {}", panic_message(panic.as_ref()));
             let progress = Err(TaskFailure {
                 cause: WorkflowTaskFailureCause::Panic,
@@ -293,8 +293,12 @@ fn submit(
             });
             Advanced { run_id, token, progress, run: None }
         });
+        // A run at its end is not kept. It is dropped after the news, because the user's values may take their time or panic.
+        let is_over = advanced.progress.as_ref().is_ok_and(|progress| progress.closed);
+        let ended = advanced.run.take_if(|_| is_over);
         // Nobody listens once the worker is gone, and then nobody needs to.
         let _ = events.send(Event::WorkflowAdvanced(Box::new(advanced)));
+        drop(ended);
     });
 }
 
@@ -308,8 +312,10 @@ fn advance(mut cached: Cached<WorkflowRun>, earlier: EncodedHistory, task: v1::W
         attempt = task.attempt,
     );
     let _entered = span.enter();
-    let mut history = earlier;
-    history.events.extend(task.history.unwrap_or_default().events);
+    let mut history = task.history.unwrap_or_default();
+    if !earlier.events.is_empty() {
+        history.events.splice(..0, earlier.events);
+    }
     let progress = match decode_events(history) {
         Ok(events) => cached.run.advance(events).map_err(TaskFailure::from),
         Err(error) => Err(TaskFailure {
