@@ -236,6 +236,8 @@ pub(crate) enum StatusFilter {
     Terminated,
     /// Runs that took too long.
     TimedOut,
+    /// Runs whose code went on in a new run.
+    ContinuedAsNew,
 }
 
 /// List runs.

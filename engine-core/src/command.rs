@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::event::{ActivityTimeouts, PropertyChanges};
 use crate::failure::Failure;
-use crate::ids::{ActivityId, ActivityType, PublishedName, TaskQueueName, TimerId};
+use crate::ids::{ActivityId, ActivityType, PublishedName, SignalName, TaskQueueName, TimerId, WorkflowType};
 use crate::marker::Marker;
 use crate::payload::Payload;
 use crate::retry::RetryPolicy;
@@ -66,6 +66,38 @@ pub enum Command {
         /// A value that the code attached.
         details: Option<Payload>,
     },
+    /// Close the run and begin another one of its chain, with an empty history.
+    ContinueAsNew(Box<ContinueAsNew>),
+}
+
+/// How a run goes on in a new one. What is `None` stays as it is.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ContinueAsNew {
+    /// The code to run.
+    pub workflow_type: Option<WorkflowType>,
+    /// Where its workflow tasks go.
+    pub task_queue: Option<TaskQueueName>,
+    /// Arguments.
+    pub input: Vec<Payload>,
+    /// How long the new run may take.
+    pub run_timeout: Option<Duration>,
+    /// How long one of its workflow tasks may take.
+    pub task_timeout: Option<Duration>,
+    /// Whether and how it is followed by another run when it fails.
+    pub retry_policy: Option<RetryPolicy>,
+    /// Facts for people.
+    pub memo: Option<Vec<(String, Payload)>>,
+    /// Signals that reached this run and that its code did not receive: they are the new run's first news.
+    pub unread_signals: Vec<UnreadSignal>,
+}
+
+/// A signal that is handed to the next run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UnreadSignal {
+    /// Which kind of message.
+    pub name: SignalName,
+    /// Its content.
+    pub input: Vec<Payload>,
 }
 
 /// All about an activity that is to run.
@@ -102,13 +134,17 @@ impl Command {
             Command::CompleteWorkflow { .. } => "CompleteWorkflow",
             Command::FailWorkflow { .. } => "FailWorkflow",
             Command::CancelWorkflow { .. } => "CancelWorkflow",
+            Command::ContinueAsNew(_) => "ContinueAsNew",
         }
     }
 
     /// Whether the command closes the run. Such a command is the last of its task.
     pub fn closes(&self) -> bool {
         match self {
-            Command::CompleteWorkflow { .. } | Command::FailWorkflow { .. } | Command::CancelWorkflow { .. } => true,
+            Command::CompleteWorkflow { .. }
+            | Command::FailWorkflow { .. }
+            | Command::CancelWorkflow { .. }
+            | Command::ContinueAsNew(_) => true,
             Command::ScheduleActivity(_)
             | Command::RequestCancelActivity { .. }
             | Command::StartTimer { .. }

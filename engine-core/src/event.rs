@@ -45,6 +45,7 @@ pub enum EventKind {
     WorkflowTimedOut(WorkflowTimedOut),
     WorkflowCanceled(WorkflowCanceled),
     WorkflowTerminated(WorkflowTerminated),
+    WorkflowContinuedAsNew(WorkflowContinuedAsNew),
     WorkflowCancelRequested(WorkflowCancelRequested),
     WorkflowSignaled(WorkflowSignaled),
     WorkflowTaskScheduled(WorkflowTaskScheduled),
@@ -95,7 +96,7 @@ pub struct WorkflowStarted {
     pub retry_policy: Option<RetryPolicy>,
     /// Which try of the chain this run is, from 1.
     pub attempt: u32,
-    /// The run that this one continues, if any.
+    /// The run that this one continues, as its next try or because its code asked for it.
     pub continued_from: Option<RunId>,
     /// The first run of the chain.
     pub first_run_id: RunId,
@@ -115,6 +116,8 @@ pub struct WorkflowStarted {
     pub summary: String,
     /// More about it, for people. Empty: none.
     pub details: String,
+    /// Request ids of the last signals of the run that this one continues: a signal that is repeated to this run counts once.
+    pub seen_request_ids: Vec<RequestId>,
 }
 
 /// The code returned a value. A close event.
@@ -168,6 +171,15 @@ pub struct WorkflowTerminated {
     pub identity: String,
 }
 
+/// The code asked to go on in a new run with an empty history, which began in the same transaction. A close event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkflowContinuedAsNew {
+    /// The workflow task that said so.
+    pub workflow_task_completed_event_id: EventId,
+    /// The run that follows. What it runs, and with which arguments, is in its own first event.
+    pub new_run_id: RunId,
+}
+
 /// The run was asked to stop; its code decides what to do. At most one per run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WorkflowCancelRequested {
@@ -212,8 +224,24 @@ pub struct WorkflowTaskStarted {
     pub identity: String,
     /// Size of the history so far.
     pub history_size_bytes: u64,
-    /// Whether the history has become long enough that the code should continue as new.
-    pub suggest_continue_as_new: bool,
+    /// Whether the code should continue as new, and why.
+    pub suggest_continue_as_new: ContinueAsNewReasons,
+}
+
+/// Why the code should continue as new. Recorded, so that code may depend on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ContinueAsNewReasons {
+    /// The history has many events ([`crate::limits::HISTORY_EVENTS_SUGGEST`]).
+    pub history_events: bool,
+    /// The history is large ([`crate::limits::HISTORY_BYTES_SUGGEST`]).
+    pub history_bytes: bool,
+}
+
+impl ContinueAsNewReasons {
+    /// Whether there is any reason.
+    pub fn any(self) -> bool {
+        self.history_events || self.history_bytes
+    }
 }
 
 /// The code moved forward; the events of its commands follow.
@@ -485,6 +513,7 @@ impl EventKind {
             EventKind::WorkflowTimedOut(_) => "WorkflowTimedOut",
             EventKind::WorkflowCanceled(_) => "WorkflowCanceled",
             EventKind::WorkflowTerminated(_) => "WorkflowTerminated",
+            EventKind::WorkflowContinuedAsNew(_) => "WorkflowContinuedAsNew",
             EventKind::WorkflowCancelRequested(_) => "WorkflowCancelRequested",
             EventKind::WorkflowSignaled(_) => "WorkflowSignaled",
             EventKind::WorkflowTaskScheduled(_) => "WorkflowTaskScheduled",
@@ -530,6 +559,7 @@ impl EventKind {
             | EventKind::WorkflowTimedOut(_)
             | EventKind::WorkflowCanceled(_)
             | EventKind::WorkflowTerminated(_)
+            | EventKind::WorkflowContinuedAsNew(_)
             | EventKind::WorkflowTaskScheduled(_)
             | EventKind::WorkflowTaskStarted(_)
             | EventKind::ActivityScheduled(_)
@@ -557,6 +587,7 @@ impl EventKind {
             | EventKind::WorkflowTimedOut(_)
             | EventKind::WorkflowCanceled(_)
             | EventKind::WorkflowTerminated(_)
+            | EventKind::WorkflowContinuedAsNew(_)
             | EventKind::WorkflowCancelRequested(_)
             | EventKind::WorkflowSignaled(_)
             | EventKind::WorkflowTaskScheduled(_)
@@ -585,6 +616,7 @@ impl EventKind {
             EventKind::WorkflowTimedOut(_) => Some(CloseStatus::TimedOut),
             EventKind::WorkflowCanceled(_) => Some(CloseStatus::Canceled),
             EventKind::WorkflowTerminated(_) => Some(CloseStatus::Terminated),
+            EventKind::WorkflowContinuedAsNew(_) => Some(CloseStatus::ContinuedAsNew),
             EventKind::WorkflowStarted(_)
             | EventKind::WorkflowCancelRequested(_)
             | EventKind::WorkflowSignaled(_)
@@ -624,4 +656,6 @@ pub enum CloseStatus {
     Terminated,
     /// It took too long.
     TimedOut,
+    /// Its code went on in a new run.
+    ContinuedAsNew,
 }

@@ -49,6 +49,13 @@ pub const BUFFERED_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How many signal request ids a run remembers. A repeat that comes after this many later signals counts twice.
 pub const SIGNAL_REQUEST_IDS_MAX: usize = 10_000;
 
+/// How many signal request ids a run hands to the next run of its chain, whose first event holds them. A repeat comes seconds
+/// after the first try; a run takes some thousand signals a second.
+pub const SIGNAL_REQUEST_IDS_CARRIED: usize = 1_000;
+
+/// Most signals that a run may hand unread to the run that continues it. Code that leaves more unread does not receive them.
+pub const UNREAD_SIGNALS_MAX: usize = 50_000;
+
 /// History length from which a workflow task suggests continue-as-new, in events. Replay reads all of it.
 pub const HISTORY_EVENTS_SUGGEST: u64 = 10_000;
 

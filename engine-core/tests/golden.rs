@@ -7,9 +7,10 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
-use engine_core::command::Command;
-use engine_core::execution::{ActivityRef, Effect, Input};
+use engine_core::command::{Command, ContinueAsNew, UnreadSignal};
+use engine_core::execution::{ActivityRef, Input};
 use engine_core::failure::Failure;
+use engine_core::ids::SignalName;
 
 mod support;
 
@@ -35,6 +36,8 @@ const SCENARIOS: &[Scenario] = &[
     ("terminated_in_flight", terminated_in_flight),
     ("run_timeout_with_retry", run_timeout_with_retry),
     ("workflow_retried", workflow_retried),
+    ("continued_as_new", continued_as_new),
+    ("run_that_continues", run_that_continues),
     ("two_equal_timers", two_equal_timers),
     ("timer_canceled_after_it_fired", timer_canceled_after_it_fired),
     ("state_published", state_published),
@@ -231,23 +234,37 @@ fn run_timeout_with_retry() -> Run {
 
 fn workflow_retried() -> Run {
     let mut first = Run::start_with(|started| started.retry_policy = Some(retry(2)));
-    let token = first.take_task();
-    let input = Input::CompleteWorkflowTask {
-        token,
-        commands: vec![fail("Declined")],
-        worker: engine_core::event::WorkerMetadata::default(),
-        force_new_task: false,
-        identity: "worker".into(),
-    };
-    let transition = first.send(input).expect("the task is the run's");
-    let next = transition.effects.into_iter().find_map(|effect| match effect {
-        Effect::StartRun(started) => Some(*started),
-        _ => None,
-    });
-    let mut second = Run::begin(next.expect("a run follows"), first.now).expect("the start is valid");
+    first.turn(vec![fail("Declined")]);
+    let next = first.next_run.take().expect("a run follows");
+    let mut second = Run::begin_next(next, first.now).expect("the start is valid");
     second.signal("in the pause");
     second.advance_to_deadline();
     second.turn(vec![fail("Declined")]);
+    second
+}
+
+fn continued() -> Run {
+    let mut run = Run::start();
+    run.signal("read");
+    run.signal("unread");
+    let unread = UnreadSignal { name: SignalName::from_trusted("unread"), input: Vec::new() };
+    let command = ContinueAsNew { unread_signals: vec![unread], ..ContinueAsNew::default() };
+    let token = run.take_task();
+    run.signal("unseen");
+    run.finish_task(token, vec![Command::ContinueAsNew(Box::new(command.clone()))]);
+    run.turn(vec![start_timer("t", seconds(9)), Command::ContinueAsNew(Box::new(command))]);
+    run
+}
+
+fn continued_as_new() -> Run {
+    continued()
+}
+
+fn run_that_continues() -> Run {
+    let mut first = continued();
+    let next = first.next_run.take().expect("a run follows");
+    let mut second = Run::begin_next(next, first.now).expect("the start is valid");
+    second.turn(vec![complete()]);
     second
 }
 

@@ -74,7 +74,15 @@ enum Verb {
     Step,
     Upsert,
     Modify,
-    Close { failed: bool },
+    Close(End),
+}
+
+/// How the code closes the run.
+#[derive(Debug, Clone, Copy)]
+enum End {
+    Completed,
+    Failed,
+    ContinuedAsNew,
 }
 
 fn code() -> impl Strategy<Value = Code> {
@@ -94,9 +102,12 @@ fn code() -> impl Strategy<Value = Code> {
 
 /// What the code asks for in one task; sometimes it ends by closing the run.
 fn codes() -> impl Strategy<Value = Vec<Code>> {
-    let close = proptest::option::weighted(0.06, any::<bool>());
+    let close = proptest::option::weighted(
+        0.06,
+        prop_oneof![Just(End::Completed), Just(End::Failed), Just(End::ContinuedAsNew)],
+    );
     (proptest::collection::vec(code(), 0..5), close).prop_map(|(mut codes, close)| {
-        codes.extend(close.map(|failed| Code { verb: Verb::Close { failed }, pick: 0, wild: false }));
+        codes.extend(close.map(|end| Code { verb: Verb::Close(end), pick: 0, wild: false }));
         codes
     })
 }
@@ -183,8 +194,8 @@ impl World {
                     assert!(before.is_none_or(|before| before == *attempt), "another attempt was withdrawn");
                 }
                 Effect::CancelActivity { .. } | Effect::Closed(_) => {}
-                Effect::StartRun(started) => {
-                    Run::begin((**started).clone(), self.run.now).expect("the next run of a chain can start");
+                Effect::StartRun(next) => {
+                    Run::begin_next((**next).clone(), self.run.now).expect("the next run of a chain can start");
                 }
             }
         }
@@ -379,8 +390,9 @@ impl World {
                     let current_details = code.wild.then(|| "x".repeat(limits::DETAILS_BYTES_MAX + 1));
                     Command::ModifyProperties(PropertyChanges { memo, current_details })
                 }
-                Verb::Close { failed: false } => complete(),
-                Verb::Close { failed: true } => fail("Declined"),
+                Verb::Close(End::Completed) => complete(),
+                Verb::Close(End::Failed) => fail("Declined"),
+                Verb::Close(End::ContinuedAsNew) => Command::ContinueAsNew(Box::default()),
             })
         };
         codes.iter().filter_map(command).collect()
@@ -458,8 +470,8 @@ impl World {
             self.take(Step::TakeTask);
             self.take(Step::CompleteTask {
                 token: 0,
-                commands: vec![Code { verb: Verb::Close { failed: false }, pick: 0, wild: false }],
                 force_new_task: false,
+                commands: vec![Code { verb: Verb::Close(End::Completed), pick: 0, wild: false }],
             });
             self.take(Step::Wait { deciseconds: 600 });
         }

@@ -17,6 +17,7 @@ use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
+use engine_core::command::ContinueAsNew;
 use engine_core::failure::{Failure, FailureKind};
 pub use engine_core::failure::{RetryState, TimeoutKind};
 use engine_core::ids::{ActivityId, ActivityType, EventId};
@@ -119,13 +120,15 @@ impl fmt::Debug for ActivityError {
 /// `?` turns every [`std::error::Error`] into one, an [`ActivityFailure`] with its whole chain.
 pub struct WorkflowError {
     failure: Box<Failure>,
+    /// Not an error at all: how the code goes on in a new run, or why it cannot.
+    continue_as_new: Option<Result<Box<ContinueAsNew>, String>>,
 }
 
 impl WorkflowError {
     /// An error that the workflow's retry policy, if it has one, may retry. Takes a message, any error, or a boxed error
     /// such as `anyhow::Error`.
     pub fn retryable<E: Into<BoxError> + 'static>(error: E) -> Self {
-        Self { failure: Box::new(failure_of_boxed(error, "WorkflowError")) }
+        Self { failure: Box::new(failure_of_boxed(error, "WorkflowError")), continue_as_new: None }
     }
 
     /// An error after which no further run follows. Takes what [`WorkflowError::retryable`] takes.
@@ -137,7 +140,22 @@ impl WorkflowError {
 
     /// The code accepted a request to cancel: the run closes as canceled, not as failed.
     pub fn canceled() -> Self {
-        Self { failure: Box::new(canceled_failure("the workflow was canceled")) }
+        Self { failure: Box::new(canceled_failure("the workflow was canceled")), continue_as_new: None }
+    }
+
+    /// What ends the code because it goes on in a new run.
+    pub(crate) fn continue_as_new(next: Result<Box<ContinueAsNew>, String>) -> Self {
+        let failure = Failure::application("ContinueAsNew", "the workflow goes on in a new run: return this");
+        Self { failure: Box::new(failure), continue_as_new: Some(next) }
+    }
+
+    /// Whether it is what [`crate::workflow::ContinueAsNew`] gave: not an error, but to be returned like one.
+    pub fn is_continue_as_new(&self) -> bool {
+        self.continue_as_new.is_some()
+    }
+
+    pub(crate) fn take_continue_as_new(&mut self) -> Option<Result<Box<ContinueAsNew>, String>> {
+        self.continue_as_new.take()
     }
 
     /// Replaces the type name, which retry policies are matched against.
@@ -198,7 +216,7 @@ impl WorkflowError {
 
 impl<E: Error + 'static> From<E> for WorkflowError {
     fn from(error: E) -> Self {
-        Self { failure: Box::new(failure_of(error)) }
+        Self { failure: Box::new(failure_of(error)), continue_as_new: None }
     }
 }
 

@@ -16,7 +16,8 @@ pub use crate::error::{ActivityError, ActivityFailure, WorkflowError};
 pub use crate::select;
 pub use crate::worker::Worker;
 pub use crate::workflow::{
-    ActivityCall, ActivityFuture, Canceled, Elapsed, SignalChannel, WorkflowContext, join_all_limited, race,
+    ActivityCall, ActivityFuture, Canceled, ContinueAsNew, Elapsed, SignalChannel, WorkflowContext, join_all_limited,
+    race,
 };
 
 /// So many milliseconds.

@@ -96,6 +96,7 @@ fn issuer(fact: &Attributes) -> Option<u64> {
         Attributes::WorkflowCompleted(event) => Some(event.workflow_task_completed_event_id),
         Attributes::WorkflowFailed(event) => Some(event.workflow_task_completed_event_id),
         Attributes::WorkflowCanceled(event) => Some(event.workflow_task_completed_event_id),
+        Attributes::WorkflowContinuedAsNew(event) => Some(event.workflow_task_completed_event_id),
         _ => None,
     }
 }

@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use engine_core::event::{
-    ActivityTimeouts, Event, EventKind, Marker, StepOutcome, WorkerMetadata, WorkflowStarted, WorkflowTaskFailureCause,
+    ActivityTimeouts, ContinueAsNewReasons, Event, EventKind, Marker, StepOutcome, WorkerMetadata, WorkflowStarted,
+    WorkflowTaskFailureCause,
 };
 use engine_core::failure::{Failure, FailureKind, RetryState, TimeoutKind};
 use engine_core::ids::{EventId, RunId};
@@ -62,6 +63,10 @@ fn attributes(kind: &EventKind) -> Value {
             "details": optional_payload(it.details.as_ref()),
             "identity": it.identity,
         }),
+        EventKind::WorkflowContinuedAsNew(it) => json!({
+            "workflow_task_completed_event_id": it.workflow_task_completed_event_id.0,
+            "new_run_id": it.new_run_id.to_string(),
+        }),
         EventKind::WorkflowCancelRequested(it) => json!({
             "reason": it.reason,
             "identity": it.identity,
@@ -82,7 +87,7 @@ fn attributes(kind: &EventKind) -> Value {
             "scheduled_event_id": it.scheduled_event_id.0,
             "identity": it.identity,
             "history_size_bytes": it.history_size_bytes,
-            "suggest_continue_as_new": it.suggest_continue_as_new,
+            "suggest_continue_as_new": reasons(it.suggest_continue_as_new),
         }),
         EventKind::WorkflowTaskCompleted(it) => json!({
             "scheduled_event_id": it.scheduled_event_id.0,
@@ -235,7 +240,13 @@ pub(crate) fn started(it: &WorkflowStarted) -> Value {
         "search_attributes": search::attributes(&it.search_attributes),
         "summary": it.summary,
         "details": it.details,
+        "seen_request_ids": it.seen_request_ids.iter().map(|id| id.as_str()).collect::<Vec<_>>(),
     })
+}
+
+fn reasons(it: ContinueAsNewReasons) -> Vec<&'static str> {
+    let all = [(it.history_events, "HISTORY_EVENTS"), (it.history_bytes, "HISTORY_BYTES")];
+    all.into_iter().filter(|(is_one, _)| *is_one).map(|(_, name)| name).collect()
 }
 
 /// A failure with its causes.

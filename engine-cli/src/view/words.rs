@@ -51,6 +51,7 @@ impl Narrator {
             EventKind::WorkflowTerminated(it) => {
                 vec![reason(&it.reason, limit), details(it.details.as_ref(), limit), by(&it.identity)]
             }
+            EventKind::WorkflowContinuedAsNew(it) => vec![format!("continued by run {}", it.new_run_id)],
             EventKind::WorkflowCancelRequested(it) => vec![reason(&it.reason, limit), by(&it.identity)],
             EventKind::WorkflowSignaled(it) => vec![
                 format!("signal {}", text::one_line(it.name.as_str(), limit)),
@@ -64,7 +65,7 @@ impl Narrator {
             ],
             EventKind::WorkflowTaskStarted(it) => vec![
                 by(&it.identity),
-                if it.suggest_continue_as_new {
+                if it.suggest_continue_as_new.any() {
                     format!("history has become long ({})", text::size(it.history_size_bytes))
                 } else {
                     String::new()

@@ -141,6 +141,7 @@ pub(super) mod tests {
             search_attributes: Default::default(),
             summary: String::new(),
             details: String::new(),
+            seen_request_ids: Vec::new(),
         }
     }
 
@@ -155,7 +156,7 @@ pub(super) mod tests {
                 scheduled_event_id: EventId(scheduled),
                 identity: "worker@host".into(),
                 history_size_bytes: 300,
-                suggest_continue_as_new: false,
+                suggest_continue_as_new: ContinueAsNewReasons::default(),
             }),
             EventKind::WorkflowTaskCompleted(WorkflowTaskCompleted {
                 scheduled_event_id: EventId(scheduled),

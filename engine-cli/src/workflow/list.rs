@@ -59,5 +59,6 @@ fn status(filter: StatusFilter) -> v1::WorkflowStatus {
         StatusFilter::Canceled => v1::WorkflowStatus::Canceled,
         StatusFilter::Terminated => v1::WorkflowStatus::Terminated,
         StatusFilter::TimedOut => v1::WorkflowStatus::TimedOut,
+        StatusFilter::ContinuedAsNew => v1::WorkflowStatus::ContinuedAsNew,
     }
 }

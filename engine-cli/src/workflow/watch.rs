@@ -87,6 +87,7 @@ fn successor(close: &EventKind) -> Option<RunId> {
     match close {
         EventKind::WorkflowFailed(it) => it.new_run_id,
         EventKind::WorkflowTimedOut(it) => it.new_run_id,
+        EventKind::WorkflowContinuedAsNew(it) => Some(it.new_run_id),
         _ => None,
     }
 }

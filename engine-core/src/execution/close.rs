@@ -5,6 +5,7 @@
 //! | CompleteWorkflow (command)   | WorkflowCompleted                                                  | —                    |
 //! | CancelWorkflow (command)     | WorkflowCanceled                                                   | —                    |
 //! | FailWorkflow (command)       | WorkflowFailed                                                     | by the retry policy  |
+//! | ContinueAsNew (command)      | WorkflowContinuedAsNew (`continue_as_new`)                         | always               |
 //! | Terminate                    | (forced end), WorkflowTerminated                                   | —                    |
 //! | run timeout                  | (forced end), WorkflowTimedOut                                     | by the retry policy  |
 //! | execution deadline           | (forced end), WorkflowTimedOut                                     | —                    |
@@ -18,7 +19,7 @@
 use crate::event::{EventKind, WorkflowFailed, WorkflowStarted, WorkflowTaskFailureCause, WorkflowTimedOut};
 use crate::execution::deadline::Source;
 use crate::execution::draft::Draft;
-use crate::execution::{Effect, Execution};
+use crate::execution::{Effect, Execution, NextRun};
 use crate::failure::{Failure, RetryState, TimeoutKind};
 use crate::ids::{EventId, mix};
 use crate::limits;
@@ -104,6 +105,7 @@ impl Draft<'_> {
                     // An error may ask for any delay; a start may not.
                     first_task_backoff: at.since(self.now).min(limits::DURATION_MAX),
                     request_id: None,
+                    seen_request_ids: self.run.signals.latest(),
                     ..WorkflowStarted::clone(started)
                 };
                 (RetryState::InProgress, Some(Box::new(next)))
@@ -113,7 +115,7 @@ impl Draft<'_> {
 
     fn start_next(&mut self, next: Option<Box<WorkflowStarted>>) {
         if let Some(started) = next {
-            self.effect(Effect::StartRun(started));
+            self.effect(Effect::StartRun(Box::new(NextRun { started: *started, signals: Vec::new() })));
         }
     }
 }
@@ -142,7 +144,7 @@ mod tests {
 
     fn next_run(transition: &Transition) -> &WorkflowStarted {
         let started = transition.effects.iter().find_map(|effect| match effect {
-            Effect::StartRun(started) => Some(started),
+            Effect::StartRun(next) => Some(&next.started),
             _ => None,
         });
         started.expect("a run follows")

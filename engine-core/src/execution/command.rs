@@ -13,6 +13,7 @@
 //! | CompleteWorkflow      | `close`           |
 //! | FailWorkflow          | `close`           |
 //! | CancelWorkflow        | `close`           |
+//! | ContinueAsNew         | `continue_as_new` |
 //!
 //! Invariant: a command that closes the run is the last, and only if the code has seen all that reached the run.
 
@@ -60,7 +61,7 @@ impl Draft<'_> {
                         "commands[{index}] ({name}): closes the run, but {later} commands follow it; it must be the last"
                     )));
                 }
-                check_closing(&command).map_err(at)?;
+                self.check_closing(&command).map_err(at)?;
                 closing = Some(command);
             } else {
                 self.open_or_cancel(command, completed).map_err(at)?;
@@ -88,7 +89,10 @@ impl Draft<'_> {
             Command::RecordMarker(marker) => self.record_marker(*marker, completed),
             Command::UpsertSearchAttributes { changes } => self.upsert_search_attributes(changes, completed),
             Command::ModifyProperties(changes) => self.modify_properties(changes, completed),
-            Command::CompleteWorkflow { .. } | Command::FailWorkflow { .. } | Command::CancelWorkflow { .. } => Ok(()),
+            Command::CompleteWorkflow { .. }
+            | Command::FailWorkflow { .. }
+            | Command::CancelWorkflow { .. }
+            | Command::ContinueAsNew(_) => Ok(()),
         }
     }
 
@@ -116,6 +120,7 @@ impl Draft<'_> {
                     details,
                 }));
             }
+            Command::ContinueAsNew(command) => self.continue_as_new(*command, completed),
             Command::ScheduleActivity(_)
             | Command::RequestCancelActivity { .. }
             | Command::StartTimer { .. }
@@ -127,24 +132,27 @@ impl Draft<'_> {
         }
         Ok(())
     }
-}
 
-fn check_closing(command: &Command) -> Result<(), BadField> {
-    match command {
-        Command::CompleteWorkflow { result } => check::payload_size("result", result.as_ref().map_or(0, Payload::size)),
-        Command::CancelWorkflow { details } => {
-            check::payload_size("details", details.as_ref().map_or(0, Payload::size))
+    fn check_closing(&self, command: &Command) -> Result<(), BadField> {
+        match command {
+            Command::CompleteWorkflow { result } => {
+                check::payload_size("result", result.as_ref().map_or(0, Payload::size))
+            }
+            Command::CancelWorkflow { details } => {
+                check::payload_size("details", details.as_ref().map_or(0, Payload::size))
+            }
+            Command::ContinueAsNew(command) => self.check_continue_as_new(command),
+            // A failure is cut to its limits instead.
+            Command::FailWorkflow { .. }
+            | Command::ScheduleActivity(_)
+            | Command::RequestCancelActivity { .. }
+            | Command::StartTimer { .. }
+            | Command::CancelTimer { .. }
+            | Command::PublishState { .. }
+            | Command::RecordMarker(_)
+            | Command::UpsertSearchAttributes { .. }
+            | Command::ModifyProperties(_) => Ok(()),
         }
-        // A failure is cut to its limits instead.
-        Command::FailWorkflow { .. }
-        | Command::ScheduleActivity(_)
-        | Command::RequestCancelActivity { .. }
-        | Command::StartTimer { .. }
-        | Command::CancelTimer { .. }
-        | Command::PublishState { .. }
-        | Command::RecordMarker(_)
-        | Command::UpsertSearchAttributes { .. }
-        | Command::ModifyProperties(_) => Ok(()),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::command::Command;
-use crate::event::{ActivityTimeouts, Event, WorkerMetadata, WorkflowTaskFailureCause};
+use crate::event::{ActivityTimeouts, ContinueAsNewReasons, Event, WorkerMetadata, WorkflowTaskFailureCause};
 use crate::failure::Failure;
 use crate::ids::{ActivityId, ActivityType, EventId, RequestId, SignalName, TaskQueueName};
 use crate::payload::Payload;
@@ -170,7 +170,7 @@ pub struct WorkflowTaskToken {
     /// Recorded in `WorkflowTaskStarted`.
     pub history_size_bytes: u64,
     /// Recorded in `WorkflowTaskStarted`.
-    pub suggest_continue_as_new: bool,
+    pub suggest_continue_as_new: ContinueAsNewReasons,
 }
 
 /// Names one attempt of an activity.

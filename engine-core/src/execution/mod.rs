@@ -15,7 +15,7 @@
 //! | `properties` | what a run is listed by and what people are shown of it |
 //! | `buffer` | what arrives while the code runs |
 //! | `deadline` | what happens by itself |
-//! | `close` | the end of a run, and the run that follows |
+//! | `close`, `continue_as_new` | the end of a run, and the run that follows |
 //! | `recovery` | from what is stored back to the state |
 //! | `describe` | what is open, for people |
 //!
@@ -27,6 +27,7 @@ mod cancel;
 mod check;
 mod close;
 mod command;
+mod continue_as_new;
 mod deadline;
 mod describe;
 mod draft;
@@ -52,7 +53,7 @@ pub use input::{
 };
 pub use publish::PublishedValue;
 pub use start::{IdConflictPolicy, IdReusePolicy, LatestRun, StartDecision, decide_start};
-pub use transition::{ActivityProgress, Effect, Fact, Transition};
+pub use transition::{ActivityProgress, Effect, Fact, NextRun, Transition};
 
 use crate::event::{
     CloseStatus, Event, EventKind, WorkflowCancelRequested, WorkflowSignaled, WorkflowStarted, WorkflowTerminated,
@@ -165,7 +166,8 @@ impl Execution {
             | EventKind::WorkflowFailed(_)
             | EventKind::WorkflowTimedOut(_)
             | EventKind::WorkflowCanceled(_)
-            | EventKind::WorkflowTerminated(_) => self.apply_closed(&event.kind, event.at),
+            | EventKind::WorkflowTerminated(_)
+            | EventKind::WorkflowContinuedAsNew(_) => self.apply_closed(&event.kind, event.at),
             EventKind::WorkflowCancelRequested(_) => self.cancel_requested = true,
             EventKind::WorkflowSignaled(signal) => self.signals.note(signal.request_id.as_ref()),
             // These change something only together with the event that ends what they began.

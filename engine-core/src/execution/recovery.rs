@@ -171,6 +171,7 @@ impl Check {
             | EventKind::WorkflowTimedOut(_)
             | EventKind::WorkflowCanceled(_)
             | EventKind::WorkflowTerminated(_)
+            | EventKind::WorkflowContinuedAsNew(_)
             | EventKind::WorkflowCancelRequested(_)
             | EventKind::WorkflowSignaled(_)
             | EventKind::WorkflowTaskFailed(_)
@@ -257,6 +258,7 @@ impl Check {
             EventKind::WorkflowCompleted(end) => task(end.workflow_task_completed_event_id),
             EventKind::WorkflowFailed(end) => task(end.workflow_task_completed_event_id),
             EventKind::WorkflowCanceled(end) => task(end.workflow_task_completed_event_id),
+            EventKind::WorkflowContinuedAsNew(end) => task(end.workflow_task_completed_event_id),
             EventKind::ActivityScheduled(scheduled) => {
                 if run.activities.with_id(&scheduled.activity_id).is_some() {
                     return Err(format!("an activity with id {:?} is already open", scheduled.activity_id));

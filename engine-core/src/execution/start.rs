@@ -104,7 +104,14 @@ pub fn decide_start(
         (Some(_), _, IdReusePolicy::AllowDuplicate) => StartDecision::Start,
         (Some(CloseStatus::Completed), _, IdReusePolicy::AllowDuplicateFailedOnly) => refused,
         (
-            Some(CloseStatus::Failed | CloseStatus::Canceled | CloseStatus::Terminated | CloseStatus::TimedOut),
+            Some(
+                CloseStatus::Failed
+                | CloseStatus::Canceled
+                | CloseStatus::Terminated
+                | CloseStatus::TimedOut
+                // Its next run follows in the same transaction, so this is never the latest run.
+                | CloseStatus::ContinuedAsNew,
+            ),
             _,
             IdReusePolicy::AllowDuplicateFailedOnly,
         ) => StartDecision::Start,
@@ -112,7 +119,7 @@ pub fn decide_start(
     }
 }
 
-fn check_started(started: &WorkflowStarted) -> Result<(), BadField> {
+pub(super) fn check_started(started: &WorkflowStarted) -> Result<(), BadField> {
     check::timeout("execution_timeout", started.execution_timeout)?;
     check::timeout("run_timeout", started.run_timeout)?;
     if started.task_timeout.is_zero() {
@@ -172,6 +179,9 @@ impl Execution {
             deadlines: super::deadline::Deadlines::default(),
             properties: properties::Properties::of_start(started),
         };
+        for request_id in &started.seen_request_ids {
+            run.signals.note(Some(request_id));
+        }
         run.deadlines.shift(Source::Execution, None, started.execution_deadline);
         run.deadlines.shift(Source::Run, None, run.run_deadline());
         run.deadlines.shift(Source::WorkflowTask, None, delayed_until);

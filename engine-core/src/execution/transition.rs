@@ -1,5 +1,6 @@
 //! What one input does: data, until the driver has made it durable.
 
+use crate::command::UnreadSignal;
 use crate::event::{CloseStatus, Event, WorkflowStarted, WorkflowTaskFailureCause};
 use crate::execution::input::Reply;
 use crate::failure::Failure;
@@ -153,10 +154,19 @@ pub enum Effect {
         /// Which try, from 1.
         attempt: u32,
     },
-    /// Begin the next run of the chain, in the same transaction. The given event attributes are complete.
-    StartRun(Box<WorkflowStarted>),
+    /// Begin the next run of the chain, in the same transaction: [`super::Execution::begin_next`].
+    StartRun(Box<NextRun>),
     /// The run closed: answer who waits for its result.
     Closed(CloseStatus),
+}
+
+/// The next run of a chain.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NextRun {
+    /// The attributes of its first event, complete.
+    pub started: WorkflowStarted,
+    /// Signals that the run before did not receive, in order: recorded behind the first event.
+    pub signals: Vec<UnreadSignal>,
 }
 
 /// What is stored about an open activity beside its history: only when there is something that the history does not say.

@@ -119,6 +119,7 @@ impl Replayer {
             Command::CompleteWorkflow { .. } => Step::CompleteWorkflow,
             Command::FailWorkflow { .. } => Step::FailWorkflow,
             Command::CancelWorkflow { .. } => Step::CancelWorkflow,
+            Command::ContinueAsNew(_) => Step::ContinueAsNew,
             Command::ScheduleActivity(_)
             | Command::RequestCancelActivity { .. }
             | Command::StartTimer { .. }

@@ -25,6 +25,7 @@ pub(super) enum Step {
     CompleteWorkflow,
     FailWorkflow,
     CancelWorkflow,
+    ContinueAsNew,
 }
 
 /// A command of the code's.
@@ -67,6 +68,7 @@ impl fmt::Display for Step {
             Step::CompleteWorkflow => f.write_str("CompleteWorkflow"),
             Step::FailWorkflow => f.write_str("FailWorkflow"),
             Step::CancelWorkflow => f.write_str("CancelWorkflow"),
+            Step::ContinueAsNew => f.write_str("ContinueAsNew"),
         }
     }
 }
@@ -121,6 +123,7 @@ impl Recorded {
             EventKind::WorkflowCompleted(_) => Step::CompleteWorkflow,
             EventKind::WorkflowFailed(_) => Step::FailWorkflow,
             EventKind::WorkflowCanceled(_) => Step::CancelWorkflow,
+            EventKind::WorkflowContinuedAsNew(_) => Step::ContinueAsNew,
             EventKind::WorkflowSignaled(signaled) => return Recorded::News(News::Signaled(signaled)),
             EventKind::WorkflowCancelRequested(requested) => return Recorded::News(News::CancelRequested(requested)),
             EventKind::ActivityStarted(started) => return Recorded::News(News::ActivityStarted(started)),

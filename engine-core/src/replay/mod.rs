@@ -35,8 +35,8 @@ use std::collections::{BTreeSet, VecDeque};
 
 use crate::command::Command;
 use crate::event::{
-    ActivityCanceled, ActivityCompleted, ActivityFailed, ActivityStarted, ActivityTimedOut, Event, EventKind,
-    TimerFired, WorkflowCancelRequested, WorkflowSignaled, WorkflowStarted, WorkflowTaskStarted,
+    ActivityCanceled, ActivityCompleted, ActivityFailed, ActivityStarted, ActivityTimedOut, ContinueAsNewReasons,
+    Event, EventKind, TimerFired, WorkflowCancelRequested, WorkflowSignaled, WorkflowStarted, WorkflowTaskStarted,
 };
 use crate::failure::{Failure, RetryState};
 use crate::ids::{ActivityId, EventId, SignalName};
@@ -105,8 +105,8 @@ pub struct Activation {
     pub history_length: u64,
     /// Its size in bytes.
     pub history_size_bytes: u64,
-    /// Whether the history has become long enough that the code should continue as new.
-    pub suggest_continue_as_new: bool,
+    /// Whether the code should continue as new, and why.
+    pub suggest_continue_as_new: ContinueAsNewReasons,
 }
 
 /// News for the code.
@@ -360,7 +360,9 @@ impl Replayer {
             | Step::RunStep { .. }
             | Step::UpsertSearchAttributes
             | Step::ModifyProperties => {}
-            Step::CompleteWorkflow | Step::FailWorkflow | Step::CancelWorkflow => self.phase = Phase::Closed,
+            Step::CompleteWorkflow | Step::FailWorkflow | Step::CancelWorkflow | Step::ContinueAsNew => {
+                self.phase = Phase::Closed
+            }
         }
     }
 

@@ -47,6 +47,7 @@ impl History {
             search_attributes: crate::search::SearchAttributes::new(),
             summary: String::new(),
             details: String::new(),
+            seen_request_ids: Vec::new(),
         })));
         history
     }
@@ -68,7 +69,7 @@ impl History {
             scheduled_event_id,
             identity: "test".into(),
             history_size_bytes: 100 * scheduled_event_id.0,
-            suggest_continue_as_new: false,
+            suggest_continue_as_new: ContinueAsNewReasons::default(),
         }));
         self
     }

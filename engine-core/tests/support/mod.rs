@@ -12,8 +12,8 @@ use engine_core::event::{
     ActivityTimeouts, Event, EventKind, Marker, WorkerMetadata, WorkflowStarted, WorkflowTaskFailureCause,
 };
 use engine_core::execution::{
-    ActivityProgress, ActivityRef, ActivityToken, Effect, Execution, Fact, Input, Rejection, Reply, Transition,
-    WorkflowTaskToken,
+    ActivityProgress, ActivityRef, ActivityToken, Effect, Execution, Fact, Input, NextRun, Rejection, Reply,
+    Transition, WorkflowTaskToken,
 };
 use engine_core::failure::Failure;
 use engine_core::ids::{
@@ -58,6 +58,7 @@ pub fn start_attributes() -> WorkflowStarted {
         search_attributes: SearchAttributes::new(),
         summary: String::new(),
         details: String::new(),
+        seen_request_ids: Vec::new(),
     }
 }
 
@@ -123,6 +124,8 @@ pub struct Run {
     pub buffered: Vec<Event>,
     pub progress: BTreeMap<EventId, ActivityProgress>,
     pub now: Timestamp,
+    /// The run that follows this one, once it is closed and if one does.
+    pub next_run: Option<NextRun>,
     /// What happened since it was last taken, one line each.
     pub log: Vec<String>,
 }
@@ -139,12 +142,20 @@ impl Run {
     }
 
     pub fn begin(started: WorkflowStarted, now: Timestamp) -> Result<Self, Rejection> {
-        let transition = Execution::begin(started, now)?;
-        let execution = Execution::replay(transition.events.clone()).expect("one event is a history");
+        Self::of(Execution::begin(started, now)?, now)
+    }
+
+    /// The run that continues another one.
+    pub fn begin_next(next: NextRun, now: Timestamp) -> Result<Self, Rejection> {
+        Self::of(Execution::begin_next(next, now)?, now)
+    }
+
+    fn of(transition: Transition, now: Timestamp) -> Result<Self, Rejection> {
+        let execution = Execution::replay(transition.events.clone()).expect("a beginning is a history");
         let mut log = Vec::new();
         write_transition(&mut log, &transition, &BTreeMap::new());
         let (buffered, progress) = (Vec::new(), BTreeMap::new());
-        Ok(Self { execution, history: transition.events, buffered, progress, now, log })
+        Ok(Self { execution, history: transition.events, buffered, progress, now, next_run: None, log })
     }
 
     /// Decides and absorbs, and stores what must be stored.
@@ -162,6 +173,11 @@ impl Run {
         };
         self.execution.absorb(&transition);
         self.store(&transition);
+        for effect in &transition.effects {
+            if let Effect::StartRun(next) = effect {
+                self.next_run = Some((**next).clone());
+            }
+        }
         write_transition(&mut self.log, &transition, &self.progress);
         let recovered = self.recovered();
         assert_eq!(
@@ -404,8 +420,8 @@ fn effect_line(effect: &Effect) -> String {
         Effect::CancelActivity { scheduled_event_id, attempt } => {
             format!("> CancelActivity {scheduled_event_id} attempt={attempt}")
         }
-        Effect::StartRun(started) => {
-            format!("> StartRun attempt={} backoff={:?}", started.attempt, started.first_task_backoff)
+        Effect::StartRun(next) => {
+            format!("> StartRun attempt={} backoff={:?}", next.started.attempt, next.started.first_task_backoff)
         }
         Effect::Closed(status) => format!("> Closed {status:?}"),
     }
@@ -422,6 +438,7 @@ pub fn event_line(event: &Event) -> String {
         EventKind::WorkflowTimedOut(e) => format!("retry_state={:?}", e.retry_state),
         EventKind::WorkflowCanceled(e) => format!("task={}", e.workflow_task_completed_event_id),
         EventKind::WorkflowTerminated(e) => e.reason.clone(),
+        EventKind::WorkflowContinuedAsNew(e) => format!("task={}", e.workflow_task_completed_event_id),
         EventKind::WorkflowCancelRequested(e) => e.reason.clone(),
         EventKind::WorkflowSignaled(e) => e.name.to_string(),
         EventKind::WorkflowTaskScheduled(e) => format!("attempt={}", e.attempt),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use engine_core::event::{CloseStatus, Event, EventKind, WorkflowCompleted, WorkflowTaskStarted};
+use engine_core::event::{CloseStatus, ContinueAsNewReasons, Event, EventKind, WorkflowCompleted, WorkflowTaskStarted};
 use engine_core::ids::{EventId, RunId};
 use engine_core::payload::Payload;
 use engine_core::time::Timestamp;
@@ -277,7 +277,7 @@ fn event(id: u64) -> Event {
         scheduled_event_id: EventId(id - 1),
         identity: "w".into(),
         history_size_bytes: 9,
-        suggest_continue_as_new: false,
+        suggest_continue_as_new: ContinueAsNewReasons::default(),
     };
     Event { id: EventId(id), at: Timestamp::from_micros(5), kind: EventKind::WorkflowTaskStarted(started) }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
+use engine_core::event::ContinueAsNewReasons;
 use engine_core::ids::{Namespace, RunId, TaskQueueName, WorkflowId, WorkflowType};
 use engine_core::time::Timestamp;
 use serde::Serialize;
@@ -16,13 +17,14 @@ use uuid::Uuid;
 
 use super::activity::ActivityCall;
 use super::combine::Elapsed;
+use super::continue_as_new::ContinueAsNew;
 use super::publish;
 use super::signal::SignalChannel;
 use super::state::Shared;
 use super::timer::Sleep;
 use super::wait::{self, Canceled};
 use crate::data::Arguments;
-use crate::definition::{Activity, ActivityOptions, Signal};
+use crate::definition::{Activity, ActivityOptions, Signal, Workflow, WorkflowOptions};
 
 /// What workflow code may do: every step that it takes is recorded, and answered from the history when the code runs again.
 ///
@@ -126,6 +128,44 @@ impl WorkflowContext {
         self.shared.lock().info.clone().expect("set before the code runs for the first time")
     }
 
+    /// Goes on in a new run of the same workflow id with an empty history: of this workflow or of another. Return what
+    /// awaiting it gives:
+    ///
+    /// ```
+    /// # use engine_sdk::prelude::*;
+    /// #[workflow]
+    /// async fn counter(ctx: WorkflowContext, mut count: u64) -> Result<u64, WorkflowError> {
+    ///     let mut clicks = ctx.signal_channel::<u64>("click");
+    ///     loop {
+    ///         count += clicks.recv().await;
+    ///         if ctx.continue_as_new_suggested() {
+    ///             return ctx.continue_as_new(counter, count).await;
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// The new run keeps the options of this one but for those that are changed by the methods; another workflow brings those
+    /// of its attribute. Signals that the code has not received are handed over, so that none is lost. Whoever waits for the
+    /// workflow's result waits for that of the last run.
+    pub fn continue_as_new<W: Workflow, T>(&self, workflow: W, input: W::Input) -> ContinueAsNew<T> {
+        let is_same = self.info().workflow_type.as_str() == W::NAME;
+        let options = if is_same { WorkflowOptions::default() } else { workflow.options() };
+        ContinueAsNew::new(W::NAME, options, W::encode_input(&input))
+    }
+
+    /// Like [`WorkflowContext::continue_as_new`], as a workflow that this program does not have. `args` is a tuple of its
+    /// arguments: `()`, `(one,)`, `(one, two)`.
+    pub fn continue_as_new_named<T>(&self, workflow_type: &str, args: impl Arguments) -> ContinueAsNew<T> {
+        ContinueAsNew::new(workflow_type, WorkflowOptions::default(), args.encode())
+    }
+
+    /// Whether the history has become so long that the code should continue as new:
+    /// [`WorkflowInfo::suggest_continue_as_new`] says why.
+    pub fn continue_as_new_suggested(&self) -> bool {
+        self.info().suggest_continue_as_new.any()
+    }
+
     /// Whether the run was asked to cancel.
     pub fn is_cancel_requested(&self) -> bool {
         self.shared.lock().cancel_reason.is_some()
@@ -224,8 +264,8 @@ pub struct WorkflowInfo {
     pub history_length: u64,
     /// Its size in bytes.
     pub history_size_bytes: u64,
-    /// Whether the history has become long enough that the code should continue as new.
-    pub suggest_continue_as_new: bool,
+    /// Whether the history has become so long that the code should continue as new, and why.
+    pub suggest_continue_as_new: ContinueAsNewReasons,
 }
 
 pub(super) fn system_time(at: Timestamp) -> SystemTime {

@@ -10,6 +10,7 @@
 //! | `context` | [`WorkflowContext`]: what workflow code may do |
 //! | `activity`, `timer`, `signal`, `wait` | the futures it may await |
 //! | `publish` | values that anybody can read with no worker running |
+//! | `continue_as_new` | going on in a new run |
 //! | `combine` | `select!`, `race`, `join_all_limited`, `timeout` |
 //! | `state` | what these share: the replayer and who waits for what |
 //! | `waker` | wakes from inside and outside, panics |
@@ -30,6 +31,7 @@
 mod activity;
 mod combine;
 mod context;
+mod continue_as_new;
 mod publish;
 mod runner;
 mod signal;
@@ -41,6 +43,7 @@ mod waker;
 pub use activity::{ActivityCall, ActivityFuture};
 pub use combine::{Either, Elapsed, JoinAllLimited, Race, join_all_limited, race};
 pub use context::{WorkflowContext, WorkflowInfo};
+pub use continue_as_new::ContinueAsNew;
 pub use runner::{Advance, AdvanceError, ErasedWorkflow, WorkflowEnd, WorkflowRun, WorkflowTaskError, erase};
 pub use signal::{Recv, SignalChannel};
 pub use timer::Sleep;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use engine_core::command::Command;
-use engine_core::event::{Event, WorkflowTaskFailureCause};
+use engine_core::event::{ContinueAsNewReasons, Event, WorkflowTaskFailureCause};
 use engine_core::failure::Failure;
 use engine_core::ids::EventId;
 use engine_core::limits;
@@ -244,7 +244,7 @@ impl WorkflowRun {
                 run_timeout: started.run_timeout,
                 history_length: 0,
                 history_size_bytes: 0,
-                suggest_continue_as_new: false,
+                suggest_continue_as_new: ContinueAsNewReasons::default(),
             };
             state.random = Random::from_seed(started.run_id.seed());
             state.info = Some(Arc::new(info));
@@ -308,15 +308,27 @@ impl WorkflowRun {
         let mut state = self.shared.lock();
         let command = match end {
             WorkflowEnd::Completed(result) => Command::CompleteWorkflow { result },
-            WorkflowEnd::Failed(error) => {
-                // An activity that was canceled because the run was asked to cancel is the request's doing, not an error.
-                let canceled = error.is_canceled() || (error.is_canceled_activity() && state.cancel_reason.is_some());
-                if canceled {
-                    Command::CancelWorkflow { details: error.into_canceled_details() }
-                } else {
-                    Command::FailWorkflow { failure: error.into_failure() }
+            WorkflowEnd::Failed(mut error) => match error.take_continue_as_new() {
+                Some(Ok(mut next)) => {
+                    next.unread_signals = state.take_unread_signals();
+                    Command::ContinueAsNew(next)
                 }
-            }
+                Some(Err(problem)) => {
+                    let message = format!("the workflow cannot continue as new: {problem}");
+                    let cause = WorkflowTaskFailureCause::BadCommand;
+                    return Err(AdvanceError::TaskFailed(WorkflowTaskError::new(cause, "InvalidCall", message)));
+                }
+                None => {
+                    // An activity that was canceled because the run was asked to cancel is the request's doing, not an error.
+                    let canceled =
+                        error.is_canceled() || (error.is_canceled_activity() && state.cancel_reason.is_some());
+                    if canceled {
+                        Command::CancelWorkflow { details: error.into_canceled_details() }
+                    } else {
+                        Command::FailWorkflow { failure: error.into_failure() }
+                    }
+                }
+            },
             WorkflowEnd::NotEncodable(error) => {
                 let message = format!("the workflow completed with a value that cannot be recorded: {error}");
                 let cause = WorkflowTaskFailureCause::BadCommand;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::task::Waker;
 
+use engine_core::command::UnreadSignal;
 use engine_core::event::WorkflowTaskFailureCause;
 use engine_core::ids::{SignalName, mix};
 use engine_core::payload::{self, Payload};
@@ -186,6 +187,17 @@ impl State {
         self.signal_bytes -= payload::total_size(&input);
         self.progress += 1;
         Some(input)
+    }
+
+    /// Takes all signals that were not received, in the order of the history within each name. Those of a name that has no
+    /// channel count too: the next run's code may have one.
+    pub(super) fn take_unread_signals(&mut self) -> Vec<UnreadSignal> {
+        self.signal_bytes = 0;
+        let mut unread = Vec::new();
+        for (name, queue) in &mut self.signals {
+            unread.extend(queue.waiting.drain(..).map(|input| UnreadSignal { name: name.clone(), input }));
+        }
+        unread
     }
 
     pub(super) fn signal_count(&self, name: &SignalName) -> usize {

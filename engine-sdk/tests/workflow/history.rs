@@ -45,6 +45,7 @@ impl History {
             search_attributes: Default::default(),
             summary: String::new(),
             details: String::new(),
+            seen_request_ids: Vec::new(),
         })));
         history
     }
@@ -66,7 +67,7 @@ impl History {
             scheduled_event_id,
             identity: "test".into(),
             history_size_bytes: 100 * scheduled_event_id.0,
-            suggest_continue_as_new: false,
+            suggest_continue_as_new: ContinueAsNewReasons::default(),
         }));
         let unseen = self.events[self.seen..].to_vec();
         self.seen = self.events.len();
@@ -168,6 +169,10 @@ impl History {
             Command::CancelWorkflow { details } => {
                 EventKind::WorkflowCanceled(WorkflowCanceled { workflow_task_completed_event_id: completed, details })
             }
+            Command::ContinueAsNew(_) => EventKind::WorkflowContinuedAsNew(WorkflowContinuedAsNew {
+                workflow_task_completed_event_id: completed,
+                new_run_id: RunId::from_parts(Timestamp::EPOCH, [9; 10]),
+            }),
         };
         self.add(kind)
     }

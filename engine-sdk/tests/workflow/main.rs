@@ -1,6 +1,7 @@
 //! Workflow code over hand-made histories.
 #![allow(clippy::unwrap_used, reason = "the workflows here are part of the tests")]
 
+mod continue_as_new;
 mod history;
 mod programs;
 mod published;
@@ -70,6 +71,10 @@ fn replay<W: Workflow>(workflow: W, events: Vec<Event>) -> Result<Advance, Advan
     WorkflowRun::new(erase(workflow)).advance(events)
 }
 
+fn json_of(payloads: &[Payload]) -> String {
+    payloads.iter().map(|payload| String::from_utf8_lossy(&payload.data)).collect::<Vec<_>>().join(",")
+}
+
 fn text(command: &Command) -> String {
     match command {
         Command::ScheduleActivity(it) => format!("run {} #{}", it.activity_type, it.activity_id),
@@ -97,6 +102,11 @@ fn text(command: &Command) -> String {
             format!("fail {}", failure.chain().map(|link| link.message.as_str()).collect::<Vec<_>>().join(" < "))
         }
         Command::CancelWorkflow { .. } => "canceled".into(),
+        Command::ContinueAsNew(next) => {
+            let unread: Vec<&str> = next.unread_signals.iter().map(|signal| signal.name.as_str()).collect();
+            let workflow_type = next.workflow_type.as_ref().expect("the SDK names it");
+            format!("continue as {workflow_type} {} unread={unread:?}", json_of(&next.input))
+        }
     }
 }
 

@@ -117,9 +117,10 @@ impl World {
                 }
                 Command::PublishState { .. } => {}
                 Command::RecordMarker(_) | Command::UpsertSearchAttributes { .. } | Command::ModifyProperties(_) => {}
-                Command::CompleteWorkflow { .. } | Command::FailWorkflow { .. } | Command::CancelWorkflow { .. } => {
-                    return true;
-                }
+                Command::CompleteWorkflow { .. }
+                | Command::FailWorkflow { .. }
+                | Command::CancelWorkflow { .. }
+                | Command::ContinueAsNew(_) => return true,
             }
         }
         false

@@ -86,6 +86,7 @@ fn successor(close: &Event) -> Option<RunId> {
     match &close.kind {
         EventKind::WorkflowFailed(failed) => failed.new_run_id,
         EventKind::WorkflowTimedOut(timed_out) => timed_out.new_run_id,
+        EventKind::WorkflowContinuedAsNew(continued) => Some(continued.new_run_id),
         _ => None,
     }
 }

@@ -444,6 +444,7 @@ fn started(request: v1::StartWorkflowRequest, now: Timestamp) -> Result<Workflow
         search_attributes: convert::search_attributes_from_proto(request.search_attributes)?,
         summary: request.summary,
         details: request.details,
+        seen_request_ids: Vec::new(),
     })
 }
 

@@ -1,15 +1,16 @@
 //! Commands.
 
-use engine_core::command::{Command, ScheduleActivity};
-use engine_core::ids::{ActivityId, ActivityType, PublishedName, TaskQueueName, TimerId};
+use engine_core::command::{Command, ContinueAsNew, ScheduleActivity, UnreadSignal};
+use engine_core::ids::{ActivityId, ActivityType, PublishedName, SignalName, TaskQueueName, TimerId, WorkflowType};
 
 use super::error::Inside as _;
 use super::field::{optional_id, required, required_id};
 use super::{
     ConvertError, activity_timeouts_from_proto, activity_timeouts_to_proto, duration_from_proto, duration_to_proto,
-    failure_from_outside, failure_to_proto, marker_from_proto, marker_to_proto, payload_from_proto, payload_to_proto,
-    payloads_from_proto, payloads_to_proto, property_changes_from_proto, property_changes_to_proto,
-    retry_policy_from_proto, retry_policy_to_proto, search_changes_from_proto, search_changes_to_proto,
+    failure_from_outside, failure_to_proto, marker_from_proto, marker_to_proto, memo_from_proto, memo_to_proto,
+    optional_duration_from_proto, payload_from_proto, payload_to_proto, payloads_from_proto, payloads_to_proto,
+    property_changes_from_proto, property_changes_to_proto, retry_policy_from_proto, retry_policy_to_proto,
+    search_changes_from_proto, search_changes_to_proto,
 };
 use crate::v1;
 use v1::command::Command as Message;
@@ -55,6 +56,7 @@ pub fn command_to_proto(command: &Command) -> v1::Command {
         Command::CancelWorkflow { details } => {
             Message::CancelWorkflow(v1::CancelWorkflowCommand { details: details.as_ref().map(payload_to_proto) })
         }
+        Command::ContinueAsNew(command) => Message::ContinueAsNew(continue_as_new_to_proto(command)),
     };
     v1::Command { command: Some(message) }
 }
@@ -98,6 +100,9 @@ pub fn command_from_proto(message: v1::Command) -> Result<Command, ConvertError>
         Message::CancelWorkflow(message) => {
             Command::CancelWorkflow { details: message.details.map(payload_from_proto) }
         }
+        Message::ContinueAsNew(message) => {
+            Command::ContinueAsNew(Box::new(continue_as_new(message).inside("continue_as_new")?))
+        }
     })
 }
 
@@ -117,6 +122,46 @@ fn schedule_activity(message: v1::ScheduleActivityCommand) -> Result<ScheduleAct
         timeouts: activity_timeouts_from_proto(message.timeouts.unwrap_or_default()).inside("timeouts")?,
         retry_policy: message.retry_policy.map(retry_policy_from_proto).transpose().inside("retry_policy")?,
         summary: message.summary,
+    })
+}
+
+fn continue_as_new_to_proto(command: &ContinueAsNew) -> v1::ContinueAsNewCommand {
+    let signal = |signal: &UnreadSignal| v1::UnreadSignal {
+        signal_name: signal.name.to_string(),
+        input: payloads_to_proto(&signal.input),
+    };
+    v1::ContinueAsNewCommand {
+        workflow_type: command.workflow_type.as_ref().map(ToString::to_string).unwrap_or_default(),
+        task_queue: command.task_queue.as_ref().map(ToString::to_string).unwrap_or_default(),
+        input: payloads_to_proto(&command.input),
+        run_timeout: command.run_timeout.map(duration_to_proto),
+        task_timeout: command.task_timeout.map(duration_to_proto),
+        retry_policy: command.retry_policy.as_ref().map(retry_policy_to_proto),
+        memo: command.memo.as_ref().map(|memo| v1::NewMemo { fields: memo_to_proto(memo) }),
+        unread_signals: command.unread_signals.iter().map(signal).collect(),
+    }
+}
+
+fn continue_as_new(message: v1::ContinueAsNewCommand) -> Result<ContinueAsNew, ConvertError> {
+    let signal = |(index, signal): (usize, v1::UnreadSignal)| {
+        let name = required_id("signal_name", &signal.signal_name, SignalName::parse)
+            .map_err(|error| error.inside(format_args!("unread_signals[{index}]")))?;
+        Ok(UnreadSignal { name, input: payloads_from_proto(signal.input) })
+    };
+    Ok(ContinueAsNew {
+        workflow_type: optional_id("workflow_type", &message.workflow_type, WorkflowType::parse)?,
+        task_queue: optional_id("task_queue", &message.task_queue, TaskQueueName::parse)?,
+        input: payloads_from_proto(message.input),
+        run_timeout: optional_duration_from_proto("run_timeout", message.run_timeout)?,
+        task_timeout: optional_duration_from_proto("task_timeout", message.task_timeout)?,
+        retry_policy: message.retry_policy.map(retry_policy_from_proto).transpose().inside("retry_policy")?,
+        memo: message.memo.map(|memo| memo_from_proto(memo.fields)),
+        unread_signals: message
+            .unread_signals
+            .into_iter()
+            .enumerate()
+            .map(signal)
+            .collect::<Result<_, ConvertError>>()?,
     })
 }
 

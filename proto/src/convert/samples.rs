@@ -5,14 +5,15 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use engine_core::command::{Command, ScheduleActivity};
+use engine_core::command::{Command, ContinueAsNew, ScheduleActivity, UnreadSignal};
 use engine_core::event::{
     ActivityCancelRequested, ActivityCanceled, ActivityCompleted, ActivityFailed, ActivityScheduled, ActivityStarted,
-    ActivityTimedOut, ActivityTimeouts, CloseStatus, Event, EventKind, MarkerRecorded, PropertiesModified,
-    PropertyChanges, SearchAttributesUpserted, StatePublished, TimerCanceled, TimerFired, TimerStarted, WorkerMetadata,
-    WorkflowCancelRequested, WorkflowCanceled, WorkflowCompleted, WorkflowFailed, WorkflowSignaled, WorkflowStarted,
-    WorkflowTaskCompleted, WorkflowTaskFailed, WorkflowTaskFailureCause, WorkflowTaskScheduled, WorkflowTaskStarted,
-    WorkflowTaskTimedOut, WorkflowTerminated, WorkflowTimedOut,
+    ActivityTimedOut, ActivityTimeouts, CloseStatus, ContinueAsNewReasons, Event, EventKind, MarkerRecorded,
+    PropertiesModified, PropertyChanges, SearchAttributesUpserted, StatePublished, TimerCanceled, TimerFired,
+    TimerStarted, WorkerMetadata, WorkflowCancelRequested, WorkflowCanceled, WorkflowCompleted, WorkflowContinuedAsNew,
+    WorkflowFailed, WorkflowSignaled, WorkflowStarted, WorkflowTaskCompleted, WorkflowTaskFailed,
+    WorkflowTaskFailureCause, WorkflowTaskScheduled, WorkflowTaskStarted, WorkflowTaskTimedOut, WorkflowTerminated,
+    WorkflowTimedOut,
 };
 use engine_core::failure::{Failure, FailureKind, RetryState, TimeoutKind};
 use engine_core::ids::{
@@ -48,13 +49,14 @@ pub(super) const CAUSES: [WorkflowTaskFailureCause; 8] = [
     WorkflowTaskFailureCause::ForceClosed,
 ];
 
-pub(super) const CLOSE_STATUSES: [Option<CloseStatus>; 6] = [
+pub(super) const CLOSE_STATUSES: [Option<CloseStatus>; 7] = [
     None,
     Some(CloseStatus::Completed),
     Some(CloseStatus::Failed),
     Some(CloseStatus::Canceled),
     Some(CloseStatus::Terminated),
     Some(CloseStatus::TimedOut),
+    Some(CloseStatus::ContinuedAsNew),
 ];
 
 const START: Timestamp = Timestamp::from_micros(1_700_000_000_123_456);
@@ -165,6 +167,17 @@ pub(super) fn commands() -> Vec<Command> {
         Command::CompleteWorkflow { result: Some(payload("true")) },
         Command::CancelWorkflow { details: None },
         Command::CancelWorkflow { details: Some(payload("0")) },
+        Command::ContinueAsNew(Box::default()),
+        Command::ContinueAsNew(Box::new(ContinueAsNew {
+            workflow_type: Some(WorkflowType::from_trusted("refund")),
+            task_queue: Some(TaskQueueName::from_trusted("refunds")),
+            input: vec![payload("1"), Payload::default()],
+            run_timeout: Some(Duration::from_secs(60)),
+            task_timeout: Some(Duration::from_secs(7)),
+            retry_policy: Some(retry_policy()),
+            memo: Some(vec![("a".into(), payload("1"))]),
+            unread_signals: vec![UnreadSignal { name: SignalName::from_trusted("s"), input: vec![payload("2")] }],
+        })),
     ];
     commands.extend(markers().into_iter().map(|marker| Command::RecordMarker(Box::new(marker))));
     commands.push(Command::UpsertSearchAttributes { changes: search_changes() });
@@ -264,6 +277,7 @@ fn started_in_full() -> WorkflowStarted {
         search_attributes: SearchAttributes::new(),
         summary: String::new(),
         details: String::new(),
+        seen_request_ids: vec![RequestId::from_trusted("seen-1"), RequestId::from_trusted("seen-2")],
     }
 }
 
@@ -282,6 +296,7 @@ fn started_with_the_least() -> WorkflowStarted {
         request_id: None,
         identity: String::new(),
         memo: Vec::new(),
+        seen_request_ids: Vec::new(),
         ..started_in_full()
     }
 }
@@ -332,6 +347,10 @@ fn workflow_events() -> Vec<EventKind> {
             details: None,
             identity: String::new(),
         }),
+        EventKind::WorkflowContinuedAsNew(WorkflowContinuedAsNew {
+            workflow_task_completed_event_id: EventId(4),
+            new_run_id: run(7),
+        }),
         EventKind::WorkflowCancelRequested(WorkflowCancelRequested {
             reason: "changed my mind".into(),
             identity: "cli".into(),
@@ -376,7 +395,7 @@ fn workflow_task_events() -> Vec<EventKind> {
             scheduled_event_id: EventId(2),
             identity: "worker@host".into(),
             history_size_bytes: 1 << 33,
-            suggest_continue_as_new: true,
+            suggest_continue_as_new: ContinueAsNewReasons { history_events: true, history_bytes: false },
         }),
         EventKind::WorkflowTaskCompleted(WorkflowTaskCompleted {
             scheduled_event_id: EventId(2),
@@ -525,6 +544,7 @@ pub(super) fn golden_started() -> Event {
     let kind = EventKind::WorkflowStarted(Box::new(WorkflowStarted {
         input: vec![Payload::json("{\"cents\":100}")],
         continued_failure: None,
+        seen_request_ids: Vec::new(),
         ..started_in_full()
     }));
     Event { id: EventId::FIRST, at: START, kind }

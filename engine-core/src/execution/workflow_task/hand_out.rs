@@ -1,7 +1,9 @@
 //! How the workflow task moves between its queue and workers. Nothing of it is written. See the table in [`super`].
 
 use super::State;
-use crate::event::{Event, EventKind, WorkflowTaskFailureCause, WorkflowTaskScheduled, WorkflowTaskStarted};
+use crate::event::{
+    ContinueAsNewReasons, Event, EventKind, WorkflowTaskFailureCause, WorkflowTaskScheduled, WorkflowTaskStarted,
+};
 use crate::execution::draft::{Draft, Task};
 use crate::execution::{Effect, Execution, Fact, Rejection, Reply, StartedWorkflowTask, Transition, WorkflowTaskToken};
 use crate::failure::Failure;
@@ -81,8 +83,10 @@ impl Execution {
             scheduled_at: self.workflow_task.scheduled_at,
             started_at: self.clock.max(now),
             history_size_bytes,
-            suggest_continue_as_new: events >= limits::HISTORY_EVENTS_SUGGEST
-                || history_size_bytes >= limits::HISTORY_BYTES_SUGGEST,
+            suggest_continue_as_new: ContinueAsNewReasons {
+                history_events: events >= limits::HISTORY_EVENTS_SUGGEST,
+                history_bytes: history_size_bytes >= limits::HISTORY_BYTES_SUGGEST,
+            },
         }
     }
 
@@ -255,7 +259,7 @@ mod tests {
                 .execution
                 .decide(Input::StartWorkflowTask { identity: String::new(), history_size_bytes: bytes }, BEGIN);
             let Reply::WorkflowTask(task) = transition.unwrap().reply else { panic!("no task") };
-            task.token.suggest_continue_as_new
+            task.token.suggest_continue_as_new.history_bytes
         };
         assert!(!suggests(limits::HISTORY_BYTES_SUGGEST - 1));
         assert!(suggests(limits::HISTORY_BYTES_SUGGEST));

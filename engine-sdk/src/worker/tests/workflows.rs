@@ -4,8 +4,8 @@ use std::sync::mpsc as sync_mpsc;
 use std::time::Duration;
 
 use engine_core::event::{
-    Event, EventKind, WorkerMetadata, WorkflowSignaled, WorkflowStarted, WorkflowTaskCompleted, WorkflowTaskScheduled,
-    WorkflowTaskStarted,
+    ContinueAsNewReasons, Event, EventKind, WorkerMetadata, WorkflowSignaled, WorkflowStarted, WorkflowTaskCompleted,
+    WorkflowTaskScheduled, WorkflowTaskStarted,
 };
 use engine_core::ids::{EventId, Namespace, RunId, SignalName, TaskQueueName, WorkflowId, WorkflowType};
 use engine_core::payload::Payload;
@@ -89,6 +89,7 @@ impl History {
             search_attributes: Default::default(),
             summary: String::new(),
             details: String::new(),
+            seen_request_ids: Vec::new(),
         };
         let mut history = Self { run_id, workflow_type, events: Vec::new(), sent: 0 };
         history.push(EventKind::WorkflowStarted(Box::new(started)));
@@ -111,7 +112,7 @@ impl History {
             scheduled_event_id,
             identity: String::new(),
             history_size_bytes: 100,
-            suggest_continue_as_new: false,
+            suggest_continue_as_new: ContinueAsNewReasons::default(),
         }));
     }
 

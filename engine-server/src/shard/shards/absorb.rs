@@ -1,6 +1,6 @@
 //! What a transition does: the run absorbs it, its rows go into the batch, its effects wait for the batch.
 
-use engine_core::execution::{Effect, Fact, Transition};
+use engine_core::execution::{Effect, Execution, Fact, Transition};
 use engine_core::time::Timestamp;
 
 use crate::shard::gather::Release;
@@ -104,8 +104,8 @@ impl Shards {
         let mut next_run = None;
         for effect in effects {
             let release = match effect {
-                Effect::StartRun(started) => {
-                    next_run = Some(started);
+                Effect::StartRun(next) => {
+                    next_run = Some(next);
                     continue;
                 }
                 other => handout::release(run, id, key, other),
@@ -129,10 +129,13 @@ impl Shards {
         self.cached_bytes = self.cached_bytes + size - run.counted_bytes;
         run.counted_bytes = size;
         let after = run.last_batch;
-        if let Some(started) = next_run
-            && let Err(rejection) = self.begin(id, key, *started, now)
-        {
-            tracing::error!(workflow_id = %key.workflow_id, %rejection, "the next run of a chain was refused by the rules");
+        if let Some(next) = next_run {
+            match Execution::begin_next(*next, now) {
+                Ok(beginning) => self.begin(id, key, beginning, now),
+                Err(rejection) => {
+                    tracing::error!(workflow_id = %key.workflow_id, %rejection, "the next run of a chain was refused by the rules");
+                }
+            }
         }
         after
     }

@@ -3,8 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use engine_core::event::WorkflowStarted;
-use engine_core::execution::{Execution, Input, Rejection, Reply};
+use engine_core::execution::{Execution, Input, Rejection, Reply, Transition};
 use engine_core::execution::{LatestRun, StartDecision, decide_start};
 use engine_core::ids::{EventId, RequestId, RunId};
 use engine_core::time::Timestamp;
@@ -174,8 +173,9 @@ impl Shards {
                 self.input(id, key.clone(), input, Responder::Nobody, now);
             }
         }
-        match self.begin(id, &key, started, now) {
-            Ok(()) => {
+        match Execution::begin(started, now) {
+            Ok(transition) => {
+                self.begin(id, &key, transition, now);
                 let shard = self.shards.get_mut(&id).filter(|_| watch);
                 let news = shard.map(|shard| subscribe(&mut shard.subscriptions, run_id));
                 let answer = Ok(StartReply { run_id, started: true, news });
@@ -186,21 +186,14 @@ impl Shards {
     }
 
     /// Begins a run in the place of whatever the workflow id has in memory.
-    pub(super) fn begin(
-        &mut self,
-        id: ShardId,
-        key: &LocalKey,
-        started: WorkflowStarted,
-        now: Timestamp,
-    ) -> Result<(), Rejection> {
+    pub(super) fn begin(&mut self, id: ShardId, key: &LocalKey, beginning: Transition, now: Timestamp) {
+        let execution = Execution::replay(beginning.events.clone()).expect("a beginning replays");
         let run_key = RunKey {
             shard: id,
             namespace: key.namespace,
             workflow_id: key.workflow_id.as_ref().to_owned(),
-            run_id: started.run_id,
+            run_id: execution.started().run_id,
         };
-        let transition = Execution::begin(started, now)?;
-        let execution = Execution::replay(transition.events.clone()).expect("a first event replays");
         let run = HotRun::new(run_key, execution, now);
         self.gather.new_run(run.row());
         let shard = self.shards.get_mut(&id).expect("the caller found the shard");
@@ -208,10 +201,9 @@ impl Shards {
             self.cached_bytes -= old.counted_bytes;
             shard.unregister(key, &old);
         }
-        // The state has its first event already: only what follows from it is left to do.
-        self.write(id, key, &transition, now);
-        self.finish(id, key, transition.effects, now);
-        Ok(())
+        // The state has its first events already: only what follows from them is left to do.
+        self.write(id, key, &beginning, now);
+        self.finish(id, key, beginning.effects, now);
     }
 
     pub(super) fn input(&mut self, id: ShardId, key: LocalKey, input: Input, responder: Responder, now: Timestamp) {

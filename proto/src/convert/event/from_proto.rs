@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use engine_core::event::{
     ActivityCancelRequested, ActivityCanceled, ActivityCompleted, ActivityFailed, ActivityScheduled, ActivityStarted,
-    ActivityTimedOut, Event, EventKind, MarkerRecorded, PropertiesModified, SearchAttributesUpserted, StatePublished,
-    TimerCanceled, TimerFired, TimerStarted, WorkflowCancelRequested, WorkflowCanceled, WorkflowCompleted,
-    WorkflowFailed, WorkflowSignaled, WorkflowStarted, WorkflowTaskCompleted, WorkflowTaskFailed,
-    WorkflowTaskScheduled, WorkflowTaskStarted, WorkflowTaskTimedOut, WorkflowTerminated, WorkflowTimedOut,
+    ActivityTimedOut, ContinueAsNewReasons, Event, EventKind, MarkerRecorded, PropertiesModified,
+    SearchAttributesUpserted, StatePublished, TimerCanceled, TimerFired, TimerStarted, WorkflowCancelRequested,
+    WorkflowCanceled, WorkflowCompleted, WorkflowContinuedAsNew, WorkflowFailed, WorkflowSignaled, WorkflowStarted,
+    WorkflowTaskCompleted, WorkflowTaskFailed, WorkflowTaskScheduled, WorkflowTaskStarted, WorkflowTaskTimedOut,
+    WorkflowTerminated, WorkflowTimedOut,
 };
 use engine_core::failure::Failure;
 use engine_core::ids::{
@@ -61,6 +62,10 @@ fn kind(attributes: Attributes) -> Result<EventKind, ConvertError> {
             details: message.details.map(payload_from_proto),
             identity: message.identity,
         }),
+        Attributes::WorkflowContinuedAsNew(message) => EventKind::WorkflowContinuedAsNew(WorkflowContinuedAsNew {
+            workflow_task_completed_event_id: EventId(message.workflow_task_completed_event_id),
+            new_run_id: run_id("workflow_continued_as_new.new_run_id", &message.new_run_id)?,
+        }),
         Attributes::WorkflowCancelRequested(message) => EventKind::WorkflowCancelRequested(WorkflowCancelRequested {
             reason: message.reason,
             identity: message.identity,
@@ -82,7 +87,7 @@ fn kind(attributes: Attributes) -> Result<EventKind, ConvertError> {
             scheduled_event_id: EventId(message.scheduled_event_id),
             identity: message.identity,
             history_size_bytes: message.history_size_bytes,
-            suggest_continue_as_new: message.suggest_continue_as_new,
+            suggest_continue_as_new: reasons(&message.suggest_continue_as_new),
         }),
         Attributes::WorkflowTaskCompleted(message) => EventKind::WorkflowTaskCompleted(WorkflowTaskCompleted {
             scheduled_event_id: EventId(message.scheduled_event_id),
@@ -202,6 +207,7 @@ pub fn workflow_started_from_proto(message: v1::WorkflowStarted) -> Result<Workf
         search_attributes: search_attributes_from_proto(message.search_attributes)?,
         summary: message.summary,
         details: message.details,
+        seen_request_ids: message.seen_request_ids.into_iter().map(RequestId::from_trusted).collect(),
     })
 }
 
@@ -262,6 +268,14 @@ fn activity_timed_out(message: v1::ActivityTimedOut) -> Result<ActivityTimedOut,
         failure: required_failure(message.failure)?,
         retry_state: retry_state_from_proto("retry_state", message.retry_state)?,
     })
+}
+
+fn reasons(numbers: &[i32]) -> ContinueAsNewReasons {
+    let has = |reason: v1::ContinueAsNewReason| numbers.contains(&reason.into());
+    ContinueAsNewReasons {
+        history_events: has(v1::ContinueAsNewReason::HistoryEvents),
+        history_bytes: has(v1::ContinueAsNewReason::HistoryBytes),
+    }
 }
 
 fn required_failure(message: Option<v1::Failure>) -> Result<Failure, ConvertError> {

@@ -1,6 +1,6 @@
 //! Events as messages.
 
-use engine_core::event::{Event, EventKind, WorkflowStarted};
+use engine_core::event::{ContinueAsNewReasons, Event, EventKind, WorkflowStarted};
 use engine_core::ids::{RequestId, RunId};
 use v1::history_event::Attributes;
 
@@ -48,6 +48,10 @@ fn attributes(kind: &EventKind) -> Attributes {
             details: it.details.as_ref().map(payload_to_proto),
             identity: it.identity.clone(),
         }),
+        EventKind::WorkflowContinuedAsNew(it) => Attributes::WorkflowContinuedAsNew(v1::WorkflowContinuedAsNew {
+            workflow_task_completed_event_id: it.workflow_task_completed_event_id.0,
+            new_run_id: it.new_run_id.to_string(),
+        }),
         EventKind::WorkflowCancelRequested(it) => Attributes::WorkflowCancelRequested(v1::WorkflowCancelRequested {
             reason: it.reason.clone(),
             identity: it.identity.clone(),
@@ -68,7 +72,7 @@ fn attributes(kind: &EventKind) -> Attributes {
             scheduled_event_id: it.scheduled_event_id.0,
             identity: it.identity.clone(),
             history_size_bytes: it.history_size_bytes,
-            suggest_continue_as_new: it.suggest_continue_as_new,
+            suggest_continue_as_new: reasons(it.suggest_continue_as_new),
         }),
         EventKind::WorkflowTaskCompleted(it) => Attributes::WorkflowTaskCompleted(v1::WorkflowTaskCompleted {
             scheduled_event_id: it.scheduled_event_id.0,
@@ -197,7 +201,17 @@ pub fn workflow_started_to_proto(started: &WorkflowStarted) -> v1::WorkflowStart
         search_attributes: search_attributes_to_proto(&started.search_attributes),
         summary: started.summary.clone(),
         details: started.details.clone(),
+        seen_request_ids: started.seen_request_ids.iter().map(ToString::to_string).collect(),
     }
+}
+
+fn reasons(reasons: ContinueAsNewReasons) -> Vec<i32> {
+    let ContinueAsNewReasons { history_events, history_bytes } = reasons;
+    let all = [
+        (history_events, v1::ContinueAsNewReason::HistoryEvents),
+        (history_bytes, v1::ContinueAsNewReason::HistoryBytes),
+    ];
+    all.into_iter().filter(|(is_one, _)| *is_one).map(|(_, reason)| reason.into()).collect()
 }
 
 fn optional_run(run_id: Option<RunId>) -> String {
