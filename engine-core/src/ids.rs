@@ -118,6 +118,10 @@ text_id! {
     SignalName
 }
 text_id! {
+    /// The name of a query.
+    QueryName
+}
+text_id! {
     /// The name under which a run publishes a value.
     PublishedName
 }

@@ -32,6 +32,7 @@ pub(crate) enum Call {
     History(v1::GetWorkflowHistoryRequest, Answer<v1::GetWorkflowHistoryResponse>),
     Watch(v1::WatchWorkflowRequest, Answer<Vec<Result<v1::WatchWorkflowResponse, Status>>>),
     Result(v1::GetWorkflowResultRequest, Answer<v1::GetWorkflowResultResponse>),
+    Query(v1::QueryWorkflowRequest, Answer<v1::QueryWorkflowResponse>),
     Published(v1::GetPublishedRequest, Answer<v1::GetPublishedResponse>),
     CompleteActivity(v1::CompleteActivityRequest, Answer<v1::CompleteActivityResponse>),
 }
@@ -273,6 +274,13 @@ impl WorkflowService for Service {
         request: Request<v1::GetWorkflowResultRequest>,
     ) -> Result<Response<v1::GetWorkflowResultResponse>, Status> {
         self.ask(Call::Result, request).await
+    }
+
+    async fn query_workflow(
+        &self,
+        request: Request<v1::QueryWorkflowRequest>,
+    ) -> Result<Response<v1::QueryWorkflowResponse>, Status> {
+        self.ask(Call::Query, request).await
     }
 
     async fn get_published(

@@ -80,6 +80,21 @@ pub const RESULT_WAIT_MAX: Duration = Duration::from_secs(60);
 /// Wait of a GetWorkflowResult call that does not say how long.
 pub const RESULT_WAIT_DEFAULT: Duration = Duration::from_secs(20);
 
+/// Longest wait for the answer to a query.
+pub const QUERY_WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// Wait for the answer to a query that does not say how long.
+pub const QUERY_WAIT_DEFAULT: Duration = Duration::from_secs(10);
+
+/// Most queries of one run that may wait for its workflow task. Each is a caller that waits, with a few words of memory.
+pub const QUERIES_WAITING_MAX: usize = 1_000;
+
+/// Most queries that one worker may have in hand. A worker that answers none of them is asked no more.
+pub const QUERIES_IN_HAND_MAX: usize = 200;
+
+/// Failures in a row of a run's workflow task from which its queries are refused instead of waiting for it.
+pub const QUERY_TASK_FAILURES: u32 = 2;
+
 /// Largest page of a list.
 pub const LIST_PAGE_MAX: u32 = 1_000;
 

@@ -6,12 +6,14 @@
 //! | `worker_service` | worker streams, activities from anywhere |
 //! | `history` | pages of histories, watching |
 //! | `published` | what a run has published, now and as of any event |
+//! | `query` | asking a run's code |
 //! | `result` | waiting for a run to close |
 //! | `validate` | limits of requests that the core does not see |
 //! | `status` | errors as gRPC statuses; the only file that decides codes |
 
 mod history;
 mod published;
+mod query;
 mod result;
 pub(crate) mod status;
 pub(crate) mod validate;

@@ -19,12 +19,12 @@ use crate::clock;
 use crate::limits;
 use crate::node::NodeContext;
 use crate::rpc::status::to_status;
-use crate::rpc::{history, published, result, validate};
-use crate::shard::load;
+use crate::rpc::{history, published, query, result, validate};
 use crate::shard::request::{
-    Described, Description, LocalKey, Replied, Request, RequestKind, Responder, ServerError, StartReply, StartRequest,
-    Subscribed,
+    Described, Description, LocalKey, QueryTurn, Replied, Request, RequestKind, Responder, ServerError, StartReply,
+    StartRequest, Subscribed,
 };
+use crate::shard::{load, queries};
 use crate::store::{ExecutionRow, ListFilter, NamespaceId, RunKey, ShardId};
 
 /// The service. Cheap to clone.
@@ -108,6 +108,18 @@ impl Target {
         match received(answer.await)? {
             Err(ServerError::NotCurrent(run_id)) => {
                 Ok(Described::Closed(Box::new(self.earlier_run(context, run_id).await?)))
+            }
+            answer => answer,
+        }
+    }
+
+    /// When the run's code can be asked.
+    pub(crate) async fn query_turn(&self, context: &NodeContext) -> Result<QueryTurn, ServerError> {
+        let (reply, answer) = oneshot::channel();
+        context.send(self.request(RequestKind::Query { run_id: self.run_id, reply })).await;
+        match received(answer.await)? {
+            Err(ServerError::NotCurrent(run_id)) => {
+                Ok(QueryTurn::Now(queries::place_of_closed(&self.earlier_run(context, run_id).await?)))
             }
             answer => answer,
         }
@@ -226,6 +238,13 @@ impl WorkflowService for Workflows {
         let wait = convert::optional_duration_from_proto("wait", request.wait).map_err(|e| to_status(e.into()))?;
         let wait = wait.unwrap_or(limits::RESULT_WAIT_DEFAULT);
         result::wait(&self.context, target, None, wait).await.map(Response::new).map_err(to_status)
+    }
+
+    async fn query_workflow(
+        &self,
+        call: Call<v1::QueryWorkflowRequest>,
+    ) -> Result<Response<v1::QueryWorkflowResponse>, Status> {
+        query::query(&self.context, call.into_inner()).await.map(Response::new).map_err(to_status)
     }
 
     async fn get_published(

@@ -204,6 +204,7 @@ async fn take(context: &Arc<NodeContext>, session: &Arc<Session>, message: v1::W
     for heartbeat in message.heartbeats {
         take_heartbeat(context, session, heartbeat).await;
     }
+    message.query_answers.into_iter().for_each(|answer| session.answered(answer));
     for result in message.results {
         take_result(context, session, result).await;
     }

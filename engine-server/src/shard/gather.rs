@@ -14,7 +14,9 @@ use tokio::sync::oneshot;
 
 use crate::queue::QueuedTask;
 use crate::session::{InHand, Outbound, Session};
-use crate::shard::request::{Claim, Described, LocalKey, Replied, Responder, ServerError, StartReply, Subscribed};
+use crate::shard::request::{
+    Claim, Described, LocalKey, QueryPlace, QueryTurn, Replied, Responder, ServerError, StartReply, Subscribed,
+};
 use crate::store::{
     Batch, BufferedRow, Epoch, ExecutionChange, ExecutionRow, ExecutionUpdate, HistoryRow, ProgressRow, RunKey, ShardId,
 };
@@ -32,6 +34,10 @@ pub(crate) enum Release {
     Described(oneshot::Sender<Result<Described, ServerError>>, Result<Described, ServerError>),
     /// Answer a subscription.
     Subscribed(oneshot::Sender<Result<Subscribed, ServerError>>, Result<Subscribed, ServerError>),
+    /// Answer who wants to query.
+    QueryTurn(oneshot::Sender<Result<QueryTurn, ServerError>>, Result<QueryTurn, ServerError>),
+    /// The turn of a query that waited has come, or will not.
+    Queried(oneshot::Sender<Result<QueryPlace, ServerError>>, Result<QueryPlace, ServerError>),
     /// A task wants a worker.
     Offer(QueuedTask),
     /// A task wants none any more.

@@ -332,6 +332,8 @@ impl Lane {
             Release::Started(reply, answer) => drop(reply.send(answer)),
             Release::Described(reply, answer) => drop(reply.send(answer)),
             Release::Subscribed(reply, answer) => drop(reply.send(answer)),
+            Release::QueryTurn(reply, answer) => drop(reply.send(answer)),
+            Release::Queried(turn, answer) => drop(turn.send(answer)),
             Release::Claimed(claim, answer) => {
                 let workflow_id = Arc::clone(&claim.in_hand.workflow_id);
                 let token = claim.in_hand.token.clone();

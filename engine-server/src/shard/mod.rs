@@ -7,6 +7,7 @@
 //! | `run` | a run in memory |
 //! | `gather` | the batch being gathered, and what waits for it |
 //! | `handout` | tasks on their way to workers and back |
+//! | `queries` | queries that wait for a run to see what they may ask about |
 //! | `load`, `progress` | from rows back to a run |
 //! | `lane` | the driver: the only place that commits |
 
@@ -15,6 +16,7 @@ pub(crate) mod handout;
 pub(crate) mod lane;
 pub(crate) mod load;
 mod progress;
+pub(crate) mod queries;
 pub(crate) mod request;
 pub(crate) mod run;
 pub(crate) mod shards;

@@ -64,6 +64,13 @@ pub(crate) enum RequestKind {
         /// Who waits.
         reply: oneshot::Sender<Result<Described, ServerError>>,
     },
+    /// Tell where the run's code can be asked, and when.
+    Query {
+        /// The run; the current one if `None`.
+        run_id: Option<RunId>,
+        /// Who waits.
+        reply: oneshot::Sender<Result<QueryTurn, ServerError>>,
+    },
     /// Tell about news of a run as they become durable.
     Subscribe {
         /// The run; the current one if `None`.
@@ -188,6 +195,37 @@ pub(crate) struct Description {
     pub(crate) published: Vec<PublishedValue>,
 }
 
+/// When a run's code can be asked.
+#[derive(Debug)]
+pub(crate) enum QueryTurn {
+    /// Now.
+    Now(QueryPlace),
+    /// After the workflow task that shows it what reached the run before the query.
+    Later {
+        /// Where workers are needed for that.
+        place: QueryPlace,
+        /// Comes when it may be asked.
+        turn: oneshot::Receiver<Result<QueryPlace, ServerError>>,
+    },
+}
+
+/// Where a run's code can be asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct QueryPlace {
+    /// The run.
+    pub(crate) run_id: RunId,
+    /// Its code.
+    pub(crate) workflow_type: String,
+    /// Whose workers have it.
+    pub(crate) task_queue: String,
+    /// The last event of its history.
+    pub(crate) last_event_id: EventId,
+    /// Code that has seen this event has seen all that it may be asked about. None: the run is closed.
+    pub(crate) seen_event_id: EventId,
+    /// The worker that has it in its cache.
+    pub(crate) preferred_worker: Option<uuid::Uuid>,
+}
+
 /// The answer to a subscription.
 #[derive(Debug)]
 pub(crate) enum Subscribed {
@@ -252,6 +290,12 @@ pub(crate) enum ServerError {
         /// What is wrong and what to do.
         problem: String,
     },
+    /// Nobody can answer the query now. A sentence says what is missing.
+    #[error("{0}")]
+    Unanswerable(String),
+    /// The answer to the query did not come in time. A sentence says what it was waiting for.
+    #[error("{0}")]
+    Overdue(String),
     /// It may or may not have taken effect; try again.
     #[error("{message}")]
     Unavailable {

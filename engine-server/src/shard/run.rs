@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use crate::limits;
 use crate::session::Session;
+use crate::shard::queries::Queries;
 use crate::store::{ExecutionRow, RunKey};
 
 /// A run in memory.
@@ -36,6 +37,8 @@ pub(crate) struct HotRun {
     pub(crate) sticky_worker: Option<Uuid>,
     /// Who has which task: the workflow task under [`EventId::NONE`], activities under their scheduled event.
     pub(crate) holders: BTreeMap<EventId, Holder>,
+    /// Queries that wait for its workflow task.
+    pub(crate) queries: Queries,
     /// When it last changed; the oldest idle runs are parked first.
     pub(crate) touched_at: Timestamp,
     /// Whether the shard's set of idle runs has it, under `touched_at`.
@@ -67,6 +70,7 @@ impl HotRun {
             registered_deadline: None,
             sticky_worker: None,
             holders: BTreeMap::new(),
+            queries: Queries::default(),
             touched_at: now,
             registered_idle: false,
             parking_in: None,

@@ -156,6 +156,10 @@ impl Worker {
         self.take(|m| (!m.activity_stops.is_empty()).then(|| m.activity_stops.remove(0))).await
     }
 
+    pub async fn query(&mut self) -> v1::QueryTask {
+        self.take(|m| (!m.queries.is_empty()).then(|| m.queries.remove(0))).await
+    }
+
     pub async fn drained(&mut self) {
         self.take(|m| m.drained.then_some(())).await;
     }

@@ -6,6 +6,7 @@ use engine_core::time::Timestamp;
 use crate::shard::gather::Release;
 use crate::shard::handout;
 use crate::shard::progress;
+use crate::shard::queries;
 use crate::shard::request::LocalKey;
 use crate::shard::run::encode_turn;
 use crate::store::{BufferedRow, HistoryRow, ShardId};
@@ -20,8 +21,20 @@ impl Shards {
             return 0;
         };
         run.execution.absorb(&transition);
+        let queries = queries::settle(run, &transition);
         self.write(id, key, &transition, now);
+        self.let_ask(id, key, queries);
         self.finish(id, key, transition.effects, now)
+    }
+
+    /// Lets queries go once what they will see is durable.
+    fn let_ask(&mut self, id: ShardId, key: &LocalKey, settled: Vec<queries::Settled>) {
+        let Some(Slot::Hot(run)) = self.shards.get(&id).and_then(|shard| shard.slots.get(key)) else {
+            return;
+        };
+        for (turn, answer) in settled {
+            self.gather.release_after(run.last_batch, Release::Queried(turn, answer));
+        }
     }
 
     /// Puts what the transition makes durable into the batch. The state has absorbed it already.

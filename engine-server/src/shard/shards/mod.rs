@@ -348,6 +348,7 @@ impl Shards {
             RequestKind::Claim(claim) => Release::Claimed(claim, Err(error.clone())),
             RequestKind::Describe { reply, .. } => Release::Described(reply, Err(error.clone())),
             RequestKind::Subscribe { reply, .. } => Release::Subscribed(reply, Err(error.clone())),
+            RequestKind::Query { reply, .. } => Release::QueryTurn(reply, Err(error.clone())),
         };
         self.gather.release_after(0, release);
     }
@@ -360,6 +361,8 @@ impl Shards {
             Release::Claimed(claim, _) => Release::Claimed(claim, Err(error.clone())),
             Release::Described(reply, _) => Release::Described(reply, Err(error.clone())),
             Release::Subscribed(reply, _) => Release::Subscribed(reply, Err(error.clone())),
+            Release::QueryTurn(reply, _) => Release::QueryTurn(reply, Err(error.clone())),
+            Release::Queried(turn, _) => Release::Queried(turn, Err(error.clone())),
             Release::HandOut(out) => Release::Refund(out.session, out.task.queue.kind),
             Release::Refund(session, kind) => Release::Refund(session, kind),
             Release::Offer(_)

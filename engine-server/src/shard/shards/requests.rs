@@ -12,12 +12,12 @@ use tokio::sync::watch;
 use crate::queue::QueuedTask;
 use crate::session::Session;
 use crate::shard::gather::Release;
-use crate::shard::handout;
 use crate::shard::request::{
-    Claim, Described, Description, LocalKey, News, Replied, RequestKind, Responder, ServerError, StartReply,
+    Claim, Described, Description, LocalKey, News, QueryTurn, Replied, RequestKind, Responder, ServerError, StartReply,
     StartRequest, Subscribed,
 };
 use crate::shard::run::{Holder, HotRun};
+use crate::shard::{handout, queries};
 use crate::store::{ExecutionRow, RunKey, ShardId};
 
 use super::Shards;
@@ -68,6 +68,10 @@ impl Shards {
                 let after = run.last_batch;
                 self.gather.release_after(after, Release::Subscribed(reply, answer));
             }
+            RequestKind::Query { run_id, reply } => {
+                let answer = check_current(run, run_id).and_then(|()| queries::turn(run));
+                self.gather.release_after(run.last_batch, Release::QueryTurn(reply, answer));
+            }
         }
     }
 
@@ -113,6 +117,10 @@ impl Shards {
             RequestKind::Subscribe { run_id, reply } => {
                 let answer = closed_row(run_id).map(Subscribed::Closed);
                 self.gather.release_after(0, Release::Subscribed(reply, answer));
+            }
+            RequestKind::Query { run_id, reply } => {
+                let answer = closed_row(run_id).map(|row| QueryTurn::Now(queries::place_of_closed(&row)));
+                self.gather.release_after(0, Release::QueryTurn(reply, answer));
             }
         }
     }
