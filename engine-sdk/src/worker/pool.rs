@@ -47,7 +47,8 @@ impl Pool {
     /// At most `threads_max` threads; usually one for each core.
     pub(super) fn new(threads_max: usize) -> Self {
         let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-        let state = State { waiting: VecDeque::new(), threads: 0, starting: 0, idle: 0, is_waking: false, is_closed: false };
+        let state =
+            State { waiting: VecDeque::new(), threads: 0, starting: 0, idle: 0, is_waking: false, is_closed: false };
         let shared = Shared {
             state: Mutex::new(state),
             work_came: Condvar::new(),

@@ -16,7 +16,7 @@
 mod backlog;
 mod session_pool;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +24,7 @@ use engine_core::ids::{EventId, RunId};
 use engine_core::time::Timestamp;
 use uuid::Uuid;
 
+use crate::hash::HashMap;
 use crate::store::{NamespaceId, ShardId};
 use backlog::Backlog;
 pub use session_pool::SessionSpec;

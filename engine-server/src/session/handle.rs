@@ -1,7 +1,5 @@
 //! One worker's stream as the rest of the server sees it: somewhere to send tasks, and a record of what is in hand.
 
-use std::collections::HashMap;
-
 use bytes::Bytes;
 use engine_core::ids::{EventId, RunId};
 use engine_proto::v1;
@@ -9,6 +7,7 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
+use crate::hash::HashMap;
 use crate::limits;
 use crate::queue::{SessionId, TaskId};
 use crate::store::NamespaceId;

@@ -1,6 +1,6 @@
 //! What comes up a worker's stream.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use tonic::{Status, Streaming};
 use uuid::Uuid;
 
+use crate::hash::HashMap;
 use crate::limits;
 use crate::node::NodeContext;
 use crate::queue::{SessionSpec, TaskId, TaskKind};

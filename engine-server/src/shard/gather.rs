@@ -3,7 +3,7 @@
 //! Three lists of releases keep the promise that nothing leaves before the state it speaks of is durable:
 //! `ready` (nothing to wait for), `in_flight` (waits for the batch at the store), `gathering` (waits for the next batch).
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,6 +12,7 @@ use engine_core::ids::{EventId, RunId};
 use engine_core::time::Timestamp;
 use tokio::sync::oneshot;
 
+use crate::hash::HashMap;
 use crate::queue::QueuedTask;
 use crate::session::{InHand, Outbound, Session};
 use crate::shard::request::{

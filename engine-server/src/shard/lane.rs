@@ -3,7 +3,7 @@
 //! It loops: let go what is ready, handle what arrived, cut a batch if none is at the store, wait for whatever comes first.
 //! While a batch is at the store the next one gathers; when idle, a lone request is written at once.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use futures::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::clock;
+use crate::hash::HashMap;
 use crate::limits;
 use crate::node::NodeContext;
 use crate::queue::{Push, QueuedTask, TaskKind};
@@ -95,8 +96,8 @@ impl Lane {
             shards: Shards::new(options),
             inbox,
             own: VecDeque::new(),
-            held: HashMap::new(),
-            foreign: HashMap::new(),
+            held: HashMap::default(),
+            foreign: HashMap::default(),
             work: FuturesUnordered::new(),
             committing: false,
             loading: false,

@@ -28,12 +28,13 @@ mod due;
 mod requests;
 mod shard;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use engine_core::ids::RunId;
 use engine_core::time::Timestamp;
 
+use crate::hash::HashMap;
 use crate::limits;
 use crate::shard::gather::{Gather, Release};
 use crate::shard::request::{LocalKey, News, Request, RequestKind, ServerError};
@@ -90,7 +91,7 @@ impl Shards {
     pub(crate) fn new(options: ShardOptions) -> Self {
         Self {
             options,
-            shards: HashMap::new(),
+            shards: HashMap::default(),
             gather: Gather::new(),
             wanted_loads: Vec::new(),
             wanted_scans: Vec::new(),
@@ -103,10 +104,10 @@ impl Shards {
         let shard = Shard {
             id,
             epoch,
-            slots: HashMap::new(),
+            slots: HashMap::default(),
             deadlines: BTreeSet::new(),
             idle: BTreeSet::new(),
-            subscriptions: HashMap::new(),
+            subscriptions: HashMap::default(),
             // Without a grace it ends at once, and not before it begins: an attempt that a worker may have made is another one
             // than its repeat, even if that worker cannot come back.
             grace_until: Some(now + self.options.recovery_grace),

@@ -1,6 +1,5 @@
 //! What each kind of request does.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use engine_core::execution::{Execution, Input, Rejection, Reply, Transition};
@@ -9,6 +8,7 @@ use engine_core::ids::{EventId, RequestId, RunId};
 use engine_core::time::Timestamp;
 use tokio::sync::watch;
 
+use crate::hash::HashMap;
 use crate::queue::QueuedTask;
 use crate::session::Session;
 use crate::shard::gather::Release;

@@ -1,11 +1,12 @@
 //! One shard: what is in memory of it, and the sets that say when to look at it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use engine_core::ids::RunId;
 use engine_core::time::Timestamp;
 use tokio::sync::watch;
 
+use crate::hash::HashMap;
 use crate::shard::request::{LocalKey, News, RequestKind};
 use crate::shard::run::HotRun;
 use crate::store::{Epoch, ShardId};
