@@ -59,6 +59,7 @@ pub struct Replayer {
     incoming: VecDeque<Event>,
     last_event_id: EventId,
     started: Option<Box<WorkflowStarted>>,
+    started_at: Timestamp,
     phase: Phase,
     clock: Timestamp,
     slots: Slots,
@@ -165,6 +166,7 @@ impl Replayer {
             incoming: VecDeque::new(),
             last_event_id: EventId::NONE,
             started: None,
+            started_at: Timestamp::EPOCH,
             phase: Phase::Between,
             clock: Timestamp::EPOCH,
             slots: Slots::default(),
@@ -182,6 +184,9 @@ impl Replayer {
     }
 
     /// Takes the next events of the history, which must follow those fed before. Changes nothing if it fails.
+    ///
+    /// A history may come in parts, each but the last ending before a `WorkflowTaskScheduled`: what a task's commands became
+    /// follows its completion, so a part that ends elsewhere would look like a task without commands.
     pub fn feed(&mut self, events: Vec<Event>) -> Result<(), ReplayError> {
         let mut expected = self.last_event_id.next();
         for event in &events {
@@ -222,7 +227,7 @@ impl Replayer {
             let corrupt = |problem| Err(ReplayError::Corrupt { event_id: id, problem });
             match Recorded::of(id, event.kind) {
                 Recorded::Begun(_) if self.started.is_some() => return corrupt("a second WorkflowStarted"),
-                Recorded::Begun(started) => self.started = Some(started),
+                Recorded::Begun(started) => (self.started, self.started_at) = (Some(started), event.at),
                 Recorded::TaskScheduled => {}
                 Recorded::TaskStarted(started) => {
                     if let Some(activation) = self.begin_task(id, event.at, &started)? {
@@ -435,6 +440,11 @@ impl Replayer {
     /// The attributes with which the run began, once they were fed.
     pub fn started(&self) -> Option<&WorkflowStarted> {
         self.started.as_deref()
+    }
+
+    /// When the run began; [`Timestamp::EPOCH`] until that was fed.
+    pub fn started_at(&self) -> Timestamp {
+        self.started_at
     }
 
     /// Takes the run's arguments out of the attributes with which it began.

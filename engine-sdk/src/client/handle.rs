@@ -7,7 +7,7 @@ use std::time::Duration;
 use engine_core::event::Event;
 use engine_core::ids::{EventId, PublishedName, RunId};
 use engine_proto::EncodedHistory;
-use engine_proto::convert::{ConvertError, duration_to_proto, event_from_proto, run_id as parse_run_id};
+use engine_proto::convert::{ConvertError, duration_to_proto, event_from_proto};
 use engine_proto::v1;
 use futures::{Stream, StreamExt, stream};
 use prost::Message;
@@ -217,7 +217,7 @@ impl<T> WorkflowHandle<T> {
             async move {
                 let Some((named, page_token)) = position else { return Ok(None) };
                 let named = named?;
-                let page = read_page(&client, named.clone(), page_token, EventId::FIRST).await?;
+                let page = read_page(&client, named.clone(), page_token, 0).await?;
                 // The later pages are of the same run, even if another one starts meanwhile.
                 let named = v1::WorkflowExecution { run_id: page.run_id, ..named };
                 let next = (!page.next_page_token.is_empty()).then_some((Ok(named), page.next_page_token));
@@ -307,20 +307,21 @@ impl Watch {
     }
 }
 
-/// Reads one page of a history, from `first` if there is no token of a page before.
-async fn read_page(
+/// Reads one page of a history, of at most `page_size` events (0: as many as the server likes), from the first event if there is
+/// no token of a page before.
+pub(super) async fn read_page(
     client: &Client,
     named: v1::WorkflowExecution,
     page_token: Vec<u8>,
-    first: EventId,
+    page_size: u32,
 ) -> Result<v1::GetWorkflowHistoryResponse, ClientError> {
     let request = v1::GetWorkflowHistoryRequest {
         namespace: client.namespace_text(),
         execution: Some(named),
-        page_size: 0,
+        page_size,
         page_token,
         reverse: false,
-        first_event_id: first.0,
+        first_event_id: EventId::FIRST.0,
     };
     let service = client.transport().workflows();
     let answer = until_answered(client.patience(), |_| {
@@ -340,35 +341,6 @@ pub(crate) fn decode_events(history: EncodedHistory) -> Result<Vec<Event>, Conve
         events.push(event_from_proto(message).map_err(|error| error.inside(format_args!("history.events[{index}]")))?);
     }
     Ok(events)
-}
-
-impl Client {
-    /// The encoded events of a run before `before`, for a worker whose cache does not have them.
-    pub(crate) async fn events_before(
-        &self,
-        workflow_id: &str,
-        run_id: &str,
-        before: u64,
-    ) -> Result<EncodedHistory, ClientError> {
-        parse_run_id("run_id", run_id)?;
-        let named = v1::WorkflowExecution { workflow_id: workflow_id.to_owned(), run_id: run_id.to_owned() };
-        let wanted = usize::try_from(before.saturating_sub(1)).unwrap_or(usize::MAX);
-        let mut history = EncodedHistory::default();
-        let mut page_token = Vec::new();
-        loop {
-            let page = read_page(self, named.clone(), page_token, EventId::FIRST).await?;
-            history.events.extend(page.history.unwrap_or_default().events);
-            page_token = page.next_page_token;
-            if history.events.len() >= wanted {
-                history.events.truncate(wanted);
-                return Ok(history);
-            }
-            if page_token.is_empty() {
-                let message = format!("the history of run {run_id} ends before event {before}");
-                return Err(ClientError::NotFound { what: "event".into(), name: before.to_string(), message });
-            }
-        }
-    }
 }
 
 impl<T> Clone for WorkflowHandle<T> {

@@ -8,6 +8,7 @@
 //! | `outcome` | how a run ended |
 //! | `description` | where a run stands |
 //! | `list` | lists of runs |
+//! | `pages` | a run's history for a worker that does not have it |
 //! | `activities` | activities that are completed elsewhere |
 //! | `error` | why a request failed |
 //! | `retry` | calls that are made until they are answered |
@@ -18,6 +19,7 @@ mod error;
 mod handle;
 mod list;
 mod outcome;
+mod pages;
 mod retry;
 mod start;
 mod start_many;
@@ -43,6 +45,7 @@ pub use self::handle::WorkflowHandle;
 pub(crate) use self::handle::decode_events;
 pub use self::list::ListFilter;
 pub use self::outcome::WorkflowFailure;
+pub(crate) use self::pages::HistoryPages;
 pub(crate) use self::retry::{Patience, until_answered};
 pub use self::start::{IdConflictPolicy, IdReusePolicy, WorkflowStart};
 use crate::definition::Workflow;

@@ -16,6 +16,7 @@
 
 mod activity_tasks;
 mod cache;
+mod catch_up;
 mod event;
 mod link;
 mod options;

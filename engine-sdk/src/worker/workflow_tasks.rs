@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use engine_core::event::WorkflowTaskFailureCause;
 use engine_core::failure::Failure;
-use engine_proto::EncodedHistory;
 use engine_proto::convert::{command_to_proto, failure_to_proto, workflow_task_failure_cause_to_proto};
 use engine_proto::v1;
 use engine_proto::v1::task_result::Result as Outcome;
@@ -17,10 +16,11 @@ use tokio::task::AbortHandle;
 
 use super::activity_tasks::panic_message;
 use super::cache::{Cached, RunCache};
+use super::catch_up::{CaughtUp, catch_up, unreadable};
 use super::event::Event;
 use super::pool::Pool;
 use super::registry::Registry;
-use crate::client::{Client, decode_events};
+use crate::client::{Client, HistoryPages};
 use crate::workflow::{Advance, AdvanceError, WorkflowRun};
 
 /// All workflow tasks that this worker has in hand, and its cache.
@@ -59,9 +59,9 @@ pub(super) struct Advanced {
 }
 
 /// Why the code could not be moved forward.
-struct TaskFailure {
-    cause: WorkflowTaskFailureCause,
-    failure: Failure,
+pub(super) struct TaskFailure {
+    pub(super) cause: WorkflowTaskFailureCause,
+    pub(super) failure: Box<Failure>,
 }
 
 /// What is to be told of a task that is over.
@@ -151,33 +151,35 @@ impl WorkflowTasks {
             self.discard(cached);
             None
         });
-        let nothing = EncodedHistory::default();
         match fitting.or_else(|| self.registry.workflow_run(&task.workflow_type).map(fresh)) {
             None => {
                 let cause = WorkflowTaskFailureCause::UnknownWorkflowType;
                 let failure = Failure::server(self.registry.unknown("workflow", &task.workflow_type), false);
-                let progress = Err(TaskFailure { cause, failure });
+                let progress = Err(TaskFailure::new(cause, failure));
                 let advanced = Advanced { run_id: task.run_id, token: task.token, progress, run: None };
                 let _ = self.events.send(Event::WorkflowAdvanced(Box::new(advanced)));
             }
             Some(run) if run.last_event_id + 1 >= task.first_event_id => {
-                submit(&self.pool, &self.events, run, nothing, task);
+                submit(&self.pool, &self.events, CaughtUp::new(run), task);
             }
             Some(run) => running.fetch = Some(self.fetch(run, task)),
         }
         self.running.insert(run_id, running);
     }
 
-    /// Reads the events before the task's own, then works on it.
+    /// Reads and replays the events before the task's own, then works on it.
     fn fetch(&self, run: Cached<WorkflowRun>, task: v1::WorkflowTask) -> AbortHandle {
         let (client, pool, events) = (self.client.clone(), Arc::clone(&self.pool), self.events.clone());
         let fetch = async move {
-            match client.events_before(&task.workflow_id, &task.run_id, task.first_event_id).await {
-                Ok(earlier) => submit(&pool, &events, run, earlier, task),
-                Err(error) => {
-                    let message = format!("cannot read the history before event {}: {error}", task.first_event_id);
-                    let cause = WorkflowTaskFailureCause::WorkerFailure;
-                    let progress = Err(TaskFailure { cause, failure: Failure::server(message, false) });
+            let first = task.first_event_id;
+            let caught_up = match HistoryPages::new(client, &task.workflow_id, &task.run_id, first) {
+                Ok(pages) => catch_up(&pool, pages, CaughtUp::new(run), first).await,
+                Err(error) => Err(unreadable(first, &error)),
+            };
+            match caught_up {
+                Ok(run) => submit(&pool, &events, run, task),
+                Err(failure) => {
+                    let progress = Err(failure);
                     let advanced = Advanced { run_id: task.run_id, token: task.token, progress, run: None };
                     let _ = events.send(Event::WorkflowAdvanced(Box::new(advanced)));
                 }
@@ -273,24 +275,12 @@ fn fresh(run: WorkflowRun) -> Cached<WorkflowRun> {
     Cached { run, last_event_id: 0, bytes: 0 }
 }
 
-fn submit(
-    pool: &Pool,
-    events: &mpsc::UnboundedSender<Event>,
-    cached: Cached<WorkflowRun>,
-    earlier: EncodedHistory,
-    task: v1::WorkflowTask,
-) {
+fn submit(pool: &Pool, events: &mpsc::UnboundedSender<Event>, run: CaughtUp, task: v1::WorkflowTask) {
     let events = events.clone();
     pool.submit(move || {
         let (run_id, token) = (task.run_id.clone(), task.token.clone());
-        // Panics of the user's code are caught nearer to it; this one keeps the task from being forgotten by a bug here.
-        let advanced = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| advance(cached, earlier, task)));
-        let mut advanced = advanced.unwrap_or_else(|panic| {
-            let message = format!("the worker panicked: {}", panic_message(panic.as_ref()));
-            let progress = Err(TaskFailure {
-                cause: WorkflowTaskFailureCause::Panic,
-                failure: Failure::application("panic", message),
-            });
+        let mut advanced = caught(|| advance(run, task)).unwrap_or_else(|failure| {
+            let progress = Err(failure);
             Advanced { run_id, token, progress, run: None }
         });
         // A run at its end is not kept. It is dropped after the news, because the user's values may take their time or panic.
@@ -302,8 +292,17 @@ fn submit(
     });
 }
 
+/// Runs a piece of a task. Panics of the user's code are caught nearer to it; this one keeps the task from being forgotten by a
+/// bug here.
+pub(super) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, TaskFailure> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).map_err(|panic| {
+        let message = format!("the worker panicked: {}", panic_message(panic.as_ref()));
+        TaskFailure::new(WorkflowTaskFailureCause::Panic, Failure::application("panic", message))
+    })
+}
+
 /// Moves a run's code forward by the events of a task.
-fn advance(mut cached: Cached<WorkflowRun>, earlier: EncodedHistory, task: v1::WorkflowTask) -> Advanced {
+fn advance(run: CaughtUp, mut task: v1::WorkflowTask) -> Advanced {
     let span = tracing::info_span!(
         "workflow",
         workflow_type = task.workflow_type,
@@ -312,31 +311,29 @@ fn advance(mut cached: Cached<WorkflowRun>, earlier: EncodedHistory, task: v1::W
         attempt = task.attempt,
     );
     let _entered = span.enter();
-    let mut history = task.history.unwrap_or_default();
-    if !earlier.events.is_empty() {
-        history.events.splice(..0, earlier.events);
-    }
-    let progress = match decode_events(history) {
-        Ok(events) => cached.run.advance(events).map_err(TaskFailure::from),
-        Err(error) => Err(TaskFailure {
-            cause: WorkflowTaskFailureCause::WorkerFailure,
-            failure: Failure::server(format!("this worker cannot read the history: {error}"), false),
-        }),
-    };
+    let (mut cached, progress) = run.advance(task.history.take().unwrap_or_default());
     cached.last_event_id = cached.run.last_event_id().0;
     cached.bytes = cached.run.memory_size();
     Advanced { run_id: task.run_id, token: task.token, progress, run: Some(cached) }
 }
 
+impl TaskFailure {
+    fn new(cause: WorkflowTaskFailureCause, failure: Failure) -> Self {
+        Self { cause, failure: Box::new(failure) }
+    }
+
+    /// The worker, not the code, is at fault.
+    pub(super) fn of_worker(message: impl Into<String>) -> Self {
+        Self::new(WorkflowTaskFailureCause::WorkerFailure, Failure::server(message, false))
+    }
+}
+
 impl From<AdvanceError> for TaskFailure {
     fn from(error: AdvanceError) -> Self {
         match error {
-            AdvanceError::TaskFailed(error) => TaskFailure { cause: error.cause, failure: *error.failure },
+            AdvanceError::TaskFailed(error) => TaskFailure { cause: error.cause, failure: error.failure },
             // The run is dropped with the failure, and the task's next try brings the whole history.
-            AdvanceError::OutOfStep { .. } => TaskFailure {
-                cause: WorkflowTaskFailureCause::WorkerFailure,
-                failure: Failure::server(error.to_string(), false),
-            },
+            AdvanceError::OutOfStep { .. } => TaskFailure::of_worker(error.to_string()),
         }
     }
 }

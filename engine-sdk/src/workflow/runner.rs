@@ -11,7 +11,6 @@ use engine_core::ids::EventId;
 use engine_core::limits;
 use engine_core::payload::Payload;
 use engine_core::replay::{Activation, ReplayError};
-use engine_core::time::Timestamp;
 use tracing::dispatcher::{self, Dispatch};
 
 use super::context::{WorkflowContext, WorkflowInfo, system_time};
@@ -149,18 +148,18 @@ impl WorkflowRun {
 
     /// Runs the code over `events`, which continue those seen before: the first call begins with `WorkflowStarted`, and the
     /// last event is the `WorkflowTaskStarted` of the task to answer. A history that ends otherwise, for instance with the
-    /// run's close event, is replayed and checked, and there are no commands.
+    /// run's close event, is replayed and checked, and there are no commands. So a long history can be given in parts, each
+    /// but the last ending before a `WorkflowTaskScheduled`.
     pub fn advance(&mut self, events: Vec<Event>) -> Result<Advance, AdvanceError> {
         if self.shared.root.is_foreign() {
             return Err(foreign_await());
         }
-        let started_at = events.first().map_or(Timestamp::EPOCH, |event| event.at);
         self.shared.lock().replayer.feed(events)?;
         let mut commands = Vec::new();
         loop {
             let activation = self.shared.lock().replayer.next_activation()?;
             let Some(activation) = activation else { break };
-            self.run_task(activation, started_at)?;
+            self.run_task(activation)?;
             if let Some(issued) = self.shared.lock().replayer.finish_activation()? {
                 commands = issued;
             }
@@ -189,11 +188,11 @@ impl WorkflowRun {
         size_of::<Self>() + 2048 + code + self.shared.lock().memory_size()
     }
 
-    fn run_task(&mut self, activation: Activation, started_at: Timestamp) -> Result<(), AdvanceError> {
+    fn run_task(&mut self, activation: Activation) -> Result<(), AdvanceError> {
         let replaying = activation.replaying;
         let is_first = self.code.is_none() && !self.shared.lock().replayer.is_closed();
         if is_first {
-            self.begin(started_at)?;
+            self.begin()?;
         }
         let wakers = self.shared.lock().begin(activation);
         let shared = Arc::clone(&self.shared);
@@ -225,9 +224,10 @@ impl WorkflowRun {
         }
     }
 
-    fn begin(&mut self, started_at: Timestamp) -> Result<(), AdvanceError> {
+    fn begin(&mut self) -> Result<(), AdvanceError> {
         let input = {
             let mut state = self.shared.lock();
+            let started_at = state.replayer.started_at();
             let Some(started) = state.replayer.started() else {
                 return Err(ReplayError::Corrupt { event_id: EventId::FIRST, problem: "no WorkflowStarted" }.into());
             };

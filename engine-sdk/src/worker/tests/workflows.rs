@@ -4,10 +4,10 @@ use std::sync::mpsc as sync_mpsc;
 use std::time::Duration;
 
 use engine_core::event::{
-    ContinueAsNewReasons, Event, EventKind, WorkerMetadata, WorkflowSignaled, WorkflowStarted, WorkflowTaskCompleted,
-    WorkflowTaskScheduled, WorkflowTaskStarted,
+    ContinueAsNewReasons, Event, EventKind, TimerStarted, WorkerMetadata, WorkflowSignaled, WorkflowStarted,
+    WorkflowTaskCompleted, WorkflowTaskScheduled, WorkflowTaskStarted,
 };
-use engine_core::ids::{EventId, Namespace, RunId, SignalName, TaskQueueName, WorkflowId, WorkflowType};
+use engine_core::ids::{EventId, Namespace, RunId, SignalName, TaskQueueName, TimerId, WorkflowId, WorkflowType};
 use engine_core::payload::Payload;
 use engine_core::time::Timestamp;
 use engine_proto::convert::failure_from_proto;
@@ -44,6 +44,18 @@ async fn hangs(_ctx: WorkflowContext) -> Result<(), WorkflowError> {
         let _ = gate.recv();
     }
     Ok(())
+}
+
+/// Like `adds`, but a timer runs while it waits for the second number. Returns when it began, besides.
+#[workflow]
+async fn adds_with_timer(ctx: WorkflowContext, start: u32) -> Result<(u32, Duration), WorkflowError> {
+    let mut numbers = ctx.signal_channel::<u32>("number");
+    let first = numbers.recv().await;
+    let timer = ctx.sleep(Duration::from_secs(60));
+    let second = numbers.recv().await;
+    drop(timer);
+    let began = ctx.info().started_at.duration_since(std::time::SystemTime::UNIX_EPOCH);
+    Ok((start + first + second, began?))
 }
 
 #[activity]
@@ -246,6 +258,54 @@ async fn a_run_that_left_the_cache_is_reported_and_its_earlier_events_are_read_w
     first.signal(100);
     session.workflow(first.task()).await;
     assert_eq!(completed_with(&completion(&mut session, &mut evicted).await.0), json!(115));
+}
+
+#[tokio::test]
+async fn a_cold_run_is_replayed_the_same_wherever_the_pages_of_its_history_are_cut() {
+    let mut history = History::new(1, "adds_with_timer", Some(5));
+    history.begin_task();
+    history.signal(10);
+    history.begin_task();
+    history.signal(100);
+    // The timer is a command of the second task: it stands before what arrived meanwhile.
+    let signal = history.events.pop().unwrap();
+    history.push(EventKind::TimerStarted(TimerStarted {
+        workflow_task_completed_event_id: EventId(8),
+        timer_id: TimerId::from_trusted("1"),
+        duration: Duration::from_secs(60),
+        summary: String::new(),
+    }));
+    history.push(signal.kind);
+    let earlier = history.events.len();
+    assert_eq!(earlier, 10);
+    history.begin_task();
+
+    let mut server = FakeServer::new();
+    let _worker = run(Worker::new(server.client(), "orders").workflow(adds_with_timer).cache(0, 0));
+    let (mut session, _) = server.session().await;
+    session.credits().await;
+    for events_in_page in 1..=earlier {
+        session.workflow(history.task_from(earlier)).await;
+        let mut sent = 0;
+        while sent < earlier {
+            let Call::History(request, answer) = server.call().await else { panic!("a page of the history") };
+            assert_eq!(request.page_token, if sent == 0 { Vec::new() } else { vec![sent as u8] });
+            let end = earlier.min(sent + events_in_page);
+            let response = v1::GetWorkflowHistoryResponse {
+                history: Some(encode(&history.events[sent..end])),
+                next_page_token: vec![end as u8],
+                ..Default::default()
+            };
+            answer.send(Ok(response)).unwrap();
+            sent = end;
+        }
+        let (commands, _, result_id) = completion(&mut session, &mut Vec::new()).await;
+        let [v1::command::Command::CancelTimer(_), complete] = &commands[..] else { panic!("{commands:?}") };
+        let began = json!({ "secs": 1_700_000_000, "nanos": 1_000 });
+        assert_eq!(completed_with(std::slice::from_ref(complete)), json!([115, began]), "{events_in_page} in a page");
+        let ack = v1::ResultAck { result_id, ..Default::default() };
+        session.send(v1::ServerMessage { acks: vec![ack], ..Default::default() }).await;
+    }
 }
 
 #[tokio::test]
