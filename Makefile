@@ -55,6 +55,10 @@ bench: ## workflows completed per second on a throwaway Postgres cluster, server
 	cargo build --locked --release -p engine-bench
 	scripts/with-postgres scripts/bench
 
+.PHONY: bench-micro
+bench-micro: ## what single parts cost: deciding, encoding, replaying, queueing (criterion)
+	cargo bench --locked -p engine-micro
+
 .PHONY: figures
 figures: ## how soon work goes on after a kill, and what an idle server takes, beside their targets
 	cargo build --locked --release -p engine-e2e --bins
