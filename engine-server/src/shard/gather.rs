@@ -29,6 +29,8 @@ pub(crate) enum Release {
     Reply(Responder, Result<Replied, ServerError>),
     /// Answer a start.
     Started(oneshot::Sender<Result<StartReply, ServerError>>, Result<StartReply, ServerError>),
+    /// A start that went to the store unseen was made, unless the store left it out.
+    Begun(ShardId, LocalKey, RunId),
     /// Answer a claim.
     Claimed(Box<Claim>, Result<(), ServerError>),
     /// Answer a describe.
@@ -77,6 +79,7 @@ pub(crate) struct Gather {
     shards: BTreeMap<ShardId, Epoch>,
     new_runs: Vec<ExecutionRow>,
     new_run_index: HashMap<RunId, usize>,
+    presumed_first: Vec<RunId>,
     closes: BTreeMap<RunId, ExecutionUpdate>,
     wakes: BTreeMap<RunId, ExecutionUpdate>,
     history: Vec<HistoryRow>,
@@ -133,6 +136,11 @@ impl Gather {
         self.bytes += 200 + row.key.workflow_id.len();
         self.new_run_index.insert(row.key.run_id, self.new_runs.len());
         self.new_runs.push(row);
+    }
+
+    /// A new run of this batch is the first of its workflow id for all that is known: the store finds out.
+    pub(crate) fn presume_first(&mut self, run_id: RunId) {
+        self.presumed_first.push(run_id);
     }
 
     pub(crate) fn history(&mut self, row: HistoryRow) {
@@ -202,6 +210,7 @@ impl Gather {
         let batch = Batch {
             shards: std::mem::take(&mut self.shards).into_iter().collect(),
             new_runs: std::mem::take(&mut self.new_runs),
+            presumed_first: std::mem::take(&mut self.presumed_first),
             updates: std::mem::take(&mut self.closes)
                 .into_values()
                 .chain(std::mem::take(&mut self.wakes).into_values())

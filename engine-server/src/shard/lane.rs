@@ -24,7 +24,7 @@ use crate::session::{Outbound, Session};
 use crate::shard::gather::{HandOut, Release};
 use crate::shard::request::{LocalKey, News, Replied, Request, RequestKind, Responder, ServerError, SessionResult};
 use crate::shard::shards::{Loaded, Scan, ShardOptions, Shards};
-use crate::store::{ForeignShard, NamespaceId, OwnedShard, ShardId, StoreError, StoredRun, WorkflowKey};
+use crate::store::{Committed, ForeignShard, NamespaceId, OwnedShard, ShardId, StoreError, StoredRun, WorkflowKey};
 
 /// Where a lane is reached.
 #[derive(Debug, Clone)]
@@ -66,7 +66,7 @@ type Work = Pin<Box<dyn Future<Output = Done> + Send>>;
 
 /// Database work that came to an end.
 enum Done {
-    Committed(Result<(), StoreError>),
+    Committed(Result<Committed, StoreError>),
     Loaded { generation: u64, results: Vec<(WorkflowKey, Loaded)> },
     Scanned { generation: u64, scan: Scan, result: Result<(Vec<StoredRun>, Option<Timestamp>), StoreError> },
 }
@@ -259,7 +259,7 @@ impl Lane {
             Done::Committed(result) => {
                 self.committing = false;
                 match result {
-                    Ok(()) => self.shards.committed(),
+                    Ok(committed) => self.shards.committed(committed.left_out),
                     Err(error) => self.lose_memory(&error),
                 }
             }
@@ -354,6 +354,7 @@ impl Lane {
             Release::News { shard, run_id, last_event_id, closed } => {
                 self.shards.publish(shard, run_id, News { last_event_id, closed, lost: false });
             }
+            Release::Begun(shard, key, run_id) => self.shards.begun(shard, key, run_id, clock::now()),
             Release::Forget(shard, key, run_id) => self.shards.forget(shard, &key, run_id),
             Release::Parked(shard, key, run_id) => self.shards.parked(shard, &key, run_id),
             Release::Offer(_) | Release::Refund(..) => unreachable!("the caller keeps these for last"),

@@ -15,8 +15,8 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::{
-    Acquisition, Batch, ExecutionRow, HistoryRow, ListFilter, NamespaceRow, Node, RunKey, ShardId, Store, StoreError,
-    StoreStats, StoredRun, WorkflowKey,
+    Acquisition, Batch, Committed, ExecutionRow, HistoryRow, ListFilter, NamespaceRow, Node, RunKey, ShardId, Store,
+    StoreError, StoreStats, StoredRun, WorkflowKey,
 };
 
 /// What befalls one commit.
@@ -180,7 +180,7 @@ impl Store for FaultyStore {
         self.inner()?.acquire_shards(node, wanted).await
     }
 
-    async fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
+    async fn commit(&self, batch: &Batch) -> Result<Committed, StoreError> {
         let number = *self.seen.borrow();
         let fault = self.faults.lock().planned.remove(&number);
         self.seen.send_modify(|seen| *seen += 1);

@@ -20,9 +20,9 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{
-    Acquisition, Batch, BufferedRow, DEFAULT_NAMESPACE, Epoch, ExecutionChange, ExecutionRow, ForeignShard, HistoryRow,
-    ListFilter, NamespaceId, NamespaceRow, Node, OwnedShard, ProgressRow, RunKey, ShardId, Store, StoreError,
-    StoreStats, StoredRun, WorkflowKey,
+    Acquisition, Batch, BufferedRow, Committed, DEFAULT_NAMESPACE, Epoch, ExecutionChange, ExecutionRow, ForeignShard,
+    HistoryRow, ListFilter, NamespaceId, NamespaceRow, Node, OwnedShard, ProgressRow, RunKey, ShardId, Store,
+    StoreError, StoreStats, StoredRun, WorkflowKey,
 };
 
 /// A store in this process's memory. Clones are handles to the same data.
@@ -95,6 +95,17 @@ impl Data {
 
     fn shard(&self, id: ShardId) -> Option<&Shard> {
         self.shards.get(usize::try_from(id.0).ok()?)
+    }
+
+    /// The runs that are presumed to be the first of their workflow ids and are not.
+    fn not_first(&self, batch: &Batch) -> Vec<RunId> {
+        let presumed: HashSet<RunId> = batch.presumed_first.iter().copied().collect();
+        let presumed = batch.new_runs.iter().map(|row| &row.key).filter(|key| presumed.contains(&key.run_id));
+        let has_runs = |key: &&RunKey| {
+            let bound = |run_id| RunKey { run_id: RunId::from_uuid(run_id), ..(*key).clone() };
+            self.executions.range(bound(Uuid::nil())..=bound(Uuid::max())).next().is_some()
+        };
+        presumed.filter(has_runs).map(|key| key.run_id).collect()
     }
 
     /// Fails without having changed anything if the batch breaks what its author promised.
@@ -321,16 +332,18 @@ impl Store for MemoryStore {
         })
     }
 
-    async fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
-        self.call(|data| {
+    async fn commit(&self, batch: &Batch) -> Result<Committed, StoreError> {
+        let (left_out, rows) = self.call(|data| {
             data.migrated()?;
-            data.verify(batch)?;
-            data.apply(batch);
-            Ok(())
+            let left_out = data.not_first(batch);
+            let batch = batch.without(&left_out);
+            data.verify(&batch)?;
+            data.apply(&batch);
+            Ok((left_out, batch.rows()))
         })?;
         self.stats.commits.fetch_add(1, Ordering::Relaxed);
-        self.stats.rows.fetch_add(batch.rows() as u64, Ordering::Relaxed);
-        Ok(())
+        self.stats.rows.fetch_add(rows as u64, Ordering::Relaxed);
+        Ok(Committed { left_out })
     }
 
     async fn latest_runs(&self, keys: &[WorkflowKey]) -> Result<Vec<Option<ExecutionRow>>, StoreError> {

@@ -14,6 +14,7 @@
 //!
 //! What is not here: when to write (`shard::lane`, the only caller of `commit`), what to write (`engine-core`).
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -245,6 +246,10 @@ pub struct Batch {
     pub shards: Vec<(ShardId, Epoch)>,
     /// New runs. Their keys are new.
     pub new_runs: Vec<ExecutionRow>,
+    /// Those of `new_runs` whose workflow ids nobody has looked up: each is presumed to be the first of its id. One whose id
+    /// has a run already is left out, with its rows in `history`, and the rest of the batch is applied. All other rows here
+    /// are of other runs.
+    pub presumed_first: Vec<RunId>,
     /// Changes of rows; at most one of each kind for a run, and never of a run in `new_runs` (the lane folds those).
     pub updates: Vec<ExecutionUpdate>,
     /// Rows to append. Their keys are new.
@@ -265,6 +270,17 @@ impl Batch {
         self.rows() == 0
     }
 
+    /// The batch without the rows of runs that turned out not to be the first of their workflow ids.
+    fn without(&self, left_out: &[RunId]) -> Cow<'_, Batch> {
+        if left_out.is_empty() {
+            return Cow::Borrowed(self);
+        }
+        let mut batch = self.clone();
+        batch.new_runs.retain(|row| !left_out.contains(&row.key.run_id));
+        batch.history.retain(|row| !left_out.contains(&row.run_id));
+        Cow::Owned(batch)
+    }
+
     /// Number of row operations.
     pub fn rows(&self) -> usize {
         self.new_runs.len()
@@ -275,6 +291,13 @@ impl Batch {
             + self.progress_deletes.len()
             + self.progress.len()
     }
+}
+
+/// What became of a batch that was applied.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Committed {
+    /// Runs of [`Batch::presumed_first`] that were left out, because their workflow ids have a run. In any order.
+    pub left_out: Vec<RunId>,
 }
 
 /// All that is stored of one run.
@@ -380,10 +403,10 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// Applies the batch whole, if all its epochs are current, in one round trip.
     ///
-    /// After `Ok` a crash loses nothing. After [`StoreError::Fenced`] nothing was written, nor after [`StoreError::Corrupt`],
+    /// After `Ok` a crash loses nothing of what was applied: all but [`Committed::left_out`]. After [`StoreError::Fenced`] nothing was written, nor after [`StoreError::Corrupt`],
     /// which says that a key promised new exists, or a row to change does not. After any other error either may be true,
     /// and the batch may even be applied later, but not once an [`Store::acquire_shards`] for its shards has returned.
-    async fn commit(&self, batch: &Batch) -> Result<(), StoreError>;
+    async fn commit(&self, batch: &Batch) -> Result<Committed, StoreError>;
 
     /// The rows of the latest runs of workflow ids, in the order of `keys`; `None` where there is none. One round trip.
     async fn latest_runs(&self, keys: &[WorkflowKey]) -> Result<Vec<Option<ExecutionRow>>, StoreError>;

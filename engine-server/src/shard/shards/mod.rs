@@ -14,11 +14,13 @@
 //! - A workflow id that is not in memory has no change that is not durable, so the store tells the truth about it.
 //! - A run in memory with work to do by itself has a row with `wake_at <= now` in the store: a crash loses no run.
 //! - Everything a release speaks of is durable when it leaves ([`Gather`]).
+//! - Nothing is built on a start that the store may leave out: what reaches its workflow id waits for the answer.
 //!
 //! | file | noun |
 //! |---|---|
 //! | `mod` | the table above |
 //! | `requests` | what each kind of request does |
+//! | `start` | how a run begins |
 //! | `absorb` | what a transition does: rows, releases, the shard's sets |
 //! | `due` | what time does: graces, deadlines, parking |
 //! | `shard` | one shard, and its sets of deadlines and idle runs |
@@ -27,6 +29,7 @@ mod absorb;
 mod due;
 mod requests;
 mod shard;
+mod start;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -61,6 +64,8 @@ pub(crate) struct Shards {
     gather: Gather,
     wanted_loads: Vec<WorkflowKey>,
     wanted_scans: Vec<Scan>,
+    /// Runs that the last batch was to begin and did not, until the releases of that batch have been dealt with.
+    left_out: Vec<RunId>,
     cached_bytes: usize,
 }
 
@@ -95,6 +100,7 @@ impl Shards {
             gather: Gather::new(),
             wanted_loads: Vec::new(),
             wanted_scans: Vec::new(),
+            left_out: Vec::new(),
             cached_bytes: 0,
         }
     }
@@ -132,15 +138,22 @@ impl Shards {
         match shard.slots.get_mut(&key) {
             Some(Slot::Hot(_)) => self.handle_hot(id, key, kind, now),
             Some(Slot::Loading(waiting)) => waiting.push(kind),
-            None => {
-                self.wanted_loads.push(WorkflowKey {
-                    shard: id,
-                    namespace: key.namespace,
-                    workflow_id: key.workflow_id.as_ref().to_owned(),
-                });
-                shard.slots.insert(key, Slot::Loading(vec![kind]));
-            }
+            Some(Slot::Starting(starting)) => starting.waiting.push(kind),
+            None => match kind {
+                RequestKind::Start(start) => self.start_unseen(id, key, *start, now),
+                kind => self.look_up(id, key, vec![kind]),
+            },
         }
+    }
+
+    /// Asks for the latest run of a workflow id that is not in memory; `waiting` is handled once it is known.
+    fn look_up(&mut self, id: ShardId, key: LocalKey, waiting: Vec<RequestKind>) {
+        let Some(shard) = self.shards.get_mut(&id) else {
+            return;
+        };
+        let workflow_id = key.workflow_id.as_ref().to_owned();
+        self.wanted_loads.push(WorkflowKey { shard: id, namespace: key.namespace, workflow_id });
+        shard.slots.insert(key, Slot::Loading(waiting));
     }
 
     /// Workflow ids that must be looked up. The driver answers each with `loaded`.
@@ -260,8 +273,9 @@ impl Shards {
         self.gather.cut()
     }
 
-    /// The batch is durable.
-    pub(crate) fn committed(&mut self) {
+    /// The batch is durable, but for the runs that the store left out of it.
+    pub(crate) fn committed(&mut self, left_out: Vec<RunId>) {
+        self.left_out = left_out;
         self.gather.committed();
     }
 
@@ -278,8 +292,13 @@ impl Shards {
         let ids = shards.keys().copied().collect();
         for shard in shards.into_values() {
             for (_, slot) in shard.slots {
-                if let Slot::Loading(waiting) = slot {
-                    waiting.into_iter().for_each(|kind| self.refuse(kind, &error));
+                match slot {
+                    Slot::Loading(waiting) => waiting.into_iter().for_each(|kind| self.refuse(kind, &error)),
+                    Slot::Starting(starting) => {
+                        self.refuse(RequestKind::Start(Box::new(starting.request)), &error);
+                        starting.waiting.into_iter().for_each(|kind| self.refuse(kind, &error));
+                    }
+                    Slot::Hot(_) => {}
                 }
             }
             for (_, news) in shard.subscriptions {
@@ -370,6 +389,7 @@ impl Shards {
             | Release::Withdraw(_)
             | Release::Send(..)
             | Release::News { .. }
+            | Release::Begun(..)
             | Release::Forget(..)
             | Release::Parked(..) => return,
         };

@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use engine_core::execution::{Execution, Input, Rejection, Reply, Transition};
-use engine_core::execution::{LatestRun, StartDecision, decide_start};
-use engine_core::ids::{EventId, RequestId, RunId};
+use engine_core::execution::{Input, Rejection, Reply};
+use engine_core::ids::{EventId, RunId};
 use engine_core::time::Timestamp;
 use tokio::sync::watch;
 
@@ -13,12 +12,11 @@ use crate::queue::QueuedTask;
 use crate::session::Session;
 use crate::shard::gather::Release;
 use crate::shard::request::{
-    Claim, Described, Description, LocalKey, News, QueryTurn, Replied, RequestKind, Responder, ServerError, StartReply,
-    StartRequest, Subscribed,
+    Claim, Described, Description, LocalKey, News, QueryTurn, Replied, RequestKind, Responder, ServerError, Subscribed,
 };
 use crate::shard::run::{Holder, HotRun};
 use crate::shard::{handout, queries};
-use crate::store::{ExecutionRow, RunKey, ShardId};
+use crate::store::{ExecutionRow, ShardId};
 
 use super::Shards;
 use super::shard::Slot;
@@ -125,95 +123,6 @@ impl Shards {
         }
     }
 
-    pub(super) fn start(
-        &mut self,
-        id: ShardId,
-        key: LocalKey,
-        request: StartRequest,
-        latest: Option<&ExecutionRow>,
-        now: Timestamp,
-    ) {
-        let StartRequest { mut started, reuse, conflict, watch, reply } = request;
-        let hot = self.shards.get(&id).and_then(|shard| match shard.slots.get(&key) {
-            Some(Slot::Hot(run)) => Some(run),
-            Some(Slot::Loading(_)) | None => None,
-        });
-        let after = hot.map_or(0, |run| run.last_batch);
-        let latest = match hot {
-            Some(run) => Some(LatestRun {
-                run_id: run.run_id(),
-                status: run.execution.close_status(),
-                request_id: run.execution.started().request_id.clone(),
-            }),
-            None => latest.map(|row| LatestRun {
-                run_id: row.key.run_id,
-                status: row.status,
-                request_id: (!row.request_id.is_empty()).then(|| RequestId::from_trusted(&row.request_id)),
-            }),
-        };
-        if let Some(latest) = &latest
-            && started.run_id <= latest.run_id
-        {
-            started.run_id = latest.run_id.successor(EventId::FIRST, now);
-        }
-        started.first_run_id = started.run_id;
-        let run_id = started.run_id;
-        match decide_start(latest.as_ref(), started.request_id.as_ref(), reuse, conflict) {
-            StartDecision::Existing { run_id, started_by_this_request } => {
-                let answer = Ok(StartReply { run_id, started: started_by_this_request, news: None });
-                return self.gather.release_after(after, Release::Started(reply, answer));
-            }
-            StartDecision::AlreadyStarted { run_id, status } => {
-                let error = already_started(&key, run_id, status);
-                return self.gather.release_after(after, Release::Started(reply, Err(error)));
-            }
-            StartDecision::Start => {}
-            StartDecision::TerminateAndStart(_) => {
-                // Checked before the old run is touched: a refused start changes nothing.
-                if let Err(rejection) = Execution::begin(started.clone(), now) {
-                    return self.gather.release_after(after, Release::Started(reply, Err(rejection.into())));
-                }
-                let input = Input::Terminate {
-                    reason: "a new run was started with the id-conflict policy TERMINATE_EXISTING".into(),
-                    details: None,
-                    identity: started.identity.clone(),
-                };
-                self.input(id, key.clone(), input, Responder::Nobody, now);
-            }
-        }
-        match Execution::begin(started, now) {
-            Ok(transition) => {
-                self.begin(id, &key, transition, now);
-                let shard = self.shards.get_mut(&id).filter(|_| watch);
-                let news = shard.map(|shard| subscribe(&mut shard.subscriptions, run_id));
-                let answer = Ok(StartReply { run_id, started: true, news });
-                self.gather.release_after(self.gather.number(), Release::Started(reply, answer));
-            }
-            Err(rejection) => self.gather.release_after(after, Release::Started(reply, Err(rejection.into()))),
-        }
-    }
-
-    /// Begins a run in the place of whatever the workflow id has in memory.
-    pub(super) fn begin(&mut self, id: ShardId, key: &LocalKey, beginning: Transition, now: Timestamp) {
-        let execution = Execution::replay(beginning.events.clone()).expect("a beginning replays");
-        let run_key = RunKey {
-            shard: id,
-            namespace: key.namespace,
-            workflow_id: key.workflow_id.as_ref().to_owned(),
-            run_id: execution.started().run_id,
-        };
-        let run = HotRun::new(run_key, execution, now);
-        self.gather.new_run(run.row());
-        let shard = self.shards.get_mut(&id).expect("the caller found the shard");
-        if let Some(Slot::Hot(old)) = shard.slots.insert(key.clone(), Slot::Hot(Box::new(run))) {
-            self.cached_bytes -= old.counted_bytes;
-            shard.unregister(key, &old);
-        }
-        // The state has its first events already: only what follows from them is left to do.
-        self.write(id, key, &beginning, now);
-        self.finish(id, key, beginning.effects, now);
-    }
-
     pub(super) fn input(&mut self, id: ShardId, key: LocalKey, input: Input, responder: Responder, now: Timestamp) {
         let Some(Slot::Hot(run)) = self.shards.get_mut(&id).and_then(|shard| shard.slots.get_mut(&key)) else {
             return;
@@ -296,7 +205,10 @@ impl Shards {
     }
 }
 
-fn subscribe(subscriptions: &mut HashMap<RunId, watch::Sender<News>>, run_id: RunId) -> watch::Receiver<News> {
+pub(super) fn subscribe(
+    subscriptions: &mut HashMap<RunId, watch::Sender<News>>,
+    run_id: RunId,
+) -> watch::Receiver<News> {
     if subscriptions.len() >= 64 && subscriptions.len().is_power_of_two() {
         subscriptions.retain(|_, sender| sender.receiver_count() > 0);
     }
@@ -328,17 +240,4 @@ fn describe(run: &HotRun) -> Described {
         buffered: execution.buffered_len(),
         published: execution.published().collect(),
     }))
-}
-
-fn already_started(key: &LocalKey, run_id: RunId, status: Option<engine_core::event::CloseStatus>) -> ServerError {
-    let id = &key.workflow_id;
-    let message = match status {
-        None => format!(
-            "workflow {id:?} is already running as run {run_id}; use its handle, or set id_conflict_policy to USE_EXISTING or TERMINATE_EXISTING"
-        ),
-        Some(status) => format!(
-            "workflow {id:?} has a closed run {run_id} ({status:?}) that id_reuse_policy protects; choose another workflow id or policy"
-        ),
-    };
-    ServerError::AlreadyStarted { run_id, message }
 }

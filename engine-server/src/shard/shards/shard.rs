@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use engine_core::execution::Effect;
 use engine_core::ids::RunId;
 use engine_core::time::Timestamp;
 use tokio::sync::watch;
 
 use crate::hash::HashMap;
-use crate::shard::request::{LocalKey, News, RequestKind};
+use crate::shard::request::{LocalKey, News, RequestKind, StartRequest};
 use crate::shard::run::HotRun;
 use crate::store::{Epoch, ShardId};
 
@@ -34,7 +35,20 @@ pub(super) struct Shard {
 pub(super) enum Slot {
     /// The store is being asked; what arrives meanwhile waits.
     Loading(Vec<RequestKind>),
+    /// A run is on its way to the store as the first of its workflow id; what arrives meanwhile waits.
+    Starting(Box<Starting>),
     Hot(Box<HotRun>),
+}
+
+/// A start that nothing was looked up for. The store writes it if the workflow id has no run.
+#[derive(Debug)]
+pub(super) struct Starting {
+    pub(super) run: HotRun,
+    /// What the run has the world do, once it is known to be the first.
+    pub(super) effects: Vec<Effect>,
+    /// The start as it arrived, to be decided with what there is if it is not.
+    pub(super) request: StartRequest,
+    pub(super) waiting: Vec<RequestKind>,
 }
 
 impl Shard {

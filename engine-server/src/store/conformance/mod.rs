@@ -63,6 +63,7 @@ macro_rules! store_conformance {
             batches::buffered_events_are_replaced_as_a_whole,
             batches::progress_is_replaced_and_deleted,
             batches::a_key_that_was_not_new_fails_the_whole_batch,
+            batches::a_run_that_is_not_the_first_of_its_id_is_left_out,
             batches::a_change_of_a_missing_run_fails_the_whole_batch,
             batches::an_empty_batch_still_checks_its_epochs,
             batches::large_rows_and_large_batches_are_kept,

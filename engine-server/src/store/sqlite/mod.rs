@@ -34,8 +34,8 @@ use parking_lot::Mutex;
 use uuid::Uuid;
 
 use super::{
-    Acquisition, Batch, ExecutionRow, HistoryRow, ListFilter, NamespaceRow, Node, RunKey, ShardId, Store, StoreError,
-    StoreStats, StoredRun, WorkflowKey,
+    Acquisition, Batch, Committed, ExecutionRow, HistoryRow, ListFilter, NamespaceRow, Node, RunKey, ShardId, Store,
+    StoreError, StoreStats, StoredRun, WorkflowKey,
 };
 use connections::Connections;
 
@@ -110,11 +110,11 @@ impl Store for SqliteStore {
         lease::acquire(&self.connections, node, wanted).await
     }
 
-    async fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
-        commit::commit(&self.connections, batch).await?;
+    async fn commit(&self, batch: &Batch) -> Result<Committed, StoreError> {
+        let committed = commit::commit(&self.connections, batch).await?;
         self.commits.fetch_add(1, Ordering::Relaxed);
-        self.rows.fetch_add(batch.rows() as u64, Ordering::Relaxed);
-        Ok(())
+        self.rows.fetch_add(batch.without(&committed.left_out).rows() as u64, Ordering::Relaxed);
+        Ok(committed)
     }
 
     async fn latest_runs(&self, keys: &[WorkflowKey]) -> Result<Vec<Option<ExecutionRow>>, StoreError> {
