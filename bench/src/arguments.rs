@@ -18,6 +18,8 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Measure one workload.
     Run(Box<Run>),
+    /// Measure all workloads, shortly, and print them beside what other engines reached.
+    All(AllOptions),
     /// Start a throwaway Postgres cluster as `run` does, print its URL, stop it when standard input closes.
     Postgres,
     /// Only serve: for `run --address` under a profiler. Prints its address.
@@ -102,6 +104,42 @@ pub(crate) enum StoreKind {
     Postgres,
     Sqlite,
     Memory,
+}
+
+impl StoreKind {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            StoreKind::Postgres => "Postgres",
+            StoreKind::Sqlite => "SQLite",
+            StoreKind::Memory => "memory",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct AllOptions {
+    /// On which kind of throwaway store.
+    #[arg(long, value_enum, default_value_t = StoreKind::Postgres, conflicts_with = "check")]
+    pub(crate) store: StoreKind,
+    /// Only these workloads: w1,w4.
+    #[arg(long, value_delimiter = ',', value_name = "WORKLOADS")]
+    pub(crate) only: Vec<String>,
+    /// How long to measure each.
+    #[arg(long, default_value = "6s", value_parser = humantime::parse_duration)]
+    pub(crate) duration: Duration,
+    /// How long to warm up each.
+    #[arg(long, default_value = "3s", value_parser = humantime::parse_duration)]
+    pub(crate) warm_up: Duration,
+    /// Measure each so many times and give medians.
+    #[arg(long, default_value_t = 1, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub(crate) repeat: u32,
+    /// Print each measurement's JSON line as well, on standard error.
+    #[arg(long)]
+    pub(crate) lines: bool,
+    /// Run each small, on every kind of store, to see that it works; how fast says nothing. Uses the Postgres cluster that
+    /// ENGINE_TEST_DATABASE_URL names, if it does.
+    #[arg(long)]
+    pub(crate) check: bool,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -11,6 +11,7 @@
 //! | `load` | callers: closed loop, or open-loop arrival at a rate |
 //! | `meter` | CPU, memory, commits, rows, bytes, before and after |
 //! | `report` | the line, its medians, the table for people |
+//! | `suite/` | all workloads, beside what other engines reached |
 //! | `program`, `server`, `worker` | the processes that the rig starts: this program again |
 //! | `store` | throwaway stores, and how a database's own counts are read |
 
@@ -22,6 +23,7 @@ mod report;
 mod rig;
 mod server;
 mod store;
+mod suite;
 mod worker;
 mod workloads;
 
@@ -37,6 +39,7 @@ use rig::Rig;
 async fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Run(run) => measure(&run).await,
+        Command::All(options) => suite::run(&options).await,
         Command::Postgres => store::lend_postgres().await,
         Command::Server(options) => server::run(&options).await,
         Command::Worker(options) => worker::run(&options).await,

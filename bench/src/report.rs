@@ -73,7 +73,6 @@ impl Line {
     }
 
     /// A figure by its path, as `p50_ms` or `extra.first_s`.
-    #[expect(dead_code, reason = "for the table of all workloads")]
     pub(crate) fn figure(&self, path: &str) -> Result<f64> {
         let value = serde_json::to_value(self)?;
         let found = value.pointer(&format!("/{}", path.replace('.', "/")));

@@ -12,6 +12,9 @@ use crate::meter::Meter;
 use crate::program::Program;
 use crate::store::{PostgresCounters, Store};
 
+/// Said of a rig that is attached to a server.
+const OWN_SERVER: &str = "this workload starts and stops the server itself: leave --address away";
+
 /// A server, a worker if one is wanted, and a client; started here, or attached to.
 #[derive(Debug)]
 pub(crate) struct Rig {
@@ -98,7 +101,7 @@ impl Rig {
     /// Starts a server process, and waits for nothing.
     pub(crate) fn spawn_server(&self) -> Result<Program> {
         if self.settings.address.is_some() {
-            bail!("this workload starts and stops the server itself: leave --address away");
+            bail!(OWN_SERVER);
         }
         let mut arguments = vec![format!("--database-url={}", self.store.url()), format!("--listen={}", self.listen)];
         arguments.extend(self.settings.lanes.map(|lanes| format!("--lanes={lanes}")));
@@ -119,7 +122,7 @@ impl Rig {
     /// Kills the server that was started here with SIGKILL.
     pub(crate) async fn kill_server(&mut self) -> Result<()> {
         self.meter.server_pid = None;
-        let server = self.meter.server.take().context("no server was started here")?;
+        let server = self.meter.server.take().context(OWN_SERVER)?;
         let server = Arc::try_unwrap(server).ok().context("the server is not asked anything meanwhile")?;
         server.into_inner().kill().await
     }

@@ -12,12 +12,16 @@ use crate::load::{self, Outcome, Plan};
 use crate::rig::Rig;
 use crate::worker::QUEUE;
 
-/// A server and worker that used less of a core than this, for as long as [`QUIET_FOR`], have nothing to do.
+/// A server and worker that used less of a core than this, in so many looks one after another, have nothing to do.
 const QUIET_SHARE: f64 = 0.05;
-const QUIET_FOR: u32 = 3;
+const QUIET_FOR: u32 = 4;
+const QUIET_LOOK: Duration = Duration::from_millis(500);
 
 /// How many of the workflows are woken at the end.
-const WOKEN: usize = 100;
+const WOKEN: u64 = 100;
+
+/// How long the worker may take, after the last start, to run all up to their wait.
+const WAITS_WITHIN: Duration = Duration::from_secs(600);
 
 /// Open workflows.
 #[derive(Debug, Args)]
@@ -66,28 +70,27 @@ impl Workload for W7 {
         let plan = Plan::exactly(self.open, rig.settings().in_flight_or(100));
         let started = Instant::now();
         let mut outcome = load::run(plan, rig.meter(), call).await?;
+        let woken = woken(&prefix, self.open);
+        for id in &woken {
+            until_it_waits(&rig.client(), id).await?;
+        }
         let quiet_s = wait_until_quiet(rig, started).await?;
         tokio::time::sleep(self.parked_after).await;
         let parked = memory(rig)?;
-        let idle_share = busy_share(rig, self.idle).await?;
-        let woken = WOKEN.min(usize::try_from(self.open).unwrap_or(WOKEN));
-        for number in 0..woken {
-            let workflow = rig.client().handle::<wait>(format!("{prefix}-{number}"));
-            let description = workflow.describe().await?;
-            ensure!(
-                description.pending_workflow_task.is_none(),
-                "{prefix}-{number} has work to do, so it was not parked"
-            );
+        let idle = busy(rig, self.idle).await?;
+        for id in woken {
+            let workflow = rig.client().handle::<wait>(id.clone());
             workflow.signal(GoOn).await?;
             let load = workflow.result().await?;
-            ensure!(load == Load::new(1), "{prefix}-{number} returned {load:?}");
+            ensure!(load == Load::new(1), "{id} returned {load:?}");
         }
         outcome.memory = rig.meter().memory();
         Ok(outcome
             .with("open", self.open as f64)
             .with("server_at_rest_mib", at_rest)
             .with("server_open_mib", parked)
-            .with("idle_cpu_percent", idle_share * 100.0)
+            .with("idle_server_cpu_percent", idle.server * 100.0)
+            .with("idle_worker_cpu_percent", idle.worker * 100.0)
             .with("quiet_after_s", quiet_s))
     }
 }
@@ -101,7 +104,8 @@ async fn wait_until_quiet(rig: &Rig, started: Instant) -> Result<f64> {
     let mut quiet = 0;
     let mut last = Instant::now();
     while quiet < QUIET_FOR {
-        if busy_share(rig, Duration::from_secs(1)).await? < QUIET_SHARE {
+        let busy = busy(rig, QUIET_LOOK).await?;
+        if busy.server + busy.worker < QUIET_SHARE {
             quiet += 1;
         } else {
             (quiet, last) = (0, Instant::now());
@@ -110,16 +114,40 @@ async fn wait_until_quiet(rig: &Rig, started: Instant) -> Result<f64> {
     Ok(last.duration_since(started).as_secs_f64())
 }
 
+/// Shares of a core.
+struct Busy {
+    server: f64,
+    worker: f64,
+}
+
 /// How much of a core server and worker use over a time.
-async fn busy_share(rig: &Rig, time: Duration) -> Result<f64> {
-    let used = || {
+async fn busy(rig: &Rig, time: Duration) -> Result<Busy> {
+    let cpu = || {
         let cpu = rig.meter().cpu();
-        Some(cpu.server? + cpu.worker.unwrap_or(0))
+        Some((cpu.server?, cpu.worker.unwrap_or(0)))
     };
-    let (before, started) = (used().context("the server's CPU cannot be seen")?, Instant::now());
+    let (before, started) = (cpu().context("the server's CPU cannot be seen")?, Instant::now());
     tokio::time::sleep(time).await;
-    let after = used().context("the server has ended")?;
-    Ok(after.saturating_sub(before) as f64 / 1e6 / started.elapsed().as_secs_f64())
+    let after = cpu().context("the server has ended")?;
+    let share = |after: u64, before: u64| after.saturating_sub(before) as f64 / 1e6 / started.elapsed().as_secs_f64();
+    Ok(Busy { server: share(after.0, before.0), worker: share(after.1, before.1) })
+}
+
+/// Ids of some of the open workflows, evenly spread, the last among them.
+fn woken(prefix: &str, open: u64) -> Vec<String> {
+    let count = WOKEN.min(open);
+    (1..=count).map(|index| format!("{prefix}-{}", index * open / count - 1)).collect()
+}
+
+/// Ends when the workflow's code has come to its wait.
+async fn until_it_waits(client: &Client, id: &str) -> Result<()> {
+    let deadline = Instant::now() + WAITS_WITHIN;
+    let workflow = client.handle::<wait>(id);
+    while workflow.describe().await?.pending_workflow_task.is_some() {
+        ensure!(Instant::now() < deadline, "{id} still has work to do {WAITS_WITHIN:?} after the last start");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
 }
 
 /// The worker's part.

@@ -1,4 +1,4 @@
-//! W4: how many starts are accepted when no worker is there. A call is a start.
+//! W4: how many starts are accepted when no worker is there. A call is a start, or a batch of them.
 
 use anyhow::{Result, ensure};
 use async_trait::async_trait;
@@ -11,9 +11,16 @@ use super::{Load, Workload, fresh_id};
 use crate::load::{self, Outcome, Plan};
 use crate::rig::Rig;
 
+/// A queue that no worker serves.
+const QUEUE: &str = "nobody";
+
 /// Starts.
 #[derive(Debug, Args)]
-pub(crate) struct W4 {}
+pub(crate) struct W4 {
+    /// How many starts a call makes in one go. Without it each is a request of its own.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    batch: Option<u32>,
+}
 
 #[async_trait]
 impl Workload for W4 {
@@ -31,10 +38,21 @@ impl Workload for W4 {
         let workflow_type = format!("start-{}", fresh_id());
         let accepted = Accepted::default();
         let call = {
-            let (client, workflow_type, accepted) = (rig.client(), workflow_type.clone(), accepted.clone());
-            move || start_one(client.clone(), workflow_type.clone(), accepted.clone())
+            let starts =
+                Starts { client: rig.client(), workflow_type: workflow_type.clone(), accepted: accepted.clone() };
+            let batch = self.batch;
+            move || {
+                let starts = starts.clone();
+                async move {
+                    match batch {
+                        None => starts.one().await,
+                        Some(count) => starts.many(count).await,
+                    }
+                }
+            }
         };
         let mut outcome = load::run(Plan::new(rig.settings(), 100), rig.meter(), call).await?;
+        outcome.completed *= u64::from(self.batch.unwrap_or(1));
         let accepted = accepted.count();
         let open = count_open(&rig.client(), &workflow_type).await?;
         if open != accepted {
@@ -59,13 +77,37 @@ impl Accepted {
     }
 }
 
-async fn start_one(client: Client, workflow_type: String, accepted: Accepted) -> Result<()> {
-    let input = vec![serde_json::to_value(Load::new(1))?];
-    let start = client.workflow_named::<()>(workflow_type).id(fresh_id()).queue("nobody-serves-this");
-    let handle = start.start(input).await?;
-    ensure!(handle.is_new(), "a start under a fresh id was answered with another run");
-    accepted.add(1);
-    Ok(())
+/// Starts workflows of one type.
+#[derive(Clone)]
+struct Starts {
+    client: Client,
+    workflow_type: String,
+    accepted: Accepted,
+}
+
+impl Starts {
+    async fn one(self) -> Result<()> {
+        let start = self.client.workflow_named::<()>(self.workflow_type).id(fresh_id()).queue(QUEUE);
+        let handle = start.start(input()?).await?;
+        ensure!(handle.is_new(), "a start under a fresh id was answered with another run");
+        self.accepted.add(1);
+        Ok(())
+    }
+
+    async fn many(self, count: u32) -> Result<()> {
+        let input = input()?;
+        let start = self.client.workflow_named::<()>(self.workflow_type).queue(QUEUE);
+        let outcomes = start.start_many((0..count).map(|_| (fresh_id(), input.clone()))).await;
+        for outcome in outcomes {
+            ensure!(outcome?.is_new(), "a start under a fresh id was answered with another run");
+            self.accepted.add(1);
+        }
+        Ok(())
+    }
+}
+
+fn input() -> Result<Vec<serde_json::Value>> {
+    Ok(vec![serde_json::to_value(Load::new(1))?])
 }
 
 async fn count_open(client: &Client, workflow_type: &str) -> Result<u64> {
