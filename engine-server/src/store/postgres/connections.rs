@@ -29,9 +29,11 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 
 /// Every statement here finds its rows by an index, one key after another. That is right for any size of the tables, while
 /// what the planner would pick for tables that are small today is kept by prepared statements for too long when they have grown.
-/// Compiling such a plan would take longer than running it.
-const PLANS: [(&str, &str); 5] = [
+/// Compiling such a plan would take longer than running it. Bitmaps are for rows in no order: with them all that is left of a long
+/// history would be collected and sorted for each of its pages.
+const PLANS: [(&str, &str); 6] = [
     ("enable_seqscan", "off"),
+    ("enable_bitmapscan", "off"),
     ("enable_hashjoin", "off"),
     ("enable_mergejoin", "off"),
     ("plan_cache_mode", "force_generic_plan"),

@@ -144,12 +144,14 @@ pub(super) async fn due_runs(
 }
 
 /// The running total is of the rows before, so that the first row is always within the budget. `octet_length` of a value
-/// that is stored out of line does not fetch it.
+/// that is stored out of line does not fetch it. The look-up of the first row is written as a walk down the index: as `max` it
+/// becomes a scan of all rows before when the planner does not know the run.
 const FORWARD: &str = "SELECT p.first_event_id, p.events FROM (\
      SELECT h.first_event_id, h.events, sum(octet_length(h.events)) OVER (ORDER BY h.first_event_id \
          ROWS UNBOUNDED PRECEDING) - octet_length(h.events) AS before FROM engine.history h \
-     WHERE h.shard_id = $1 AND h.run_id = $2 AND h.first_event_id >= coalesce((SELECT max(f.first_event_id) \
-         FROM engine.history f WHERE f.shard_id = $1 AND f.run_id = $2 AND f.first_event_id <= $3), 0) \
+     WHERE h.shard_id = $1 AND h.run_id = $2 AND h.first_event_id >= coalesce((SELECT f.first_event_id \
+         FROM engine.history f WHERE f.shard_id = $1 AND f.run_id = $2 AND f.first_event_id <= $3 \
+         ORDER BY f.first_event_id DESC LIMIT 1), 0) \
      ORDER BY h.first_event_id LIMIT $4) p WHERE p.before = 0 OR p.before < $5 ORDER BY p.first_event_id";
 
 const REVERSE: &str = "SELECT p.first_event_id, p.events FROM (\
