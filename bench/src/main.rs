@@ -56,6 +56,11 @@ async fn main() -> ExitCode {
 /// Runs one workload as often as asked, and prints the medians.
 async fn measure(run: &arguments::Run) -> Result<()> {
     let workload = run.workload.as_workload();
+    anyhow::ensure!(
+        workload.takes_a_rate() || (run.settings.rate.is_none() && run.settings.count.is_none()),
+        "{} makes a number of calls that its own options say: leave --rate and --count away",
+        workload.name()
+    );
     let mut rig = Rig::start(&run.settings, workload.wants_worker()).await?;
     let mut lines = Vec::new();
     for _ in 0..run.settings.repeat {

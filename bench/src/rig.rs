@@ -32,31 +32,27 @@ pub(crate) struct Rig {
 impl Rig {
     /// Opens the store and starts what is not there.
     pub(crate) async fn start(settings: &Settings, wants_worker: bool) -> Result<Self> {
-        let attached = settings.address.is_some();
-        let store = match &settings.address {
-            Some(_) => Store::attached(settings),
-            None => Store::open(settings).await?,
+        let listen = free_address()?;
+        let (store, address, server) = match &settings.address {
+            Some(address) => (Store::attached(settings), address.clone(), None),
+            None => {
+                let store = Store::open(settings).await?;
+                let mut server = spawn_server(settings, &store, listen)?;
+                let address = server.line().await?;
+                (store, address, Some(server))
+            }
         };
-        let mut rig = Self {
-            settings: settings.clone(),
-            address: settings.address.clone().unwrap_or_default(),
-            client: connect(settings, settings.address.as_deref().unwrap_or("http://127.0.0.1:1")).await?,
-            meter: Meter {
-                server_pid: settings.server_pid,
-                worker_pid: settings.worker_pid,
-                server: None,
-                postgres: None,
-            },
-            worker: None,
-            listen: free_address()?,
-            store,
+        let mut meter = Meter {
+            server_pid: settings.server_pid.or(server.as_ref().map(Program::pid)),
+            worker_pid: settings.worker_pid,
+            server: server.map(|server| Arc::new(Mutex::new(server))),
+            postgres: None,
         };
-        if !attached {
-            rig.start_server().await?;
+        if store.kind() == "postgres" {
+            meter.postgres = Some(Arc::new(Mutex::new(PostgresCounters::connect(store.url()).await?)));
         }
-        if rig.store.kind() == "postgres" {
-            rig.meter.postgres = Some(Arc::new(Mutex::new(PostgresCounters::connect(rig.store.url()).await?)));
-        }
+        let client = connect(settings, &address).await?;
+        let mut rig = Self { settings: settings.clone(), address, client, meter, worker: None, listen, store };
         if wants_worker && settings.worker_pid.is_none() {
             rig.start_worker().await?;
         }
@@ -91,28 +87,27 @@ impl Rig {
         self.listen
     }
 
-    /// Starts a server on the store and waits until it serves. Not for a rig that is attached to one.
-    pub(crate) async fn start_server(&mut self) -> Result<()> {
-        let mut server = self.spawn_server()?;
-        self.address = server.line().await?;
-        self.adopt_server(server).await
-    }
-
-    /// Starts a server process, and waits for nothing.
+    /// Starts a server process on the store, and waits for nothing.
     pub(crate) fn spawn_server(&self) -> Result<Program> {
         if self.settings.address.is_some() {
             bail!(OWN_SERVER);
         }
-        let mut arguments = vec![format!("--database-url={}", self.store.url()), format!("--listen={}", self.listen)];
-        arguments.extend(self.settings.lanes.map(|lanes| format!("--lanes={lanes}")));
-        let park_after = self.settings.park_after.map(humantime::format_duration);
-        arguments.extend(park_after.map(|after| format!("--park-after={after}")));
-        Program::start("server", &arguments)
+        spawn_server(&self.settings, &self.store, self.listen)
+    }
+
+    /// Kills the server and starts another, so that it has nothing in memory; does nothing to a server that was attached to.
+    pub(crate) async fn restart_server(&mut self) -> Result<()> {
+        if self.settings.address.is_none() {
+            self.kill_server().await?;
+            let mut server = self.spawn_server()?;
+            server.line().await?;
+            self.adopt_server(server).await?;
+        }
+        Ok(())
     }
 
     /// Makes a server that serves the rig's.
     pub(crate) async fn adopt_server(&mut self, server: Program) -> Result<()> {
-        self.address = format!("http://{}", self.listen);
         self.meter.server_pid = Some(server.pid());
         self.meter.server = Some(Arc::new(Mutex::new(server)));
         self.client = connect(&self.settings, &self.address).await?;
@@ -157,6 +152,14 @@ impl Rig {
             eprintln!("{error:#}");
         }
     }
+}
+
+fn spawn_server(settings: &Settings, store: &Store, listen: SocketAddr) -> Result<Program> {
+    let mut arguments = vec![format!("--database-url={}", store.url()), format!("--listen={listen}")];
+    arguments.extend(settings.lanes.map(|lanes| format!("--lanes={lanes}")));
+    let park_after = settings.park_after.map(humantime::format_duration);
+    arguments.extend(park_after.map(|after| format!("--park-after={after}")));
+    Program::start("server", &arguments)
 }
 
 async fn connect(settings: &Settings, address: &str) -> Result<Client> {

@@ -23,6 +23,8 @@ fn what_cannot_be_measured_is_refused_with_the_reason() {
     assert!(said.contains("this workload starts and stops the server itself: leave --address away"), "{said}");
     let said = refused("run w1 --database-url mysql://h/d");
     assert!(said.contains("\"mysql\" is not a kind of store"), "{said}");
+    let said = refused("run w8 --rate 10");
+    assert!(said.contains("w8 makes a number of calls that its own options say: leave --rate"), "{said}");
     let said = refused("all --only w77");
     assert!(said.contains("no workload is named w77"), "{said}");
 }

@@ -30,6 +30,12 @@ pub(crate) trait Workload: Send + Sync {
         true
     }
 
+    /// Whether `--rate`, `--count`, `--duration` and `--warm-up` say how its calls are made. Otherwise it makes a number of calls
+    /// that its own options say.
+    fn takes_a_rate(&self) -> bool {
+        true
+    }
+
     /// Measures once. Called again for each repetition, with the same rig.
     async fn measure(&self, rig: &mut Rig) -> anyhow::Result<Outcome>;
 }

@@ -43,6 +43,10 @@ impl Workload for W7 {
         "w7"
     }
 
+    fn takes_a_rate(&self) -> bool {
+        false
+    }
+
     /// A call is a start. At the end some of the workflows are signaled, and must complete.
     async fn measure(&self, rig: &mut Rig) -> Result<Outcome> {
         let memory = |rig: &Rig| {
@@ -51,6 +55,8 @@ impl Workload for W7 {
                 "w7 looks at the server's process: give --server-pid with --address, and run it as the server's user",
             )
         };
+        // Runs of an earlier repetition stay open, but this server has not seen them.
+        rig.restart_server().await?;
         // The worker's first workflow, so that both processes have all that one takes.
         let first = start_one(rig.client(), "first-".to_owned() + &fresh_id()).await?;
         first.signal(GoOn).await?;

@@ -30,6 +30,10 @@ impl Workload for W5 {
         "w5"
     }
 
+    fn takes_a_rate(&self) -> bool {
+        false
+    }
+
     /// `completed`, the rate and the CPU are those of signals. `counted_per_s` ends with the workflow's result.
     async fn measure(&self, rig: &mut Rig) -> Result<Outcome> {
         send(rig, WARM_UP_SIGNALS.min(self.signals)).await?;

@@ -34,6 +34,10 @@ impl Workload for Startup {
         false
     }
 
+    fn takes_a_rate(&self) -> bool {
+        false
+    }
+
     /// Latencies are those from process start to accepted start; `completed` counts them.
     async fn measure(&self, rig: &mut Rig) -> Result<Outcome> {
         let started = Instant::now();

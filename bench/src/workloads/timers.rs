@@ -31,6 +31,10 @@ impl Workload for W6 {
         "w6"
     }
 
+    fn takes_a_rate(&self) -> bool {
+        false
+    }
+
     /// Latencies are the lateness; `--in-flight` says how many starts are under way at a time.
     async fn measure(&self, rig: &mut Rig) -> Result<Outcome> {
         // The first workflow waits for the worker and its connection; it is not measured.

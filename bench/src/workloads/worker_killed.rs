@@ -38,6 +38,10 @@ impl Workload for W8 {
         "w8"
     }
 
+    fn takes_a_rate(&self) -> bool {
+        false
+    }
+
     /// Latencies are those of whole workflows, from their starts.
     async fn measure(&self, rig: &mut Rig) -> Result<Outcome> {
         run_one(rig.client(), 1).await.context("the first workflow, before the kill")?;
