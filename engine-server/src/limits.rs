@@ -28,8 +28,8 @@ pub const LOAD_RUNS_MAX: usize = 256;
 /// How much of the end of a run's history stays in memory. A workflow task that needs more sends the worker to read the rest.
 pub const HISTORY_TAIL_BYTES: usize = 256 * 1024;
 
-/// Default budget for runs in memory, for each lane.
-pub const CACHE_BYTES_DEFAULT: usize = 64 * 1024 * 1024;
+/// Default budget for runs in memory, for each lane: some 10,000 idle runs. Runs with work under way are kept beyond it.
+pub const CACHE_BYTES_DEFAULT: usize = 32 * 1024 * 1024;
 
 /// How long an idle run stays in memory before it is parked.
 pub const PARK_AFTER: Duration = Duration::from_secs(10);

@@ -39,8 +39,9 @@ impl Buffer {
         self.bytes
     }
 
-    pub(super) fn push(&mut self, event: Event) {
+    pub(super) fn push(&mut self, mut event: Event) {
         self.bytes += size(&event.kind);
+        detach(&mut event.kind);
         self.events.push(event);
     }
 
@@ -106,6 +107,17 @@ fn size(kind: &EventKind) -> usize {
         end.details.as_ref().map_or(0, payload::Payload::size)
     } else {
         0
+    }
+}
+
+/// Gives what can be buffered memory of its own: a worker that hangs must not make small signals hold large buffers.
+fn detach(kind: &mut EventKind) {
+    if let EventKind::WorkflowSignaled(signal) = kind {
+        signal.input.iter_mut().for_each(payload::Payload::detach);
+    } else if let EventKind::ActivityCompleted(end) = kind {
+        end.result.iter_mut().for_each(payload::Payload::detach);
+    } else if let EventKind::ActivityCanceled(end) = kind {
+        end.details.iter_mut().for_each(payload::Payload::detach);
     }
 }
 

@@ -58,6 +58,13 @@ impl Deadlines {
         self.0.clear();
     }
 
+    /// Gives back the memory of an empty set, which the standard library keeps.
+    pub(super) fn shrink(&mut self) {
+        if self.0.is_empty() {
+            self.0 = BTreeSet::new();
+        }
+    }
+
     pub(super) fn next(&self) -> Option<Timestamp> {
         self.0.first().map(|(at, _)| *at)
     }

@@ -283,6 +283,12 @@ impl Execution {
         self.next_deadline().unwrap_or(Timestamp::MAX)
     }
 
+    /// Gives back memory that the run does not need while it is idle. For the driver, when the run has become so.
+    pub fn shrink(&mut self) {
+        self.activities.shrink();
+        self.deadlines.shrink();
+    }
+
     /// About how many bytes of memory the run takes. Costs the same for any run.
     pub fn memory_size(&self) -> usize {
         // What a name, a key and two tree entries take, roughly: sizes of texts are bounded, and this is an estimate.

@@ -163,8 +163,11 @@ impl Execution {
     /// The state after the first event of a history.
     pub(super) fn from_start(started: &WorkflowStarted, at: Timestamp) -> Execution {
         let delayed_until = (started.first_task_backoff > Duration::ZERO).then(|| at + started.first_task_backoff);
+        let mut kept = Box::new(started.clone());
+        kept.input.iter_mut().for_each(Payload::detach);
+        kept.memo.iter_mut().for_each(|(_, value)| value.detach());
         let mut run = Execution {
-            started: Box::new(started.clone()),
+            started: kept,
             started_at: at,
             next_event_id: EventId::FIRST.next(),
             clock: at,

@@ -87,6 +87,15 @@ impl HotRun {
         size_of::<Self>() + self.execution.memory_size() + self.tail.bytes + 2 * self.key.workflow_id.len()
     }
 
+    /// Gives back memory that the run does not need while it is idle.
+    pub(crate) fn shrink(&mut self) {
+        self.execution.shrink();
+        if self.holders.is_empty() {
+            self.holders = BTreeMap::new();
+        }
+        self.tail.events.shrink_to_fit();
+    }
+
     /// The run's row, as it is while the run is open.
     pub(crate) fn row(&self) -> ExecutionRow {
         let started = self.execution.started();
@@ -135,9 +144,9 @@ impl Tail {
     }
 }
 
-/// Encodes events of one turn: each for the tail, and all as the bytes of one row.
+/// Encodes events of one turn: each for the tail, and all as the bytes of one row. The events are slices of the row.
 pub(crate) fn encode_turn(events: &[Event]) -> (Vec<Bytes>, Bytes) {
-    let history = EncodedHistory { events: events.iter().map(engine_proto::convert::encode_event).collect() };
-    let row = Bytes::from(prost::Message::encode_to_vec(&history));
+    let row = engine_proto::convert::encode_row(events);
+    let history = EncodedHistory::from_row(row.clone()).expect("a row that was just encoded is a row");
     (history.events, row)
 }

@@ -85,8 +85,10 @@ pub(super) struct Activity {
 
 impl Activity {
     fn new(scheduled: &ActivityScheduled, at: Timestamp) -> Self {
+        let mut scheduled = Box::new(scheduled.clone());
+        scheduled.input.iter_mut().for_each(Payload::detach);
         Self {
-            scheduled: Box::new(scheduled.clone()),
+            scheduled,
             scheduled_at: at,
             attempt: 1,
             counted: 0,
@@ -273,7 +275,9 @@ impl Execution {
     ) {
         self.change_activity(scheduled_event_id, |activity| {
             if let Some(details) = details {
-                activity.heartbeat_details = Some(details.clone());
+                let mut details = details.clone();
+                details.detach();
+                activity.heartbeat_details = Some(details);
             }
             if let Attempt::Started { last_heartbeat_at, .. } = &mut activity.state {
                 *last_heartbeat_at = Some(at);

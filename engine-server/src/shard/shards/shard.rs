@@ -78,6 +78,7 @@ impl Shard {
         let idle = run.execution.is_idle() && run.parking_in.is_none();
         if idle != run.registered_idle {
             if idle {
+                run.shrink();
                 run.touched_at = now;
                 self.idle.insert((now, key.clone()));
             } else {
