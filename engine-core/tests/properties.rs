@@ -51,6 +51,7 @@ enum Step {
     WaitForDeadline,
     ClockSetBack { deciseconds: u16 },
     Crash,
+    HandOver,
     EndGrace,
     Park,
 }
@@ -136,6 +137,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => Just(Step::WaitForDeadline),
         1 => (0..30_u16).prop_map(|deciseconds| Step::ClockSetBack { deciseconds }),
         3 => Just(Step::Crash),
+        2 => Just(Step::HandOver),
         4 => Just(Step::EndGrace),
         3 => Just(Step::Park),
     ]
@@ -325,6 +327,16 @@ impl World {
                 self.run.crash();
                 self.offered_task = None;
                 self.offered_activities.clear();
+            }
+            Step::HandOver => {
+                let is_closed = self.run.execution.close_status().is_some();
+                if !is_closed && !self.run.execution.is_workflow_task_in_hand() {
+                    self.run.hand_over();
+                    let offers = self.run.execution.offers();
+                    self.offered_task = None;
+                    self.offered_activities.clear();
+                    self.follow(&offers);
+                }
             }
             Step::EndGrace => {
                 self.send(Input::EndGrace);

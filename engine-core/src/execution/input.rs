@@ -150,6 +150,9 @@ pub enum Input {
     /// The shard was recovered and workers had their time to claim what they had in hand: whatever is still in doubt is
     /// offered again.
     EndGrace,
+    /// The server stops in order and hands out nothing any more: what workers have in hand becomes durable, so that whoever takes
+    /// over needs to doubt nothing else ([`super::Execution::mark_recorded_in_doubt`]).
+    RecordInHand,
     /// The time that [`super::Execution::next_deadline`] named has come. Does everything that is due at `now`, which may be
     /// nothing.
     DeadlinePassed,

@@ -138,6 +138,7 @@ impl Execution {
             Input::LoseActivity { token } => self.decide_lose_activity(token, now),
             Input::ReleaseActivity { token } => self.decide_release_activity(token, now),
             Input::EndGrace => Ok(self.decide_end_grace(now)),
+            Input::RecordInHand => Ok(self.decide_record_in_hand(now)),
             Input::DeadlinePassed => Ok(self.decide_deadline_passed(now)),
         }
     }
@@ -215,6 +216,9 @@ impl Execution {
             Fact::ActivityHeartbeat { scheduled_event_id, at, details } => {
                 self.apply_activity_heartbeat(*scheduled_event_id, *at, details.as_ref());
             }
+            Fact::ActivityInHandRecorded { scheduled_event_id, at, identity } => {
+                self.apply_activity_in_hand_recorded(*scheduled_event_id, *at, identity);
+            }
             Fact::GraceEnded => {
                 self.apply_task_grace_ended();
                 self.apply_activity_grace_ended();
@@ -261,6 +265,11 @@ impl Execution {
     /// [`EventId::NONE`] if none was completed.
     pub fn previous_started_event_id(&self) -> EventId {
         self.workflow_task.previous_started_event_id
+    }
+
+    /// Whether a worker has or may have the run's workflow task.
+    pub fn is_workflow_task_in_hand(&self) -> bool {
+        self.workflow_task.is_running()
     }
 
     /// How many events wait for the running workflow task to end.

@@ -81,6 +81,17 @@ impl Execution {
         self.change_unresolved_activities(|activity| activity.state = Attempt::InDoubt);
     }
 
+    /// To be called after loading a run whose last owner stopped in order ([`super::Input::RecordInHand`]): what is stored as in a
+    /// worker's hand becomes in doubt, and nothing else. Returns whether there is any; the rest is in [`Execution::offers`].
+    pub fn mark_recorded_in_doubt(&mut self) -> bool {
+        self.change_unresolved_activities(|activity| {
+            if activity.durable_start.is_some() {
+                activity.state = Attempt::InDoubt;
+            }
+        });
+        self.activities.in_doubt().next().is_some()
+    }
+
     /// What waits in queues, as effects: for a run that was loaded and not marked as in doubt.
     pub fn offers(&self) -> Vec<Effect> {
         let task = &self.workflow_task;
@@ -96,6 +107,25 @@ impl Execution {
             task_queue: activity.scheduled.task_queue.clone(),
         });
         workflow_task.into_iter().chain(activities).collect()
+    }
+
+    pub(super) fn decide_record_in_hand(&self, now: Timestamp) -> Transition {
+        let mut draft = Draft::new(self, now);
+        for (scheduled_event_id, activity) in self.activities.iter() {
+            let (at, identity) = match &activity.state {
+                Attempt::Started { token, identity, .. } => (token.started_at, identity.clone()),
+                // In its pause nobody can have it.
+                Attempt::InDoubt if activity.offer_at <= now => (now, String::new()),
+                Attempt::InDoubt | Attempt::Offered { .. } | Attempt::Paused { .. } => continue,
+            };
+            // What may run only once was stored before it was handed out: if it was not, nobody has it.
+            if activity.has_outcome || activity.durable_start.is_some() || activity.runs_only_once() {
+                continue;
+            }
+            draft.fact(Fact::ActivityInHandRecorded { scheduled_event_id, at, identity });
+            draft.progress(scheduled_event_id);
+        }
+        draft.finish(Reply::Done)
     }
 
     pub(super) fn decide_end_grace(&self, now: Timestamp) -> Transition {
@@ -432,6 +462,62 @@ mod tests {
             },
         ];
         assert_eq!(offers, expected);
+    }
+
+    #[test]
+    fn a_stop_in_order_leaves_in_doubt_what_workers_have_and_nothing_else() {
+        let mut run = Run::start();
+        let once = |name| schedule_with(name, |activity| activity.retry_policy = Some(retry(1)));
+        run.turn(vec![schedule("taken"), schedule("queued"), once("taken once"), once("queued once")]);
+        run.take_activity("taken");
+        run.take_activity("taken once");
+        let run = check(
+            run,
+            Run::hand_over,
+            "
+                ~ activity 5 recorded as in hand
+                % 5 attempt=1 counted=0 started
+                handed over
+            ",
+        );
+        let offered: Vec<EventId> = run
+            .execution
+            .offers()
+            .iter()
+            .map(|offer| match offer {
+                Effect::OfferActivity { scheduled_event_id, attempt: 1, .. } => *scheduled_event_id,
+                other => panic!("unexpected {other:?}"),
+            })
+            .collect();
+        assert_eq!(offered, [EventId(6), EventId(8)]);
+        check(
+            run,
+            |run| {
+                run.send(Input::EndGrace).unwrap();
+            },
+            r#"
+                ~ activity 5 attempt failed counted=false: the server restarted; a worker may have had this attempt, and none claimed it
+                ~ activity 5 offered
+                ~ grace ended
+                9 ActivityStarted scheduled=7 attempt=1
+                10 ActivityFailed scheduled=7 started=9 retry_state=MaximumAttemptsReached failure="the server restarted; a worker may have had this attempt, and none claimed it"
+                % 5 attempt=2 counted=0
+                % 7 deleted
+                > OfferActivity 5 attempt=2 queue=orders
+                > OfferWorkflowTask attempt=1
+            "#,
+        );
+    }
+
+    #[test]
+    fn what_was_recorded_as_in_hand_may_still_be_completed() {
+        let mut run = Run::start();
+        run.turn(vec![schedule("a")]);
+        let token = run.take_activity("a");
+        run.hand_over();
+        run.complete_activity(token);
+        assert!(run.execution.pending_activities().is_empty());
+        assert!(run.progress.is_empty(), "the row of its progress is gone");
     }
 
     #[test]

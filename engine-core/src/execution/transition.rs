@@ -46,6 +46,7 @@ impl Transition {
                 | Fact::ActivityAttemptFailed { .. }
                 | Fact::ActivityOffered { .. }
                 | Fact::ActivityHeartbeat { .. }
+                | Fact::ActivityInHandRecorded { .. }
                 | Fact::GraceEnded => false,
             })
     }
@@ -115,6 +116,15 @@ pub enum Fact {
         /// New details, if any.
         details: Option<Payload>,
     },
+    /// That a worker has or may have the attempt is stored. Durable as progress.
+    ActivityInHandRecorded {
+        /// The activity.
+        scheduled_event_id: EventId,
+        /// When the attempt was handed out, as far as that is known.
+        at: Timestamp,
+        /// Who has it, as far as that is known.
+        identity: String,
+    },
     /// The grace after a recovery is over: what is still in doubt goes back to the pause that it was in. Volatile.
     GraceEnded,
 }
@@ -180,7 +190,8 @@ pub struct ActivityProgress {
     pub counted_attempts: u32,
     /// When the current attempt may be offered; [`Timestamp::EPOCH`] if at once.
     pub offer_at: Timestamp,
-    /// Set when the current attempt was handed out durably, because the activity may run only once.
+    /// Set when it was stored that the current attempt is at a worker: because the activity may run only once, or because the
+    /// server stopped in order.
     pub started_at: Option<Timestamp>,
     /// Who has it then.
     pub identity: String,

@@ -220,6 +220,14 @@ impl Run {
         self.log.push("crash".to_owned());
     }
 
+    /// The server stops in order, and another takes over. Only to be called while no worker has the workflow task.
+    pub fn hand_over(&mut self) {
+        self.send(Input::RecordInHand).expect("what is in hand can be recorded");
+        self.execution = self.recovered();
+        self.execution.mark_recorded_in_doubt();
+        self.log.push("handed over".to_owned());
+    }
+
     pub fn advance(&mut self, duration: Duration) {
         self.now = self.now + duration;
     }
@@ -402,6 +410,9 @@ fn fact_line(fact: &Fact) -> String {
         Fact::ActivityOffered { scheduled_event_id, .. } => format!("~ activity {scheduled_event_id} offered"),
         Fact::ActivityHeartbeat { scheduled_event_id, details, .. } => {
             format!("~ activity {scheduled_event_id} heartbeat{}", if details.is_some() { " details" } else { "" })
+        }
+        Fact::ActivityInHandRecorded { scheduled_event_id, .. } => {
+            format!("~ activity {scheduled_event_id} recorded as in hand")
         }
         Fact::GraceEnded => "~ grace ended".to_owned(),
     }

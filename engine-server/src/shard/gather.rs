@@ -106,6 +106,11 @@ impl Gather {
         self.bytes >= crate::limits::BATCH_BYTES_MAX || self.rows() >= crate::limits::BATCH_ROWS_MAX
     }
 
+    /// Whether there is anything to write.
+    pub(crate) fn has_batch(&self) -> bool {
+        !self.shards.is_empty()
+    }
+
     fn rows(&self) -> usize {
         self.new_runs.len()
             + self.closes.len()

@@ -47,6 +47,7 @@ pub(crate) fn held_task(input: &Input) -> Option<EventId> {
         | Input::ClaimActivity { .. }
         | Input::HeartbeatActivity { .. }
         | Input::EndGrace
+        | Input::RecordInHand
         | Input::DeadlinePassed => None,
     }
 }

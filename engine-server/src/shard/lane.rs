@@ -23,8 +23,8 @@ use crate::queue::{Push, QueuedTask, TaskKind};
 use crate::session::{Outbound, Session};
 use crate::shard::gather::{HandOut, Release};
 use crate::shard::request::{LocalKey, News, Replied, Request, RequestKind, Responder, ServerError, SessionResult};
-use crate::shard::shards::{Loaded, Scan, ShardOptions, Shards};
-use crate::store::{Committed, ForeignShard, NamespaceId, OwnedShard, ShardId, StoreError, StoredRun, WorkflowKey};
+use crate::shard::shards::{Loaded, Scan, Scanned, ShardOptions, Shards};
+use crate::store::{Committed, ForeignShard, NamespaceId, OwnedShard, ShardId, StoreError, WorkflowKey};
 
 /// Where a lane is reached.
 #[derive(Debug, Clone)]
@@ -44,7 +44,7 @@ pub(crate) enum Internal {
     Acquired(Vec<OwnedShard>),
     /// Shards that this node may not have: what waits for them is refused.
     Foreign(Vec<ForeignShard>),
-    /// Commit what is gathered, then stop.
+    /// Commit what is gathered and what a successor should know, then stop.
     Stop(oneshot::Sender<()>),
 }
 
@@ -68,7 +68,7 @@ type Work = Pin<Box<dyn Future<Output = Done> + Send>>;
 enum Done {
     Committed(Result<Committed, StoreError>),
     Loaded { generation: u64, results: Vec<(WorkflowKey, Loaded)> },
-    Scanned { generation: u64, scan: Scan, result: Result<(Vec<StoredRun>, Option<Timestamp>), StoreError> },
+    Scanned { generation: u64, scan: Scan, result: Result<Scanned, StoreError> },
 }
 
 pub(crate) struct Lane {
@@ -109,14 +109,18 @@ impl Lane {
     pub(crate) async fn run(mut self) {
         loop {
             self.settle();
-            if self.stopping.is_some() && !self.committing {
+            if self.stopping.is_some()
+                && !self.committing
+                && self.shards.hand_over(clock::now())
+                && !self.shards.has_batch()
+            {
                 break;
             }
             tokio::select! {
                 biased;
                 Some(done) = self.work.next() => self.done(done),
                 Some(message) = self.inbox.internal.recv() => self.internal(message),
-                Some(request) = self.inbox.requests.recv(), if !self.shards.is_full() => self.drain(request),
+                Some(request) = self.inbox.requests.recv(), if self.stopping.is_none() && !self.shards.is_full() => self.drain(request),
                 () = clock::sleep_until(self.shards.next_due()) => {}
                 else => break,
             }
@@ -142,6 +146,9 @@ impl Lane {
                 self.dispatch(request, now);
             }
             self.look_up();
+            if self.stopping.is_some() {
+                self.shards.hand_over(now);
+            }
             if !self.committing
                 && let Some(batch) = self.shards.cut()
             {
@@ -208,7 +215,10 @@ impl Lane {
                     held.into_iter().for_each(|request| self.refuse(request));
                 }
             }
-            Internal::Stop(stopped) => self.stopping = Some(stopped),
+            Internal::Stop(stopped) => {
+                self.stopping = Some(stopped);
+                self.shards.begin_hand_over();
+            }
         }
     }
 
@@ -274,7 +284,7 @@ impl Lane {
                 }
             }
             Done::Scanned { generation, scan, result } if generation == self.generation => match result {
-                Ok((runs, next_wake)) => self.shards.scanned(scan, runs, next_wake, now),
+                Ok(found) => self.shards.scanned(scan, found, now),
                 Err(error) => {
                     tracing::warn!(%error, shard = scan.shard.0, "a look for due runs failed; the lane's shards are recovered");
                     self.lose_memory(&error);
@@ -485,28 +495,18 @@ fn acknowledge(result: SessionResult, answer: Result<Replied, ServerError>) {
     session.send(Outbound::Ack(engine_proto::v1::ResultAck { result_id, refused, code }));
 }
 
-/// One page of due runs with all that is stored of them, or all pages if the shard is being recovered.
-async fn scan_page(
-    store: &dyn crate::store::Store,
-    scan: Scan,
-) -> Result<(Vec<StoredRun>, Option<Timestamp>), StoreError> {
+/// One page of due runs with all that is stored of them.
+async fn scan_page(store: &dyn crate::store::Store, scan: Scan) -> Result<Scanned, StoreError> {
     let page = u32::try_from(limits::LOAD_RUNS_MAX).unwrap_or(u32::MAX);
-    // Runs whose row says "at once" are in memory already, except when their owner has just taken over.
-    let in_memory = (Timestamp::EPOCH, RunId::from_uuid(uuid::Uuid::max()));
-    let mut after = (!scan.recovery).then_some(in_memory);
-    let mut found = Vec::new();
-    loop {
-        let (rows, next_wake) = store.due_runs(scan.shard, scan.until, after, page).await?;
-        let is_last = rows.len() < limits::LOAD_RUNS_MAX;
-        after = rows.last().map(|row| (row.wake_at, row.key.run_id)).or(after);
-        let keys: Vec<_> = rows.into_iter().map(|row| row.key).collect();
-        if !keys.is_empty() {
-            found.extend(store.load_runs(&keys).await?.into_iter().flatten());
-        }
-        if is_last {
-            return Ok((found, Some(next_wake)));
-        }
+    let (rows, next_wake) = store.due_runs(scan.shard, scan.until, scan.after, page).await?;
+    let last = rows.last().map(|row| (row.wake_at, row.key.run_id));
+    let more_after = last.filter(|_| rows.len() >= limits::LOAD_RUNS_MAX);
+    let keys: Vec<_> = rows.into_iter().map(|row| row.key).collect();
+    let mut runs = Vec::new();
+    if !keys.is_empty() {
+        runs.extend(store.load_runs(&keys).await?.into_iter().flatten());
     }
+    Ok(Scanned { runs, more_after, next_wake })
 }
 
 async fn look_up(store: &dyn crate::store::Store, keys: Vec<WorkflowKey>) -> Vec<(WorkflowKey, Loaded)> {

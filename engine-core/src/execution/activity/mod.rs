@@ -18,8 +18,9 @@
 //! | open       | recovery (`mark_in_doubt`)           |                                                              | in doubt   |
 //! | in doubt   | ClaimActivity, HeartbeatActivity     | started (fact)                                               | started    |
 //! | in doubt   | a result                             | as when started                                              |            |
-//! | in doubt   | EndGrace; start was made durable     | ActivityStarted ActivityFailed (worker lost)                 | ended      |
+//! | in doubt   | EndGrace; may run only once, start durable | ActivityStarted ActivityFailed (worker lost)           | ended      |
 //! | in doubt   | EndGrace; may run only once, else    | offered (fact): it was never handed out                      | offered    |
+//! | started, in doubt | RecordInHand                  | start recorded (fact, durable)                               | the same   |
 //! | in doubt   | EndGrace                             | attempt failed (fact, durable, not counted), offered (fact)  | offered    |
 //!
 //! Nothing is written when an attempt starts: `ActivityStarted` is written with the end, with the number of the last attempt and
@@ -265,6 +266,15 @@ impl Execution {
             activity.durable_start = None;
             activity.state = Attempt::Offered { at };
         });
+    }
+
+    pub(super) fn apply_activity_in_hand_recorded(
+        &mut self,
+        scheduled_event_id: EventId,
+        at: Timestamp,
+        identity: &str,
+    ) {
+        self.change_activity(scheduled_event_id, |activity| activity.durable_start = Some((at, identity.to_owned())));
     }
 
     pub(super) fn apply_activity_heartbeat(

@@ -72,6 +72,7 @@ impl Shards {
                 | Fact::ActivityAttemptFailed { .. }
                 | Fact::ActivityOffered { .. }
                 | Fact::ActivityHeartbeat { .. }
+                | Fact::ActivityInHandRecorded { .. }
                 | Fact::GraceEnded => {}
             }
         }
@@ -114,6 +115,14 @@ impl Shards {
             return 0;
         };
         let gather = &mut self.gather;
+        // Before the effects: what is offered of a run must not leave before its row says that workers may have something of it.
+        let needed = run.execution.wake_at();
+        if run.execution.close_status().is_none() && needed < run.durable_wake_at {
+            run.durable_wake_at = Timestamp::EPOCH;
+            gather.touch(id, shard.epoch);
+            run.last_batch = gather.number();
+            gather.wake_at(&run.key, Timestamp::EPOCH);
+        }
         let mut next_run = None;
         for effect in effects {
             let release = match effect {
@@ -126,13 +135,6 @@ impl Shards {
             for release in release {
                 gather.release_after(run.last_batch, release);
             }
-        }
-        let needed = run.execution.wake_at();
-        if run.execution.close_status().is_none() && needed < run.durable_wake_at {
-            run.durable_wake_at = Timestamp::EPOCH;
-            gather.touch(id, shard.epoch);
-            run.last_batch = gather.number();
-            gather.wake_at(&run.key, Timestamp::EPOCH);
         }
         shard.register(key, now);
         let Some(Slot::Hot(run)) = shard.slots.get_mut(key) else {

@@ -23,10 +23,12 @@
 //! | `start` | how a run begins |
 //! | `absorb` | what a transition does: rows, releases, the shard's sets |
 //! | `due` | what time does: graces, deadlines, parking |
+//! | `hand_over` | what a stop in order writes |
 //! | `shard` | one shard, and its sets of deadlines and idle runs |
 
 mod absorb;
 mod due;
+mod hand_over;
 mod requests;
 mod shard;
 mod start;
@@ -67,6 +69,8 @@ pub(crate) struct Shards {
     /// Runs that the last batch was to begin and did not, until the releases of that batch have been dealt with.
     left_out: Vec<RunId>,
     cached_bytes: usize,
+    /// Set when the lane stops in order: the runs that are still to be handed over.
+    handing_over: Option<Vec<(ShardId, LocalKey)>>,
 }
 
 /// A look at the store for runs whose time has come.
@@ -74,8 +78,30 @@ pub(crate) struct Shards {
 pub(crate) struct Scan {
     pub(crate) shard: ShardId,
     pub(crate) until: Timestamp,
-    /// Whether runs that were in memory when their owner stopped are looked for too.
-    pub(crate) recovery: bool,
+    /// Where the page before ended.
+    pub(crate) after: Option<(Timestamp, RunId)>,
+}
+
+impl Scan {
+    /// For runs that were in memory when the shard's last owner stopped.
+    fn recovery(shard: ShardId) -> Self {
+        Self { shard, until: hand_over::HANDED_OVER, after: None }
+    }
+
+    /// For parked runs whose time has come. Runs whose row says "at once" are in memory already.
+    fn due(shard: ShardId, now: Timestamp) -> Self {
+        Self { shard, until: now, after: Some((Timestamp::EPOCH, RunId::from_uuid(uuid::Uuid::max()))) }
+    }
+}
+
+/// What a scan found: one page, so that a shard with a million runs that are due takes no more memory than one with a few.
+#[derive(Debug)]
+pub(crate) struct Scanned {
+    pub(crate) runs: Vec<StoredRun>,
+    /// The place of the last run of the page, if there may be more.
+    pub(crate) more_after: Option<(Timestamp, RunId)>,
+    /// The earliest `wake_at` behind the page.
+    pub(crate) next_wake: Timestamp,
 }
 
 /// The latest run of a workflow id that is not in memory.
@@ -102,6 +128,7 @@ impl Shards {
             wanted_scans: Vec::new(),
             left_out: Vec::new(),
             cached_bytes: 0,
+            handing_over: None,
         }
     }
 
@@ -122,7 +149,7 @@ impl Shards {
             next_wake: Timestamp::MAX,
         };
         self.shards.insert(id, shard);
-        self.wanted_scans.push(Scan { shard: id, until: now, recovery: true });
+        self.wanted_scans.push(Scan::recovery(id));
     }
 
     pub(crate) fn owns(&self, id: ShardId) -> bool {
@@ -208,9 +235,9 @@ impl Shards {
         }
     }
 
-    /// A scan found runs whose time has come.
-    pub(crate) fn scanned(&mut self, scan: Scan, runs: Vec<StoredRun>, next_wake: Option<Timestamp>, now: Timestamp) {
-        for stored in runs {
+    /// A scan found a page of runs whose time has come.
+    pub(crate) fn scanned(&mut self, scan: Scan, found: Scanned, now: Timestamp) {
+        for stored in found.runs {
             let key = LocalKey {
                 namespace: stored.row.key.namespace,
                 workflow_id: stored.row.key.workflow_id.as_str().into(),
@@ -224,9 +251,15 @@ impl Shards {
                 tracing::error!(workflow_id = %key.workflow_id, %run_id, %problem, "quarantined a run: its history cannot be replayed");
             }
         }
-        if let (Some(shard), Some(next_wake)) = (self.shards.get_mut(&scan.shard), next_wake) {
-            shard.scanning = false;
-            shard.next_wake = shard.next_wake.min(next_wake);
+        let Some(shard) = self.shards.get_mut(&scan.shard) else {
+            return;
+        };
+        match found.more_after {
+            Some(_) => self.wanted_scans.push(Scan { after: found.more_after, ..scan }),
+            None => {
+                shard.scanning = false;
+                shard.next_wake = shard.next_wake.min(found.next_wake);
+            }
         }
     }
 
@@ -266,6 +299,11 @@ impl Shards {
     /// Whether the batch is full, so that no more requests should be handled before it is cut.
     pub(crate) fn is_full(&self) -> bool {
         self.gather.is_full()
+    }
+
+    /// Whether there is anything to commit.
+    pub(crate) fn has_batch(&self) -> bool {
+        self.gather.has_batch()
     }
 
     /// The batch to commit, if there is one. Only while none is at the store.

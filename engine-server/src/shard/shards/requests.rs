@@ -30,6 +30,10 @@ impl Shards {
             return;
         };
         match kind {
+            // A worker that got a task after its run was handed over would have it unknown to the next owner.
+            kind @ (RequestKind::HandOut { .. } | RequestKind::Claim(_)) if self.handing_over.is_some() => {
+                self.refuse(kind, &ServerError::unavailable("the server stops"));
+            }
             RequestKind::Start(start) => self.start(id, key, *start, None, now),
             RequestKind::Input { run_id, input, responder } => {
                 if let Err(error) = check_current(run, run_id) {
