@@ -391,13 +391,13 @@ impl World {
                     took: Duration::ZERO,
                 }))),
                 Verb::Upsert => {
-                    let value = (code.pick % 3 > 0).then(|| SearchValue::Int(code.pick.into()));
+                    let value = (!code.pick.is_multiple_of(3)).then(|| SearchValue::Int(code.pick.into()));
                     let value = if code.wild { Some(SearchValue::Double(f64::NAN)) } else { value };
                     let name = SearchAttributeName::from_trusted(format!("a{}", code.pick % POOL));
                     Command::UpsertSearchAttributes { changes: BTreeMap::from([(name, value)]) }
                 }
                 Verb::Modify => {
-                    let value = (code.pick % 3 > 0).then(|| Payload::json("2"));
+                    let value = (!code.pick.is_multiple_of(3)).then(|| Payload::json("2"));
                     let memo = BTreeMap::from([(format!("m{}", code.pick % POOL), value)]);
                     let current_details = code.wild.then(|| "x".repeat(limits::DETAILS_BYTES_MAX + 1));
                     Command::ModifyProperties(PropertyChanges { memo, current_details })

@@ -23,6 +23,7 @@ pub(crate) struct FakeServer {
 
 /// A call that waits for the test's answer.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "lives for one call")]
 pub(crate) enum Call {
     Start(v1::StartWorkflowRequest, Answer<v1::StartWorkflowResponse>),
     StartMany(v1::StartWorkflowsRequest, Answer<v1::StartWorkflowsResponse>),

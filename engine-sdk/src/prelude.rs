@@ -13,11 +13,12 @@ pub use crate::client::{Client, WorkflowFailure, WorkflowHandle};
 #[cfg(feature = "embedded")]
 pub use crate::engine::Engine;
 pub use crate::error::{ActivityError, ActivityFailure, WorkflowError};
+pub use crate::search::SearchKey;
 pub use crate::select;
 pub use crate::worker::Worker;
 pub use crate::workflow::{
-    ActivityCall, ActivityFuture, Canceled, ContinueAsNew, Elapsed, SignalChannel, WorkflowContext, join_all_limited,
-    race,
+    ActivityCall, ActivityFuture, Canceled, CancellationType, ContinueAsNew, Elapsed, Scope, SignalChannel,
+    WorkflowContext, join_all_limited, race,
 };
 
 /// So many milliseconds.

@@ -76,6 +76,35 @@ impl Replayer {
         }
     }
 
+    /// Resolves the handle as canceled at once. With `ask`, what it stands for is asked to stop; without, it goes on. Its own end
+    /// means nothing to the code any more.
+    pub fn cancel_now(&mut self, handle: Handle, ask: bool) {
+        let Some(slot) = self.slots.get_mut(handle) else { return };
+        if slot.resolution.is_some() {
+            return;
+        }
+        if slot.event_id.is_some() {
+            let was_asked = slot.cancel_requested;
+            if let Some((rest, thing)) = self.slots.split_off(handle)
+                && ask
+                && !was_asked
+            {
+                self.issue_cancel(rest, thing);
+            }
+        } else if !matches!(slot.thing, Thing::Step { .. }) {
+            let issued_at = slot.issued_at;
+            if ask {
+                self.withdraw(issued_at);
+            } else {
+                // It is recorded, but under a handle that nobody has.
+                self.hand_over(handle, issued_at);
+            }
+        }
+        if let Some(slot) = self.slots.get_mut(handle) {
+            slot.resolution = Some(Resolution::canceled(None));
+        }
+    }
+
     /// Nobody waits for the handle any more: what it stands for is asked to stop, or withdrawn if it was issued in this task.
     pub fn abandon(&mut self, handle: Handle) {
         let Some(slot) = self.slots.get_mut(handle) else { return };
@@ -169,6 +198,14 @@ impl Replayer {
         self.issued.push(Some(Issued { step, handle }));
         if self.phase == Phase::Live {
             self.commands.push(Some(command()));
+        }
+    }
+
+    /// What was issued as `handle` belongs to a handle of its own, which nobody wants.
+    fn hand_over(&mut self, handle: Handle, issued_at: usize) {
+        let Some((rest, _)) = self.slots.split_off(handle) else { return };
+        if let Some(Some(issued)) = self.issued.get_mut(issued_at) {
+            issued.handle = Some(rest);
         }
     }
 

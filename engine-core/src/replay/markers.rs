@@ -90,7 +90,7 @@ impl Replayer {
         let (handle, name) = self.slots.step(marker.step_id)?;
         if *name != marker.name {
             // The comparison at the end of the task will find that history has another.
-            let step = Step::RunStep { id: marker.step_id, name: name.clone() };
+            let step = Step::Closure { id: marker.step_id, name: name.clone() };
             self.markers.steps.clear();
             self.issue(step, None, || Command::RecordMarker(Box::new(Marker::Step(marker))));
             return None;
@@ -125,7 +125,7 @@ impl Replayer {
                 }
             });
         }
-        let step = Step::RunStep { id: marker.step_id, name: marker.name.clone() };
+        let step = Step::Closure { id: marker.step_id, name: marker.name.clone() };
         self.issue(step, None, || Command::RecordMarker(Box::new(Marker::Step(marker))));
     }
 }

@@ -19,7 +19,7 @@ pub(super) enum Step {
     CancelTimer { id: TimerId },
     PublishState { name: PublishedName },
     Patch { id: PatchId },
-    RunStep { id: u64, name: StepName },
+    Closure { id: u64, name: StepName },
     UpsertSearchAttributes,
     ModifyProperties,
     CompleteWorkflow,
@@ -47,7 +47,7 @@ impl Step {
                 Step::ScheduleActivity { activity_type, .. },
                 Step::ScheduleActivity { activity_type: other_type, .. },
             ) => activity_type == other_type,
-            (Step::RunStep { name, .. }, Step::RunStep { name: other_name, .. }) => name == other_name,
+            (Step::Closure { name, .. }, Step::Closure { name: other_name, .. }) => name == other_name,
             _ => self.agrees(other, false),
         }
     }
@@ -62,7 +62,7 @@ impl fmt::Display for Step {
             Step::CancelTimer { id } => write!(f, "CancelTimer (id {id})"),
             Step::PublishState { name } => write!(f, "PublishState {name}"),
             Step::Patch { id } => write!(f, "Patch {id}"),
-            Step::RunStep { id, name } => write!(f, "RunStep {name} (id {id})"),
+            Step::Closure { id, name } => write!(f, "RunStep {name} (id {id})"),
             Step::UpsertSearchAttributes => f.write_str("UpsertSearchAttributes"),
             Step::ModifyProperties => f.write_str("ModifyProperties"),
             Step::CompleteWorkflow => f.write_str("CompleteWorkflow"),
@@ -116,7 +116,7 @@ impl Recorded {
                 Marker::Patch { patch_id, deprecated: true } => {
                     return Recorded::Command(RecordedCommand::DeprecatedPatch(Step::Patch { id: patch_id }));
                 }
-                Marker::Step(step) => Step::RunStep { id: step.step_id, name: step.name },
+                Marker::Step(step) => Step::Closure { id: step.step_id, name: step.name },
             },
             EventKind::SearchAttributesUpserted(_) => Step::UpsertSearchAttributes,
             EventKind::PropertiesModified(_) => Step::ModifyProperties,

@@ -362,7 +362,7 @@ impl Replayer {
             Step::RequestCancelActivity { .. }
             | Step::PublishState { .. }
             | Step::Patch { .. }
-            | Step::RunStep { .. }
+            | Step::Closure { .. }
             | Step::UpsertSearchAttributes
             | Step::ModifyProperties => {}
             Step::CompleteWorkflow | Step::FailWorkflow | Step::CancelWorkflow | Step::ContinueAsNew => {
@@ -475,6 +475,11 @@ impl Replayer {
     /// The flags that were set since the last call: they are recorded with the task's completion.
     pub fn take_new_flags(&mut self) -> Vec<u32> {
         std::mem::take(&mut self.new_flags)
+    }
+
+    /// Whether the code asked for something in the current task, if it goes to the server.
+    pub fn has_commands(&self) -> bool {
+        self.commands.iter().any(Option::is_some)
     }
 
     /// The id under which an activity was issued, while the handle stands for one.

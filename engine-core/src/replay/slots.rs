@@ -146,6 +146,23 @@ impl Slots {
         Some(None)
     }
 
+    /// Leaves the handle with nothing recorded; what was recorded goes on under a handle that nobody wants.
+    pub(super) fn split_off(&mut self, handle: Handle) -> Option<(Handle, Thing)> {
+        let slot = self.get_mut(handle)?;
+        let (thing, event_id, issued_at) = (slot.thing.clone(), slot.event_id, slot.issued_at);
+        slot.event_id = EventId::NONE;
+        let rest = self.open(thing.clone(), issued_at);
+        if let Some(slot) = self.get_mut(rest) {
+            slot.event_id = event_id;
+            slot.wanted = false;
+            slot.cancel_requested = true;
+        }
+        if event_id.is_some() {
+            self.by_event.insert(event_id, rest);
+        }
+        Some((rest, thing))
+    }
+
     /// A canceled timer: it will not fire.
     pub(super) fn closed(&mut self, handle: Handle) {
         if let Some(slot) = self.get_mut(handle) {

@@ -7,7 +7,9 @@ use std::time::Duration;
 use engine_core::ids::RunId;
 use engine_core::payload::Payload;
 use engine_core::retry::RetryPolicy;
-use engine_proto::convert::{duration_to_proto, payloads_to_proto, retry_policy_to_proto, run_id as parse_run_id};
+use engine_proto::convert::{
+    duration_to_proto, payloads_to_proto, retry_policy_to_proto, run_id as parse_run_id, search_value_to_proto,
+};
 use engine_proto::v1;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -18,6 +20,7 @@ use super::outcome::outcome;
 use super::{Client, ClientError, WorkflowFailure, WorkflowHandle, new_request_id, payload_to_proto, until_answered};
 use crate::data::{self, DataError};
 use crate::definition::WorkflowOptions;
+use crate::search::SearchChange;
 
 /// What to do when the workflow id has a closed run, and none that is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -60,6 +63,10 @@ pub struct WorkflowStart<I, T> {
     request_id: Option<String>,
     /// The error of a value that could not be encoded waits here for the start.
     memo: Vec<(String, Result<Payload, DataError>)>,
+    search: Vec<SearchChange>,
+    summary: String,
+    details: String,
+    start_delay: Option<Duration>,
     output: PhantomData<fn() -> T>,
 }
 
@@ -81,6 +88,10 @@ impl<I, T> WorkflowStart<I, T> {
             id_conflict_policy: IdConflictPolicy::default(),
             request_id: None,
             memo: Vec::new(),
+            search: Vec::new(),
+            summary: String::new(),
+            details: String::new(),
+            start_delay: None,
             output: PhantomData,
         }
     }
@@ -95,6 +106,31 @@ impl<I, T> WorkflowStart<I, T> {
     /// Where workers look for it; the client's default queue unless set here.
     pub fn queue(mut self, queue: impl Into<String>) -> Self {
         self.queue = Some(queue.into());
+        self
+    }
+
+    /// What the run is listed by: names and types that are registered in the namespace. See [`crate::search::SearchKey`].
+    pub fn search_attributes(mut self, attributes: impl IntoIterator<Item = SearchChange>) -> Self {
+        self.search.extend(attributes);
+        self
+    }
+
+    /// One line about the run, for people. At most 400 bytes.
+    pub fn summary(mut self, summary: impl Into<String>) -> Self {
+        self.summary = summary.into();
+        self
+    }
+
+    /// More about the run, for people. At most 20,000 bytes.
+    pub fn details(mut self, details: impl Into<String>) -> Self {
+        self.details = details.into();
+        self
+    }
+
+    /// The first workflow task waits this long. Signals that come meanwhile are recorded and do not end the wait; the run's timeout
+    /// counts from its end.
+    pub fn start_delay(mut self, delay: Duration) -> Self {
+        self.start_delay = Some(delay);
         self
     }
 
@@ -228,6 +264,14 @@ impl<I, T> WorkflowStart<I, T> {
     fn template(self) -> Result<(Client, Option<String>, Template<I>), DataError> {
         let settings = self.client.settings();
         let WorkflowOptions { execution_timeout, run_timeout, task_timeout, retry } = self.options;
+        let mut search_attributes = std::collections::BTreeMap::new();
+        for change in self.search {
+            // The server says what is wrong with a name.
+            let SearchChange { name, value } = change;
+            if let Some(value) = value {
+                search_attributes.insert(name, search_value_to_proto(&value));
+            }
+        }
         let mut memo = std::collections::BTreeMap::new();
         for (key, value) in self.memo {
             memo.insert(key, payload_to_proto(&value?));
@@ -247,6 +291,10 @@ impl<I, T> WorkflowStart<I, T> {
             request_id: self.request_id.unwrap_or_default(),
             identity: settings.identity.clone(),
             memo,
+            search_attributes,
+            summary: self.summary,
+            details: self.details,
+            start_delay: self.start_delay.map(duration_to_proto),
             ..v1::StartWorkflowRequest::default()
         };
         Ok((self.client, self.workflow_id, Template { request, encode: self.encode }))

@@ -26,6 +26,7 @@ mod registry;
 mod session;
 mod shutdown;
 mod slots;
+mod steps;
 #[cfg(test)]
 mod tests;
 mod workflow_tasks;

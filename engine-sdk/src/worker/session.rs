@@ -155,6 +155,8 @@ impl Session {
                 Some(workflow_tasks::Finished::Unwanted) => self.workflow_slots.free(),
                 None => {}
             },
+            Event::StepEnded { run_id, end } => self.workflows.note_step_end(run_id, *end),
+            Event::StepsOverdue { run_id, token } => self.workflows.extend(&run_id, &token),
         }
     }
 
@@ -362,6 +364,7 @@ impl Session {
             heartbeats,
             evicted_run_ids: self.workflows.take_evicted(),
             drain,
+            ..v1::WorkerMessage::default()
         }
     }
 

@@ -5,10 +5,13 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use engine_core::event::WorkflowTaskFailureCause;
 use engine_core::failure::Failure;
-use engine_proto::convert::{command_to_proto, failure_to_proto, workflow_task_failure_cause_to_proto};
+use engine_proto::convert::{
+    command_to_proto, duration_from_proto, failure_to_proto, workflow_task_failure_cause_to_proto,
+};
 use engine_proto::v1;
 use engine_proto::v1::task_result::Result as Outcome;
 use tokio::sync::mpsc;
@@ -20,8 +23,9 @@ use super::catch_up::{CaughtUp, catch_up, unreadable};
 use super::event::Event;
 use super::pool::Pool;
 use super::registry::Registry;
+use super::steps::{self, Steps};
 use crate::client::{Client, HistoryPages};
-use crate::workflow::{Advance, AdvanceError, WorkflowRun};
+use crate::workflow::{Advance, AdvanceError, StepEnd, WorkflowRun};
 
 /// All workflow tasks that this worker has in hand, and its cache.
 pub(super) struct WorkflowTasks {
@@ -32,12 +36,14 @@ pub(super) struct WorkflowTasks {
     cache: RunCache<WorkflowRun>,
     /// By run id.
     running: HashMap<String, Running>,
+    steps: Steps,
     /// Runs that left the cache, which the server was not told of yet.
     evicted: Vec<String>,
 }
 
 /// A run that is worked on.
 struct Running {
+    run_id: String,
     token: Vec<u8>,
     /// Nobody waits for the result.
     is_unwanted: bool,
@@ -45,6 +51,14 @@ struct Running {
     is_evicted: bool,
     /// Reads the events that the cache does not have.
     fetch: Option<AbortHandle>,
+    /// How long the worker has for it.
+    start_to_close: Duration,
+    /// The run, while its code waits for steps.
+    held: Option<Cached<WorkflowRun>>,
+    /// The task has waited long enough for steps.
+    is_overdue: bool,
+    /// Says so.
+    overdue: Option<AbortHandle>,
     /// Tasks of the same run that came meanwhile.
     waiting: VecDeque<v1::WorkflowTask>,
 }
@@ -82,7 +96,16 @@ impl WorkflowTasks {
         events: mpsc::UnboundedSender<Event>,
     ) -> Self {
         let pool = Arc::new(pool);
-        Self { client, registry, pool, events, cache, running: HashMap::new(), evicted: Vec::new() }
+        Self {
+            client,
+            registry,
+            pool,
+            events,
+            cache,
+            running: HashMap::new(),
+            steps: Steps::default(),
+            evicted: Vec::new(),
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -105,7 +128,7 @@ impl WorkflowTasks {
 
     /// Runs in the cache, with the last event that each has seen.
     pub(super) fn cached(&self) -> impl Iterator<Item = (&str, u64)> {
-        self.cache.iter()
+        self.cache.iter().chain(self.steps.kept())
     }
 
     pub(super) fn has_evicted(&self) -> bool {
@@ -134,16 +157,32 @@ impl WorkflowTasks {
     /// Works on a task. Its end comes as [`Event::WorkflowAdvanced`], now or when the run's task before is over.
     pub(super) fn start(&mut self, task: v1::WorkflowTask) {
         match self.running.get_mut(&task.run_id) {
-            Some(running) => running.waiting.push_back(task),
+            Some(running) => {
+                running.waiting.push_back(task);
+                let (run_id, token) = (running.run_id.clone(), running.token.clone());
+                // The server gave up the one that waits for steps.
+                self.extend(&run_id, &token);
+            }
             None => self.begin(task, VecDeque::new()),
         }
     }
 
     fn begin(&mut self, task: v1::WorkflowTask, waiting: VecDeque<v1::WorkflowTask>) {
         let token = task.token.clone();
-        let mut running = Running { token, is_unwanted: false, is_evicted: false, fetch: None, waiting };
         let run_id = task.run_id.clone();
-        let cached = self.cache.take(&run_id);
+        let mut running = Running {
+            run_id: run_id.clone(),
+            token,
+            is_unwanted: false,
+            is_evicted: false,
+            fetch: None,
+            start_to_close: start_to_close(&task),
+            held: None,
+            is_overdue: false,
+            overdue: None,
+            waiting,
+        };
+        let cached = self.steps.take_run(&run_id).or_else(|| self.cache.take(&run_id));
         let fitting = cached.and_then(|cached| {
             if cached.last_event_id + 1 == task.first_event_id {
                 return Some(cached);
@@ -192,10 +231,22 @@ impl WorkflowTasks {
     pub(super) fn end(&mut self, advanced: Advanced) -> Option<Finished> {
         let Advanced { run_id, token, progress, run } = advanced;
         let mut running = self.running.remove(&run_id)?;
+        let (progress, run) = match (progress, run) {
+            (Ok(mut progress), Some(run)) if progress.waits_for_steps && !running.is_unwanted => {
+                Steps::spawn(std::mem::take(&mut progress.steps), &run_id, &self.events);
+                self.hold(run_id, running, run, progress.has_commands);
+                return None;
+            }
+            taken => taken,
+        };
+        if !progress.as_ref().is_ok_and(|progress| progress.force_new_task) {
+            self.steps.forget(&run_id);
+        }
         let outcome = match progress {
             Ok(progress) => {
                 let may_stay = !progress.closed && !running.is_evicted && !running.is_unwanted;
                 let is_cached = match run {
+                    Some(run) if may_stay && progress.force_new_task => self.keep_extended(&run_id, run),
                     Some(run) if may_stay && self.cache.would_keep(run.bytes) => {
                         let gone = self.cache.put(run_id.clone(), run);
                         for (evicted, run) in gone {
@@ -214,7 +265,7 @@ impl WorkflowTasks {
                     commands: progress.commands.iter().map(command_to_proto).collect(),
                     flags: progress.new_flags,
                     cached: is_cached,
-                    force_new_task: false,
+                    force_new_task: progress.force_new_task,
                 })
             }
             Err(TaskFailure { cause, failure }) => {
@@ -227,29 +278,123 @@ impl WorkflowTasks {
                 })
             }
         };
+        if let Some(overdue) = running.overdue.take() {
+            overdue.abort();
+        }
         if let Some(next) = running.waiting.pop_front() {
             self.begin(next, running.waiting);
         }
         Some(if running.is_unwanted { Finished::Unwanted } else { Finished::Result { run_id, token, outcome } })
     }
 
+    /// The task waits for steps: it goes on with the next one that ends, or when it has waited long enough.
+    fn hold(&mut self, run_id: String, mut running: Running, run: Cached<WorkflowRun>, has_commands: bool) {
+        if let Some(end) = self.steps.take(&run_id) {
+            self.resume(&run_id, &running, run, move |run| run.end_step(end));
+        } else if running.is_overdue {
+            self.resume(&run_id, &running, run, WorkflowRun::extend);
+        } else {
+            running.held = Some(run);
+            if running.overdue.is_none() {
+                running.overdue = Some(self.call_overdue(&running, has_commands));
+            }
+        }
+        self.running.insert(run_id, running);
+    }
+
+    fn call_overdue(&self, running: &Running, has_commands: bool) -> AbortHandle {
+        let patience = steps::patience(running.start_to_close, has_commands);
+        let (run_id, token, events) = (running.run_id.clone(), running.token.clone(), self.events.clone());
+        let call = async move {
+            tokio::time::sleep(patience).await;
+            let _ = events.send(Event::StepsOverdue { run_id, token });
+        };
+        tokio::spawn(call).abort_handle()
+    }
+
+    /// A step is over: its run learns of it now if it waits for it, else when it does.
+    pub(super) fn note_step_end(&mut self, run_id: String, end: StepEnd) {
+        let Some(running) = self.running.get_mut(&run_id) else {
+            // Between two tasks of its run. A run that is gone has no more steps, and its last ones mean nothing.
+            if self.steps.kept().any(|(kept, _)| kept == run_id) {
+                self.steps.note(run_id, end);
+            }
+            return;
+        };
+        match running.held.take() {
+            Some(run) => {
+                let running = &self.running[&run_id];
+                self.resume(&run_id, running, run, move |run| run.end_step(end));
+            }
+            None => self.steps.note(run_id, end),
+        }
+    }
+
+    /// The task has waited long enough for steps.
+    pub(super) fn extend(&mut self, run_id: &str, token: &[u8]) {
+        let Some(running) = self.running.get_mut(run_id) else { return };
+        if running.token != token {
+            return;
+        }
+        running.is_overdue = true;
+        if let Some(run) = running.held.take() {
+            let running = &self.running[run_id];
+            self.resume(run_id, running, run, WorkflowRun::extend);
+        }
+    }
+
+    fn resume(
+        &self,
+        run_id: &str,
+        running: &Running,
+        mut cached: Cached<WorkflowRun>,
+        go_on: impl FnOnce(&mut WorkflowRun) -> Result<Advance, AdvanceError> + Send + 'static,
+    ) {
+        let (run_id, token) = (run_id.to_owned(), running.token.clone());
+        submit_work(&self.pool, &self.events, run_id.clone(), token.clone(), move || {
+            let span = tracing::info_span!("workflow", run_id);
+            let _entered = span.enter();
+            let progress = go_on(&mut cached.run).map_err(TaskFailure::from);
+            cached.bytes = cached.run.memory_size();
+            Advanced { run_id, token, progress, run: Some(cached) }
+        });
+    }
+
+    /// Keeps a run whose steps are at work for its next task, which follows at once. Returns whether it is kept.
+    fn keep_extended(&mut self, run_id: &str, run: Cached<WorkflowRun>) -> bool {
+        match self.steps.keep(run_id, run) {
+            Ok(()) => true,
+            Err(run) => {
+                self.steps.forget(run_id);
+                self.discard(run);
+                false
+            }
+        }
+    }
+
     /// The server gave a task to somebody else. Returns the number of slots that became free at once.
     pub(super) fn refuse(&mut self, token: &[u8]) -> usize {
-        let mut freed = 0;
+        let (mut freed, mut unwanted) = (0, None);
         for running in self.running.values_mut() {
             if running.token == token {
                 running.is_unwanted = true;
+                unwanted = Some(running.run_id.clone());
             }
             let before = running.waiting.len();
             running.waiting.retain(|task| task.token != token);
             freed += before - running.waiting.len();
+        }
+        if let Some(run_id) = unwanted {
+            // It is not to wait for steps any more.
+            self.extend(&run_id, token);
         }
         freed
     }
 
     /// Drops a run from the cache, and tells the server: its next task needs the whole history.
     pub(super) fn evict(&mut self, run_id: &str) {
-        if let Some(cached) = self.cache.take(run_id) {
+        if let Some(cached) = self.steps.take_run(run_id).or_else(|| self.cache.take(run_id)) {
+            self.steps.forget(run_id);
             self.discard(cached);
             self.evicted.push(run_id.to_owned());
         }
@@ -266,8 +411,15 @@ impl WorkflowTasks {
 
 impl Drop for WorkflowTasks {
     fn drop(&mut self) {
-        self.running.values().filter_map(|running| running.fetch.as_ref()).for_each(AbortHandle::abort);
+        let handles = self.running.values().flat_map(|running| [&running.fetch, &running.overdue]);
+        handles.flatten().for_each(AbortHandle::abort);
     }
+}
+
+/// How long the worker has for a task.
+fn start_to_close(task: &v1::WorkflowTask) -> Duration {
+    let given = task.start_to_close.and_then(|given| duration_from_proto("start_to_close", given).ok());
+    given.unwrap_or(engine_core::limits::WORKFLOW_TASK_TIMEOUT_DEFAULT)
 }
 
 /// A run that has seen nothing yet.
@@ -276,10 +428,20 @@ fn fresh(run: WorkflowRun) -> Cached<WorkflowRun> {
 }
 
 fn submit(pool: &Pool, events: &mpsc::UnboundedSender<Event>, run: CaughtUp, task: v1::WorkflowTask) {
+    let (run_id, token) = (task.run_id.clone(), task.token.clone());
+    submit_work(pool, events, run_id, token, move || advance(run, task));
+}
+
+fn submit_work(
+    pool: &Pool,
+    events: &mpsc::UnboundedSender<Event>,
+    run_id: String,
+    token: Vec<u8>,
+    work: impl FnOnce() -> Advanced + Send + 'static,
+) {
     let events = events.clone();
     pool.submit(move || {
-        let (run_id, token) = (task.run_id.clone(), task.token.clone());
-        let mut advanced = caught(|| advance(run, task)).unwrap_or_else(|failure| {
+        let mut advanced = caught(work).unwrap_or_else(|failure| {
             let progress = Err(failure);
             Advanced { run_id, token, progress, run: None }
         });

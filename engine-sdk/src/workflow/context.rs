@@ -21,10 +21,12 @@ use super::continue_as_new::ContinueAsNew;
 use super::publish;
 use super::signal::SignalChannel;
 use super::state::Shared;
+use super::step::StepCall;
 use super::timer::Sleep;
 use super::wait::{self, Canceled};
 use crate::data::Arguments;
 use crate::definition::{Activity, ActivityOptions, Signal, Workflow, WorkflowOptions};
+use crate::error::ActivityError;
 
 /// What workflow code may do: every step that it takes is recorded, and answered from the history when the code runs again.
 ///
@@ -40,12 +42,16 @@ impl WorkflowContext {
         Self { shared: Arc::clone(shared) }
     }
 
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     /// Calls an activity. Its options can be changed before the call is awaited.
     ///
     /// `input` is the activity's argument; a tuple if it has several; `()` if it has none.
     pub fn run<A: Activity>(&self, activity: A, input: A::Input) -> ActivityCall<A::Output> {
         let encode = Box::new(move || A::encode_input(&input));
-        ActivityCall::new(&self.shared, A::NAME, activity.options(), encode)
+        ActivityCall::new(&self.shared, None, A::NAME, activity.options(), encode)
     }
 
     /// Calls an activity by the name under which it is registered, for code that this program does not have. `args` is a tuple
@@ -56,13 +62,42 @@ impl WorkflowContext {
         args: impl Arguments + Send + 'static,
     ) -> ActivityCall<T> {
         let encode = Box::new(move || args.encode());
-        ActivityCall::new(&self.shared, activity_type, ActivityOptions::default(), encode)
+        ActivityCall::new(&self.shared, None, activity_type, ActivityOptions::default(), encode)
     }
 
     /// A durable timer, which outlives workers and servers. It runs from this call, awaited or not, and fires late rather than
     /// early.
     pub fn sleep(&self, duration: Duration) -> Sleep {
-        Sleep::start(&self.shared, duration)
+        Sleep::start(&self.shared, duration, String::new())
+    }
+
+    /// Like [`WorkflowContext::sleep`], with a line for people that says what the timer is for. At most 400 bytes.
+    pub fn sleep_for(&self, duration: Duration, summary: impl Into<String>) -> Sleep {
+        Sleep::start(&self.shared, duration, summary.into())
+    }
+
+    /// Runs a closure once on this worker, on its tokio runtime, and records what it returns: for small work, such as one request,
+    /// that is not worth an activity's round trip. A replay has the recorded value and does not run it again.
+    ///
+    /// It runs at least once: a worker that dies before the end is recorded runs it again elsewhere, from its first attempt. An
+    /// error is retried as its retry policy says; the default is that of activities. While it is at work other news reaches the
+    /// workflow late, by up to half of its task timeout; what may take minutes is for an activity.
+    ///
+    /// ```
+    /// # use engine_sdk::prelude::*;
+    /// # async fn fetch_rate() -> Result<f64, std::io::Error> { Ok(1.1) }
+    /// # #[workflow]
+    /// # async fn price(ctx: WorkflowContext, cents: f64) -> Result<f64, WorkflowError> {
+    /// let rate = ctx.step("exchange rate", || async { Ok(fetch_rate().await?) }).max_attempts(5).await?;
+    /// # Ok(cents * rate) }
+    /// ```
+    pub fn step<T, F, W>(&self, name: &str, work: W) -> StepCall<T>
+    where
+        T: Serialize + DeserializeOwned,
+        W: FnMut() -> F + Send + 'static,
+        F: Future<Output = Result<T, ActivityError>> + Send + 'static,
+    {
+        StepCall::new(&self.shared, None, name, work)
     }
 
     /// The signals of type `S`.

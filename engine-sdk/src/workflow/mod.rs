@@ -11,6 +11,9 @@
 //! | `activity`, `timer`, `signal`, `wait` | the futures it may await |
 //! | `publish` | values that anybody can read with no worker running |
 //! | `continue_as_new` | going on in a new run |
+//! | `step` | closures that run once on the worker |
+//! | `scope` | what is canceled together |
+//! | `properties` | search attributes, memo, details; changes of the code |
 //! | `combine` | `select!`, `race`, `join_all_limited`, `timeout` |
 //! | `state` | what these share: the replayer and who waits for what |
 //! | `waker` | wakes from inside and outside, panics |
@@ -24,27 +27,32 @@
 //! a timer is canceled. What was asked for and dropped in one workflow task never happens.
 //!
 //! **Cancellation of the run** is a request that the code answers: [`WorkflowContext::cancelled`] resolves, and
-//! [`WorkflowContext::is_cancel_requested`] is true from then on. Nothing is canceled by itself, so that clean-up needs no
-//! special scope. [`WorkflowContext::unless_cancelled`] wraps what should stop, and `WorkflowError::canceled` closes the run as
+//! [`WorkflowContext::is_cancel_requested`] is true from then on. Nothing that was begun with the context is canceled by itself, so that
+//! clean-up needs no special scope; what was begun with a [`Scope`] is. [`WorkflowContext::unless_cancelled`] wraps what should stop, and `WorkflowError::canceled` closes the run as
 //! canceled.
 
 mod activity;
 mod combine;
 mod context;
 mod continue_as_new;
+mod properties;
 mod publish;
 mod runner;
+mod scope;
 mod signal;
 mod state;
+mod step;
 mod timer;
 mod wait;
 mod waker;
 
-pub use activity::{ActivityCall, ActivityFuture};
+pub use activity::{ActivityCall, ActivityFuture, CancellationType};
 pub use combine::{Either, Elapsed, JoinAllLimited, Race, join_all_limited, race};
 pub use context::{WorkflowContext, WorkflowInfo};
 pub use continue_as_new::ContinueAsNew;
 pub use runner::{Advance, AdvanceError, ErasedWorkflow, WorkflowEnd, WorkflowRun, WorkflowTaskError, erase};
+pub use scope::Scope;
 pub use signal::{Recv, SignalChannel};
+pub use step::{StepCall, StepEnd, StepFailure, StepFuture, StepWork};
 pub use timer::Sleep;
 pub use wait::Canceled;

@@ -15,6 +15,7 @@ use tracing::dispatcher::{self, Dispatch};
 
 use super::context::{WorkflowContext, WorkflowInfo, system_time};
 use super::state::{Random, Shared};
+use super::step::{StepEnd, StepWork};
 use crate::data::{self, DataError};
 use crate::definition::{BoxFuture, Workflow};
 use crate::error::WorkflowError;
@@ -74,7 +75,7 @@ pub fn erase<W: Workflow>(workflow: W) -> Arc<dyn ErasedWorkflow> {
 }
 
 /// What the code asks for in answer to a workflow task.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Default)]
 pub struct Advance {
     /// In order.
     pub commands: Vec<Command>,
@@ -82,6 +83,15 @@ pub struct Advance {
     pub new_flags: Vec<u32>,
     /// Whether the run is over: the last command closes it, or the history has its close event.
     pub closed: bool,
+    /// Steps that began and are to be run. Their ends come back with [`WorkflowRun::end_step`].
+    pub steps: Vec<StepWork>,
+    /// The task is not over, because steps are at work: there are no commands yet. Before the task times out
+    /// [`WorkflowRun::extend`] gives those that there are.
+    pub waits_for_steps: bool,
+    /// Whether the code asked for something by now, if `waits_for_steps`.
+    pub has_commands: bool,
+    /// Whether another task must follow at once.
+    pub force_new_task: bool,
 }
 
 /// Why the code could not be moved forward: the workflow task fails with it and is tried again.
@@ -155,15 +165,69 @@ impl WorkflowRun {
             return Err(foreign_await());
         }
         self.shared.lock().replayer.feed(events)?;
-        let mut commands = Vec::new();
         loop {
             let activation = self.shared.lock().replayer.next_activation()?;
             let Some(activation) = activation else { break };
+            let replaying = activation.replaying;
             self.run_task(activation)?;
-            if let Some(issued) = self.shared.lock().replayer.finish_activation()? {
-                commands = issued;
+            if !replaying {
+                return self.settle(Vec::new());
+            }
+            while let Some(waker) = self.next_recorded_step() {
+                self.resume(waker, true)?;
+            }
+            self.shared.lock().replayer.finish_activation()?;
+        }
+        self.answer(Vec::new(), false)
+    }
+
+    /// A step that this run began is over: hands its end to the code. An end that nobody waits for changes nothing.
+    pub fn end_step(&mut self, end: StepEnd) -> Result<Advance, AdvanceError> {
+        let waker = {
+            let mut state = self.shared.lock();
+            if end.copy != self.shared.root.id() || !state.expects(&end) {
+                drop(state);
+                return self.settle(Vec::new());
+            }
+            state.replayer.finish_step(end.handle, end.outcome, end.attempt, end.took);
+            // What it was begun with is done with; the slot stays until the code takes the result.
+            state.end_step(end.handle);
+            state.take_handle_waker(end.handle)
+        };
+        self.resume(waker, false)?;
+        self.settle(Vec::new())
+    }
+
+    /// Answers the task although steps are at work: another one must follow at once.
+    pub fn extend(&mut self) -> Result<Advance, AdvanceError> {
+        let commands = self.shared.lock().replayer.finish_activation()?.unwrap_or_default();
+        self.answer(commands, true)
+    }
+
+    /// The code of a live task has come to rest: answers, unless steps are at work.
+    fn settle(&mut self, mut steps: Vec<StepWork>) -> Result<Advance, AdvanceError> {
+        let mut state = self.shared.lock();
+        if !state.replayer.is_closed() {
+            let seed = state.replayer.started().map_or(0, |started| started.run_id.seed());
+            steps.extend(state.launch_steps(self.shared.root.id(), seed));
+            if !state.steps.is_empty() {
+                let has_commands = state.replayer.has_commands();
+                return Ok(Advance { steps, waits_for_steps: true, has_commands, ..Advance::default() });
             }
         }
+        let commands = state.replayer.finish_activation()?.unwrap_or_default();
+        drop(state);
+        self.answer(commands, false)
+    }
+
+    /// While a task is replayed: the next step whose end the code learned of in it, with who waits for it.
+    fn next_recorded_step(&self) -> Option<Option<Waker>> {
+        let mut state = self.shared.lock();
+        let handle = state.replayer.next_recorded_step()?;
+        Some(state.take_handle_waker(handle))
+    }
+
+    fn answer(&mut self, commands: Vec<Command>, force_new_task: bool) -> Result<Advance, AdvanceError> {
         if commands.len() > limits::COMMANDS_PER_TASK_MAX {
             let message = format!(
                 "the workflow asked for {} commands in one workflow task; at most {} are allowed: await some before issuing more",
@@ -174,7 +238,13 @@ impl WorkflowRun {
             return Err(AdvanceError::TaskFailed(WorkflowTaskError::new(cause, "TooManyCommands", message)));
         }
         let mut state = self.shared.lock();
-        Ok(Advance { commands, new_flags: state.replayer.take_new_flags(), closed: state.replayer.is_closed() })
+        Ok(Advance {
+            commands,
+            new_flags: state.replayer.take_new_flags(),
+            closed: state.replayer.is_closed(),
+            force_new_task,
+            ..Advance::default()
+        })
     }
 
     /// The last event that the code has seen.
@@ -194,18 +264,26 @@ impl WorkflowRun {
         if is_first {
             self.begin()?;
         }
-        let wakers = self.shared.lock().begin(activation);
+        let mut wakers = self.shared.lock().begin(activation);
+        if is_first {
+            wakers.push(self.waker.clone());
+        }
+        self.resume(wakers, replaying)
+    }
+
+    /// Lets the code go on until it comes to rest.
+    fn resume(&mut self, wakers: impl IntoIterator<Item = Waker>, replaying: bool) -> Result<(), AdvanceError> {
         let shared = Arc::clone(&self.shared);
         let polled = shared.root.enter(|| {
             for waker in wakers {
                 waker.wake();
             }
-            if is_first {
-                self.waker.wake_by_ref();
-            }
             // A subscriber that hears nothing is set for this thread: whatever the user installed, a replay is silent.
             if replaying { dispatcher::with_default(&Dispatch::none(), || self.poll_code()) } else { self.poll_code() }
         });
+        // Closures of the user's, which may panic when they are dropped.
+        let given_up = shared.lock().take_given_up();
+        let _ = shared.root.enter(|| drop(given_up));
         let end = match polled {
             Ok(Ok(end)) => end,
             Ok(Err(error)) => return Err(AdvanceError::TaskFailed(error)),
@@ -346,6 +424,14 @@ impl Drop for WorkflowRun {
         // Code is free to panic in a destructor, but not to take the worker with it.
         let code = self.code.take();
         let _ = self.shared.root.enter(|| drop(code));
+        // Steps that are at work belong to this copy of the run.
+        let steps = {
+            let mut state = self.shared.lock();
+            let handles: Vec<_> = state.steps.keys().copied().collect();
+            handles.into_iter().for_each(|handle| state.end_step(handle));
+            state.take_given_up()
+        };
+        let _ = self.shared.root.enter(|| drop(steps));
     }
 }
 

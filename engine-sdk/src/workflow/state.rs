@@ -10,10 +10,13 @@ use engine_core::ids::{SignalName, mix};
 use engine_core::payload::{self, Payload};
 use engine_core::replay::{Activation, Handle, Outcome, Replayer};
 use engine_core::time::Timestamp;
+use futures::future::AbortHandle;
 use parking_lot::{Mutex, MutexGuard};
 
 use super::context::WorkflowInfo;
 use super::runner::WorkflowTaskError;
+use super::scope;
+use super::step::{StepEnd, StepState, StepWork};
 use super::waker::RootWaker;
 
 pub(super) struct Shared {
@@ -64,6 +67,12 @@ pub(super) struct State {
     signal_bytes: usize,
     pub(super) cancel_waiters: Waiters,
     pub(super) condition_waiters: Waiters,
+    /// Steps that are not over.
+    pub(super) steps: BTreeMap<Handle, StepState>,
+    step_launches: u64,
+    /// Closures of the user's that will not run (any more); dropped without the lock.
+    given_up: Vec<StepState>,
+    pub(super) scopes: Vec<scope::Node>,
 }
 
 #[derive(Default)]
@@ -123,6 +132,10 @@ impl State {
             signal_bytes: 0,
             cancel_waiters: Waiters::default(),
             condition_waiters: Waiters::default(),
+            steps: BTreeMap::new(),
+            step_launches: 0,
+            given_up: Vec::new(),
+            scopes: Vec::new(),
         }
     }
 
@@ -149,6 +162,7 @@ impl State {
                 Outcome::CancelRequested { reason } => {
                     self.cancel_reason.get_or_insert(reason);
                     wakers.extend(self.cancel_waiters.take());
+                    wakers.extend(self.cancel_scopes(None));
                 }
             }
         }
@@ -160,6 +174,7 @@ impl State {
         self.handle_waiters > 0
             || !self.cancel_waiters.is_empty()
             || !self.condition_waiters.is_empty()
+            || self.waits_in_scopes()
             || self.signals.values().any(|queue| !queue.waiters.is_empty())
     }
 
@@ -214,6 +229,43 @@ impl State {
     /// Ends the task as failed. The first reason counts.
     pub(super) fn fail_task(&mut self, cause: WorkflowTaskFailureCause, type_name: &str, message: String) {
         self.fatal.get_or_insert_with(|| WorkflowTaskError::new(cause, type_name, message));
+    }
+
+    /// Makes the steps run that do not yet: history will not have their end.
+    pub(super) fn launch_steps(&mut self, copy: u64, seed: u64) -> Vec<StepWork> {
+        let mut work = Vec::new();
+        for (handle, state) in &mut self.steps {
+            if let StepState::Running { .. } = state {
+                continue;
+            }
+            self.step_launches += 1;
+            let launch = self.step_launches;
+            let (abort, _) = AbortHandle::new_pair();
+            if let StepState::Planned(task) = std::mem::replace(state, StepState::Running { launch, abort }) {
+                let (run, abort) = task.launch(copy, *handle, launch, mix(seed ^ launch));
+                *state = StepState::Running { launch, abort };
+                work.push(run);
+            }
+        }
+        work
+    }
+
+    /// Whether the run waits for this end of a step.
+    pub(super) fn expects(&self, end: &StepEnd) -> bool {
+        matches!(self.steps.get(&end.handle), Some(StepState::Running { launch, .. }) if *launch == end.launch)
+    }
+
+    /// The step is over, or nobody wants its end any more: it is stopped.
+    pub(super) fn end_step(&mut self, handle: Handle) {
+        let Some(state) = self.steps.remove(&handle) else { return };
+        match state {
+            StepState::Running { abort, .. } => abort.abort(),
+            StepState::Planned(_) => self.given_up.push(state),
+        }
+    }
+
+    pub(super) fn take_given_up(&mut self) -> Vec<StepState> {
+        std::mem::take(&mut self.given_up)
     }
 
     /// Bytes that the run holds beside its futures, roughly.

@@ -36,6 +36,11 @@ impl RootWaker {
         })
     }
 
+    /// Which copy of the run it is: no other one of this process has the number.
+    pub(super) fn id(&self) -> u64 {
+        self.id
+    }
+
     /// Whether a task of this run runs on this thread.
     pub(super) fn is_current(&self) -> bool {
         CURRENT.get() == self.id
@@ -100,7 +105,7 @@ impl Wake for RootWaker {
     }
 }
 
-fn panic_text(panic: &(dyn Any + Send)) -> String {
+pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {
     if let Some(text) = panic.downcast_ref::<&str>() {
         (*text).to_owned()
     } else if let Some(text) = panic.downcast_ref::<String>() {

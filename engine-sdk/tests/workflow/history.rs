@@ -229,6 +229,10 @@ impl History {
         self.add(EventKind::TimerFired(TimerFired { timer_id, started_event_id }));
     }
 
+    pub(crate) fn last_id(&self) -> EventId {
+        EventId(self.events.len() as u64)
+    }
+
     pub(crate) fn signal(&mut self, name: &str, json: &'static str) {
         self.add(EventKind::WorkflowSignaled(WorkflowSignaled {
             name: SignalName::from_trusted(name),

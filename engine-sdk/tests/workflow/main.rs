@@ -1,11 +1,13 @@
 //! Workflow code over hand-made histories.
 #![allow(clippy::unwrap_used, reason = "the workflows here are part of the tests")]
 
+mod closures;
 mod continue_as_new;
 mod history;
 mod programs;
 mod published;
 mod replay;
+mod scopes;
 mod steps;
 mod trouble;
 
