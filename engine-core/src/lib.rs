@@ -13,6 +13,7 @@ pub mod command;
 pub mod event;
 pub mod execution;
 pub mod failure;
+pub mod filter;
 pub mod ids;
 pub mod limits;
 pub mod marker;

@@ -98,6 +98,18 @@ pub const SUMMARY_BYTES_MAX: usize = 400;
 /// Longest details of a run, in bytes: a page for people.
 pub const DETAILS_BYTES_MAX: usize = 20_000;
 
+/// Longest filter of a list or count, in bytes.
+pub const FILTER_BYTES_MAX: usize = 10_000;
+
+/// Most parentheses and NOTs of a filter within each other: each is a call on the stack.
+pub const FILTER_DEPTH_MAX: usize = 50;
+
+/// Most conditions in a filter.
+pub const FILTER_CONDITIONS_MAX: usize = 200;
+
+/// Most values in one IN of a filter: each is a parameter of a statement.
+pub const FILTER_VALUES_MAX: usize = 500;
+
 /// Longest timer and timeout, 100 years: a sanity bound that keeps instants far from overflow.
 pub const DURATION_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
