@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use crate::event::{ActivityTimeouts, PropertyChanges};
+use crate::event::{ActivityTimeouts, PropertyChanges, UpdateOutcome, UpdateRequest};
 use crate::failure::Failure;
-use crate::ids::{ActivityId, ActivityType, PublishedName, SignalName, TaskQueueName, TimerId, WorkflowType};
+use crate::ids::{ActivityId, ActivityType, PublishedName, SignalName, TaskQueueName, TimerId, UpdateId, WorkflowType};
 use crate::marker::Marker;
 use crate::payload::Payload;
 use crate::retry::RetryPolicy;
@@ -51,6 +51,17 @@ pub enum Command {
     },
     /// Change what people are shown of the run: becomes `PropertiesModified`.
     ModifyProperties(PropertyChanges),
+
+    /// Take an update on: becomes `WorkflowUpdateAccepted`. Carries the whole request, so that it takes effect even at a
+    /// server that restarted and forgot it.
+    AcceptUpdate(Box<UpdateRequest>),
+    /// Answer an update that was accepted: becomes `WorkflowUpdateCompleted`.
+    CompleteUpdate {
+        /// The update.
+        update_id: UpdateId,
+        /// The answer.
+        outcome: UpdateOutcome,
+    },
     /// Close the run as completed.
     CompleteWorkflow {
         /// What the code returned.
@@ -131,6 +142,8 @@ impl Command {
             Command::RecordMarker(_) => "RecordMarker",
             Command::UpsertSearchAttributes { .. } => "UpsertSearchAttributes",
             Command::ModifyProperties(_) => "ModifyProperties",
+            Command::AcceptUpdate(_) => "AcceptUpdate",
+            Command::CompleteUpdate { .. } => "CompleteUpdate",
             Command::CompleteWorkflow { .. } => "CompleteWorkflow",
             Command::FailWorkflow { .. } => "FailWorkflow",
             Command::CancelWorkflow { .. } => "CancelWorkflow",
@@ -152,7 +165,9 @@ impl Command {
             | Command::PublishState { .. }
             | Command::RecordMarker(_)
             | Command::UpsertSearchAttributes { .. }
-            | Command::ModifyProperties(_) => false,
+            | Command::ModifyProperties(_)
+            | Command::AcceptUpdate(_)
+            | Command::CompleteUpdate { .. } => false,
         }
     }
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 use crate::failure::{Failure, RetryState, TimeoutKind};
 use crate::ids::{
     ActivityId, ActivityType, EventId, Namespace, PublishedName, RequestId, RunId, SignalName, TaskQueueName, TimerId,
-    WorkflowId, WorkflowType,
+    UpdateId, UpdateName, WorkflowId, WorkflowType,
 };
 use crate::payload::Payload;
 use crate::retry::RetryPolicy;
@@ -67,6 +67,8 @@ pub enum EventKind {
     MarkerRecorded(Box<MarkerRecorded>),
     SearchAttributesUpserted(SearchAttributesUpserted),
     PropertiesModified(PropertiesModified),
+    WorkflowUpdateAccepted(Box<WorkflowUpdateAccepted>),
+    WorkflowUpdateCompleted(WorkflowUpdateCompleted),
 }
 
 /// A run began. Holds all that is needed to begin it again.
@@ -235,12 +237,14 @@ pub struct ContinueAsNewReasons {
     pub history_events: bool,
     /// The history is large ([`crate::limits::HISTORY_BYTES_SUGGEST`]).
     pub history_bytes: bool,
+    /// The run has accepted many updates ([`crate::limits::UPDATES_SUGGEST`]).
+    pub updates: bool,
 }
 
 impl ContinueAsNewReasons {
     /// Whether there is any reason.
     pub fn any(self) -> bool {
-        self.history_events || self.history_bytes
+        self.history_events || self.history_bytes || self.updates
     }
 }
 
@@ -503,6 +507,63 @@ pub struct PropertyChanges {
     pub current_details: Option<String>,
 }
 
+/// The code took an update on: from here on it is durable, and its outcome will be. Holds the whole request.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WorkflowUpdateAccepted {
+    /// The workflow task that took it on.
+    pub workflow_task_completed_event_id: EventId,
+    /// The request as it was sent.
+    pub update: UpdateRequest,
+}
+
+/// An update that somebody sent. Its id is the sender's key: within a run a repeat with the same id is the same update.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UpdateRequest {
+    /// Unique within the run.
+    pub id: UpdateId,
+    /// Which handler.
+    pub name: UpdateName,
+    /// Arguments.
+    pub input: Vec<Payload>,
+    /// Who sent it, for people.
+    pub identity: String,
+}
+
+impl UpdateRequest {
+    /// Size of its arguments in bytes.
+    pub fn size(&self) -> usize {
+        crate::payload::total_size(&self.input)
+    }
+}
+
+/// The code's answer to an update that it had accepted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WorkflowUpdateCompleted {
+    /// The workflow task that answered.
+    pub workflow_task_completed_event_id: EventId,
+    /// The update.
+    pub update_id: UpdateId,
+    /// Its acceptance.
+    pub accepted_event_id: EventId,
+    /// The answer.
+    pub outcome: UpdateOutcome,
+}
+
+/// How an accepted update ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum UpdateOutcome {
+    /// Its handler returned a value.
+    Completed {
+        /// What it returned.
+        result: Option<Payload>,
+    },
+    /// Its handler returned an error, or the run closed before it returned.
+    Failed {
+        /// The error.
+        failure: Failure,
+    },
+}
+
 impl EventKind {
     /// The event's name, as histories show it.
     pub fn name(&self) -> &'static str {
@@ -535,6 +596,8 @@ impl EventKind {
             EventKind::MarkerRecorded(_) => "MarkerRecorded",
             EventKind::SearchAttributesUpserted(_) => "SearchAttributesUpserted",
             EventKind::PropertiesModified(_) => "PropertiesModified",
+            EventKind::WorkflowUpdateAccepted(_) => "WorkflowUpdateAccepted",
+            EventKind::WorkflowUpdateCompleted(_) => "WorkflowUpdateCompleted",
         }
     }
 
@@ -570,7 +633,9 @@ impl EventKind {
             | EventKind::StatePublished(_)
             | EventKind::MarkerRecorded(_)
             | EventKind::SearchAttributesUpserted(_)
-            | EventKind::PropertiesModified(_) => false,
+            | EventKind::PropertiesModified(_)
+            | EventKind::WorkflowUpdateAccepted(_)
+            | EventKind::WorkflowUpdateCompleted(_) => false,
         }
     }
 
@@ -604,7 +669,9 @@ impl EventKind {
             | EventKind::StatePublished(_)
             | EventKind::MarkerRecorded(_)
             | EventKind::SearchAttributesUpserted(_)
-            | EventKind::PropertiesModified(_) => None,
+            | EventKind::PropertiesModified(_)
+            | EventKind::WorkflowUpdateAccepted(_)
+            | EventKind::WorkflowUpdateCompleted(_) => None,
         }
     }
 
@@ -638,7 +705,9 @@ impl EventKind {
             | EventKind::StatePublished(_)
             | EventKind::MarkerRecorded(_)
             | EventKind::SearchAttributesUpserted(_)
-            | EventKind::PropertiesModified(_) => None,
+            | EventKind::PropertiesModified(_)
+            | EventKind::WorkflowUpdateAccepted(_)
+            | EventKind::WorkflowUpdateCompleted(_) => None,
         }
     }
 }

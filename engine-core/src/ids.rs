@@ -126,6 +126,14 @@ text_id! {
     PublishedName
 }
 text_id! {
+    /// The name of an update: which handler it is for.
+    UpdateName
+}
+text_id! {
+    /// The sender's key for one update, unique within a run: a repeat with the same id is the same update.
+    UpdateId
+}
+text_id! {
     /// A client's key that makes a request safe to repeat.
     RequestId
 }

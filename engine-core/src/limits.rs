@@ -55,6 +55,19 @@ pub const SIGNAL_REQUEST_IDS_CARRIED: usize = 1_000;
 
 /// Most signals that a run may hand unread to the run that continues it. Code that leaves more unread does not receive them.
 pub const UNREAD_SIGNALS_MAX: usize = 50_000;
+/// Most updates of one run that may be under way at once: admitted, or accepted and not completed. Each may hold its payload in
+/// memory. Further ones are refused with RESOURCE_EXHAUSTED until one is answered.
+pub const UPDATES_IN_FLIGHT_MAX: usize = 10;
+
+/// Most updates that one run may accept. Each is remembered, so that a repeat finds its outcome.
+pub const UPDATES_PER_RUN_MAX: usize = 2000;
+
+/// Number of accepted updates from which a workflow task suggests continue-as-new: 90 % of [`UPDATES_PER_RUN_MAX`].
+pub const UPDATES_SUGGEST: usize = UPDATES_PER_RUN_MAX / 10 * 9;
+
+/// Most bytes of arguments of updates that one workflow task brings; the first is always brought. The message that carries the
+/// task also carries history.
+pub const UPDATE_BYTES_PER_TASK_MAX: usize = 4 * 1024 * 1024;
 
 /// History length from which a workflow task suggests continue-as-new, in events. Replay reads all of it.
 pub const HISTORY_EVENTS_SUGGEST: u64 = 10_000;

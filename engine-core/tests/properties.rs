@@ -12,10 +12,11 @@ use engine_core::event::{
     Event, EventKind, Marker, PropertyChanges, StepMarker, StepOutcome, WorkerMetadata, WorkflowTaskFailureCause,
 };
 use engine_core::execution::{
-    ActivityRef, ActivityToken, Effect, Input, PendingTaskState, Reply, Transition, WorkflowTaskToken,
+    ActivityRef, ActivityToken, Effect, Input, PendingTaskState, PendingUpdate, RejectedUpdate, Reply, Transition,
+    WorkflowTaskToken,
 };
 use engine_core::failure::Failure;
-use engine_core::ids::{ActivityId, EventId, PatchId, SearchAttributeName, StepName};
+use engine_core::ids::{ActivityId, EventId, PatchId, SearchAttributeName, StepName, UpdateId};
 use engine_core::limits;
 use engine_core::payload::Payload;
 use engine_core::search::SearchValue;
@@ -25,17 +26,19 @@ use proptest::prelude::*;
 mod support;
 
 use support::{
-    Run, cancel_activity, cancel_timer, complete, fail, publish, retry, schedule_with, seconds, signal, start_timer,
+    Run, accept, answer, cancel_activity, cancel_timer, complete, fail, publish, retry, schedule_with, seconds, signal,
+    start_timer, update,
 };
 
 /// One thing that happens. Numbers pick one of what there is.
 #[derive(Debug, Clone)]
 enum Step {
     Signal { request_id: Option<u8> },
+    Update { id: u8 },
     Cancel,
     Terminate,
     TakeTask,
-    CompleteTask { token: u8, commands: Vec<Code>, force_new_task: bool },
+    CompleteTask { token: u8, commands: Vec<Code>, rejected: Vec<u8>, force_new_task: bool },
     FailTask { token: u8 },
     ReleaseTask { token: u8 },
     ClaimTask { token: u8 },
@@ -71,6 +74,8 @@ enum Verb {
     StartTimer { deciseconds: u16 },
     CancelTimer,
     Publish,
+    AcceptUpdate,
+    CompleteUpdate,
     Patch,
     Step,
     Upsert,
@@ -97,6 +102,8 @@ fn code() -> impl Strategy<Value = Code> {
         1 => Just(Verb::Step),
         1 => Just(Verb::Upsert),
         1 => Just(Verb::Modify),
+        3 => Just(Verb::AcceptUpdate),
+        2 => Just(Verb::CompleteUpdate),
     ];
     (verb, any::<u8>(), proptest::bool::weighted(0.03)).prop_map(|(verb, pick, wild)| Code { verb, pick, wild })
 }
@@ -115,13 +122,22 @@ fn codes() -> impl Strategy<Value = Vec<Code>> {
 
 fn step() -> impl Strategy<Value = Step> {
     let recent = || prop_oneof![6 => Just(0_u8), 1 => any::<u8>()];
+    let rejected = || proptest::collection::vec(0..POOL, 0..3);
     prop_oneof![
         6 => proptest::option::of(0..6_u8).prop_map(|request_id| Step::Signal { request_id }),
+        6 => (0..POOL).prop_map(|id| Step::Update { id }),
         1 => Just(Step::Cancel),
         1 => prop_oneof![9 => Just(Step::EndGrace), 1 => Just(Step::Terminate)],
         12 => Just(Step::TakeTask),
-        14 => (recent(), codes(), proptest::bool::weighted(0.1))
-            .prop_map(|(token, commands, force_new_task)| Step::CompleteTask { token, commands, force_new_task }),
+        14 => (recent(), codes(), rejected(), proptest::bool::weighted(0.1)).prop_map(
+            |(token, commands, rejected, force_new_task)| Step::CompleteTask { token, commands, rejected, force_new_task },
+        ),
+        4 => (recent(), rejected()).prop_map(|(token, rejected)| Step::CompleteTask {
+            token,
+            commands: Vec::new(),
+            rejected,
+            force_new_task: false,
+        }),
         3 => recent().prop_map(|token| Step::FailTask { token }),
         2 => recent().prop_map(|token| Step::ReleaseTask { token }),
         2 => recent().prop_map(|token| Step::ClaimTask { token }),
@@ -195,7 +211,7 @@ impl World {
                     let before = self.offered_activities.remove(scheduled_event_id);
                     assert!(before.is_none_or(|before| before == *attempt), "another attempt was withdrawn");
                 }
-                Effect::CancelActivity { .. } | Effect::Closed(_) => {}
+                Effect::UpdateAnswered { .. } | Effect::CancelActivity { .. } | Effect::Closed(_) => {}
                 Effect::StartRun(next) => {
                     Run::begin_next((**next).clone(), self.run.now).expect("the next run of a chain can start");
                 }
@@ -228,15 +244,33 @@ impl World {
                 }
             }
             Step::Cancel => self.run_cancel(),
+            Step::Update { id } => {
+                self.send(Input::Update(Box::new(update(&update_name(id)))));
+            }
             Step::Terminate => {
                 self.send(Input::Terminate { reason: String::new(), details: None, identity });
             }
             Step::TakeTask => self.take_task(),
-            Step::CompleteTask { token, commands, force_new_task } => {
+            Step::CompleteTask { token, commands, rejected, force_new_task } => {
                 if let Some(token) = self.task_token(token) {
                     let commands = self.commands(&commands);
                     let worker = WorkerMetadata::default();
-                    self.send(Input::CompleteWorkflowTask { token, commands, worker, force_new_task, identity });
+                    let reject = |id| RejectedUpdate {
+                        update_id: UpdateId::from_trusted(update_name(id)),
+                        failure: Failure::application("Invalid", "no"),
+                    };
+                    let rejected_updates = rejected.into_iter().map(reject).collect();
+                    let events = self.run.history.len();
+                    let input = Input::CompleteWorkflowTask {
+                        token,
+                        commands,
+                        rejected_updates,
+                        worker,
+                        force_new_task,
+                        identity,
+                    };
+                    let dropped = self.send(input).is_some_and(|done| done.reply == Reply::WorkflowTaskDropped);
+                    assert!(!dropped || self.run.history.len() == events, "a dropped task was written");
                 }
             }
             Step::FailTask { token } => {
@@ -355,6 +389,13 @@ impl World {
 
     fn commands(&self, codes: &[Code]) -> Vec<Command> {
         let [mut activities, mut timers] = open_ids(&self.run.history);
+        let number =
+            |update: &PendingUpdate| update.update_id.as_str()[1..].parse::<u8>().expect("a letter and a number");
+        let pending = self.run.execution.pending_updates();
+        let of_stage = |accepted| {
+            pending.iter().filter(move |update| update.accepted_event_id.is_some() == accepted).map(number).collect()
+        };
+        let (mut admitted, mut accepted): (BTreeSet<u8>, BTreeSet<u8>) = (of_stage(false), of_stage(true));
         let free = |open: &BTreeSet<u8>| (0..POOL).filter(|id| !open.contains(id)).collect::<Vec<u8>>();
         let command = |code: &Code| {
             Some(match code.verb {
@@ -401,6 +442,17 @@ impl World {
                     let memo = BTreeMap::from([(format!("m{}", code.pick % POOL), value)]);
                     let current_details = code.wild.then(|| "x".repeat(limits::DETAILS_BYTES_MAX + 1));
                     Command::ModifyProperties(PropertyChanges { memo, current_details })
+                }
+                Verb::AcceptUpdate => {
+                    let id = pick_id(code, admitted.iter().copied())?;
+                    admitted.remove(&id);
+                    accepted.insert(id);
+                    accept(&update_name(id))
+                }
+                Verb::CompleteUpdate => {
+                    let id = pick_id(code, accepted.iter().copied())?;
+                    accepted.remove(&id);
+                    answer(&update_name(id))
                 }
                 Verb::Close(End::Completed) => complete(),
                 Verb::Close(End::Failed) => fail("Declined"),
@@ -461,6 +513,8 @@ impl World {
         let recorded = self.run.history.iter().chain(&self.run.buffered).filter(|event| is_signal(event)).count();
         assert_eq!(recorded, self.signals_accepted, "an acknowledged signal was lost or doubled");
         assert_eq!(run.buffered_len(), self.run.buffered.len());
+        let in_memory = run.pending_updates().iter().any(|update| !update.accepted_event_id.is_some());
+        assert!(!in_memory || run.pending_workflow_task().is_some(), "an update waits for no workflow task");
         let task = run.pending_workflow_task().map(|task| task.state);
         if !matches!(task, Some(PendingTaskState::Started | PendingTaskState::InDoubt)) {
             assert_eq!(run.buffered_len(), 0, "events wait for a workflow task that does not run");
@@ -484,6 +538,7 @@ impl World {
                 token: 0,
                 force_new_task: false,
                 commands: vec![Code { verb: Verb::Close(End::Completed), pick: 0, wild: false }],
+                rejected: Vec::new(),
             });
             self.take(Step::Wait { deciseconds: 600 });
         }
@@ -499,6 +554,10 @@ fn pick_from_last<T: Copy>(known: &[T], pick: u8) -> Option<T> {
 
 fn activity_name(id: u8) -> String {
     format!("a{id}")
+}
+
+fn update_name(id: u8) -> String {
+    format!("u{id}")
 }
 
 /// How many ids of each kind the code uses.
@@ -562,6 +621,7 @@ fn check_history(history: &[Event]) {
     let mut ended = BTreeSet::new();
     let mut timers: BTreeMap<EventId, Timestamp> = BTreeMap::new();
     let mut clock = Timestamp::EPOCH;
+    let mut updates: BTreeMap<&UpdateId, Option<EventId>> = BTreeMap::new();
     for (event, number) in history.iter().zip(1..) {
         assert_eq!(event.id, EventId(number), "ids are not contiguous");
         match &event.kind {
@@ -578,6 +638,14 @@ fn check_history(history: &[Event]) {
             EventKind::TimerFired(timer) => {
                 let fire_at = timers.remove(&timer.started_event_id).expect("a timer fired that was not open");
                 assert!(event.at >= fire_at, "a timer fired early");
+            }
+            EventKind::WorkflowUpdateAccepted(accepted) => {
+                let before = updates.insert(&accepted.update.id, Some(event.id));
+                assert_eq!(before, None, "an update was accepted twice");
+            }
+            EventKind::WorkflowUpdateCompleted(end) => {
+                let accepted = updates.get_mut(&end.update_id).and_then(Option::take);
+                assert_eq!(accepted, Some(end.accepted_event_id), "an update was completed that was not open");
             }
             EventKind::TimerCanceled(timer) => {
                 timers.remove(&timer.started_event_id).expect("a timer was canceled that was not open");

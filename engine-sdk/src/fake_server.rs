@@ -277,6 +277,34 @@ impl WorkflowService for Service {
         self.ask(Call::Result, request).await
     }
 
+    async fn update_workflow(
+        &self,
+        _: Request<v1::UpdateWorkflowRequest>,
+    ) -> Result<Response<v1::UpdateWorkflowResponse>, Status> {
+        Err(Status::unimplemented("not in tests"))
+    }
+
+    async fn poll_update(
+        &self,
+        _: Request<v1::PollUpdateRequest>,
+    ) -> Result<Response<v1::UpdateWorkflowResponse>, Status> {
+        Err(Status::unimplemented("not in tests"))
+    }
+
+    async fn signal_with_start(
+        &self,
+        _: Request<v1::SignalWithStartRequest>,
+    ) -> Result<Response<v1::StartWorkflowResponse>, Status> {
+        Err(Status::unimplemented("not in tests"))
+    }
+
+    async fn update_with_start(
+        &self,
+        _: Request<v1::UpdateWithStartRequest>,
+    ) -> Result<Response<v1::UpdateWithStartResponse>, Status> {
+        Err(Status::unimplemented("not in tests"))
+    }
+
     async fn query_workflow(
         &self,
         request: Request<v1::QueryWorkflowRequest>,

@@ -80,6 +80,12 @@ pub const RESULT_WAIT_MAX: Duration = Duration::from_secs(60);
 /// Wait of a GetWorkflowResult call that does not say how long.
 pub const RESULT_WAIT_DEFAULT: Duration = Duration::from_secs(20);
 
+/// Longest wait of one call for what becomes of an update.
+pub const UPDATE_WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// Wait of such a call that does not say how long.
+pub const UPDATE_WAIT_DEFAULT: Duration = Duration::from_secs(20);
+
 /// Longest wait for the answer to a query.
 pub const QUERY_WAIT_MAX: Duration = Duration::from_secs(60);
 

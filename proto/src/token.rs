@@ -62,6 +62,8 @@ struct WorkflowTaskMessage {
     suggest_for_history_events: bool,
     #[prost(bool, tag = "8")]
     suggest_for_history_bytes: bool,
+    #[prost(bool, tag = "9")]
+    suggest_for_updates: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -98,6 +100,7 @@ impl WorkflowTaskToken {
             history_size_bytes: self.task.history_size_bytes,
             suggest_for_history_events: self.task.suggest_continue_as_new.history_events,
             suggest_for_history_bytes: self.task.suggest_continue_as_new.history_bytes,
+            suggest_for_updates: self.task.suggest_continue_as_new.updates,
         };
         seal(WORKFLOW_TASK_V1, &message)
     }
@@ -119,6 +122,7 @@ impl WorkflowTaskToken {
                 suggest_continue_as_new: ContinueAsNewReasons {
                     history_events: message.suggest_for_history_events,
                     history_bytes: message.suggest_for_history_bytes,
+                    updates: message.suggest_for_updates,
                 },
             },
         })
@@ -221,7 +225,11 @@ mod tests {
                 scheduled_at: Timestamp::from_micros(1_700_000_000_000_001),
                 started_at: Timestamp::from_micros(-2),
                 history_size_bytes: 1 << 40,
-                suggest_continue_as_new: ContinueAsNewReasons { history_events: false, history_bytes: true },
+                suggest_continue_as_new: ContinueAsNewReasons {
+                    history_events: false,
+                    history_bytes: true,
+                    updates: true,
+                },
             },
         }
     }

@@ -4,8 +4,7 @@
 use std::time::Duration;
 
 use engine_core::event::{
-    ActivityTimeouts, ContinueAsNewReasons, Event, EventKind, Marker, StepOutcome, WorkerMetadata, WorkflowStarted,
-    WorkflowTaskFailureCause,
+    ActivityTimeouts, ContinueAsNewReasons, Event, EventKind, Marker, StepOutcome, UpdateOutcome, WorkerMetadata, WorkflowStarted, WorkflowTaskFailureCause,
 };
 use engine_core::failure::{Failure, FailureKind, RetryState, TimeoutKind};
 use engine_core::ids::{EventId, RunId};
@@ -168,6 +167,26 @@ fn attributes(kind: &EventKind) -> Value {
             "timer_id": it.timer_id.as_str(),
             "started_event_id": it.started_event_id.0,
         }),
+        EventKind::WorkflowUpdateAccepted(it) => json!({
+            "workflow_task_completed_event_id": it.workflow_task_completed_event_id.0,
+            "update_id": it.update.id.as_str(),
+            "update_name": it.update.name.as_str(),
+            "input": payloads(&it.update.input),
+            "identity": it.update.identity,
+        }),
+        EventKind::WorkflowUpdateCompleted(it) => {
+            let (result, failed) = match &it.outcome {
+                UpdateOutcome::Completed { result } => (optional_payload(result.as_ref()), Value::Null),
+                UpdateOutcome::Failed { failure: error } => (Value::Null, failure(error)),
+            };
+            json!({
+                "workflow_task_completed_event_id": it.workflow_task_completed_event_id.0,
+                "update_id": it.update_id.as_str(),
+                "accepted_event_id": it.accepted_event_id.0,
+                "result": result,
+                "failure": failed,
+            })
+        }
         EventKind::StatePublished(it) => json!({
             "workflow_task_completed_event_id": it.workflow_task_completed_event_id.0,
             "name": it.name.as_str(),
@@ -245,7 +264,7 @@ pub(crate) fn started(it: &WorkflowStarted) -> Value {
 }
 
 fn reasons(it: ContinueAsNewReasons) -> Vec<&'static str> {
-    let all = [(it.history_events, "HISTORY_EVENTS"), (it.history_bytes, "HISTORY_BYTES")];
+    let all = [(it.history_events, "HISTORY_EVENTS"), (it.history_bytes, "HISTORY_BYTES"), (it.updates, "UPDATES")];
     all.into_iter().filter(|(is_one, _)| *is_one).map(|(_, name)| name).collect()
 }
 

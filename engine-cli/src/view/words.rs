@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use engine_core::event::{
-    ActivityScheduled, ActivityTimeouts, Event, EventKind, Marker, StepOutcome, WorkerMetadata, WorkflowStarted,
-    WorkflowTaskFailureCause,
+    ActivityScheduled, ActivityTimeouts, Event, EventKind, Marker, StepOutcome, UpdateOutcome, WorkerMetadata, WorkflowStarted, WorkflowTaskFailureCause,
 };
 use engine_core::ids::EventId;
 use engine_core::payload::Payload;
@@ -129,6 +128,19 @@ impl Narrator {
                 ]
             }
             EventKind::TimerFired(it) => vec![format!("timer {}", text::one_line(it.timer_id.as_str(), limit))],
+            EventKind::WorkflowUpdateAccepted(it) => vec![
+                format!("update {}", text::one_line(it.update.name.as_str(), limit)),
+                format!("id {}", text::one_line(it.update.id.as_str(), limit)),
+                input(&it.update.input, limit),
+                by(&it.update.identity),
+            ],
+            EventKind::WorkflowUpdateCompleted(it) => {
+                let outcome = match &it.outcome {
+                    UpdateOutcome::Completed { result: value } => result(value.as_ref(), limit),
+                    UpdateOutcome::Failed { failure } => format!("failed: {}", one_line_words(failure, limit)),
+                };
+                vec![format!("update id {}", text::one_line(it.update_id.as_str(), limit)), outcome]
+            }
             EventKind::StatePublished(it) => {
                 vec![format!("{} = {}", text::one_line(it.name.as_str(), limit), payload::words(&it.value, limit))]
             }

@@ -8,7 +8,8 @@
 //! Order when numbered: signals, timers and the cancel request as they arrived; then ends of activities as they arrived, each
 //! `ActivityStarted` directly before its end, which gets its number as `started_event_id`.
 //!
-//! Invariant: the buffer is empty unless a workflow task is pending.
+//! Invariant: the buffer is empty unless a workflow task is pending. A buffered event is news, so a task that was needed for
+//! updates only is from then on needed by the history too.
 
 use std::collections::BTreeSet;
 
@@ -161,6 +162,7 @@ impl Execution {
             self.apply_activity_end_in_buffer(scheduled_event_id);
         }
         self.buffer.push(event.clone());
+        self.apply_news_at(event.at);
     }
 }
 

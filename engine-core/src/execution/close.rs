@@ -43,13 +43,16 @@ impl Draft<'_> {
                 self.effect(Effect::WithdrawActivity { scheduled_event_id, attempt: activity.attempt });
             }
         }
+        self.leave_updates_behind();
         self.effect(Effect::Closed(status));
     }
 
     /// Before a close from outside: ends the workflow task, if a worker has or may have it, so that what was buffered gets its
     /// numbers.
     pub(super) fn end_task_by_force(&mut self) {
-        if let Some((token, identity)) = self.run.running_task_token(self.clock()) {
+        // A task that was needed for updates only leaves no trace.
+        let leaves_trace = self.run.workflow_task.is_news() || !self.run.buffer.is_empty();
+        if let Some((token, identity)) = self.run.running_task_token(self.clock()).filter(|_| leaves_trace) {
             let failure = Failure::server("the run was closed while the workflow task was running", true);
             self.push_task_failed(&token, &identity, WorkflowTaskFailureCause::ForceClosed, failure, "");
         }
@@ -127,6 +130,7 @@ impl Execution {
         self.activities.clear();
         self.timers = super::timer::Timers::default();
         self.buffer.clear();
+        self.updates.forget_volatile();
         self.deadlines.clear();
     }
 
@@ -182,6 +186,7 @@ mod tests {
         let input = crate::execution::Input::CompleteWorkflowTask {
             token,
             commands: vec![fail("Declined")],
+            rejected_updates: Vec::new(),
             worker: crate::event::WorkerMetadata::default(),
             force_new_task: false,
             identity: "worker".into(),

@@ -10,6 +10,8 @@
 //! | RecordMarker          | `marker`          |
 //! | UpsertSearchAttributes | `properties`     |
 //! | ModifyProperties      | `properties`      |
+//! | AcceptUpdate          | `update`          |
+//! | CompleteUpdate        | `update`          |
 //! | CompleteWorkflow      | `close`           |
 //! | FailWorkflow          | `close`           |
 //! | CancelWorkflow        | `close`           |
@@ -89,6 +91,8 @@ impl Draft<'_> {
             Command::RecordMarker(marker) => self.record_marker(*marker, completed),
             Command::UpsertSearchAttributes { changes } => self.upsert_search_attributes(changes, completed),
             Command::ModifyProperties(changes) => self.modify_properties(changes, completed),
+            Command::AcceptUpdate(update) => self.accept_update(*update, completed),
+            Command::CompleteUpdate { update_id, outcome } => self.complete_update(update_id, outcome, completed),
             Command::CompleteWorkflow { .. }
             | Command::FailWorkflow { .. }
             | Command::CancelWorkflow { .. }
@@ -128,7 +132,9 @@ impl Draft<'_> {
             | Command::PublishState { .. }
             | Command::RecordMarker(_)
             | Command::UpsertSearchAttributes { .. }
-            | Command::ModifyProperties(_) => {}
+            | Command::ModifyProperties(_)
+            | Command::AcceptUpdate(_)
+            | Command::CompleteUpdate { .. } => {}
         }
         Ok(())
     }
@@ -151,7 +157,9 @@ impl Draft<'_> {
             | Command::PublishState { .. }
             | Command::RecordMarker(_)
             | Command::UpsertSearchAttributes { .. }
-            | Command::ModifyProperties(_) => Ok(()),
+            | Command::ModifyProperties(_)
+            | Command::AcceptUpdate(_)
+            | Command::CompleteUpdate { .. } => Ok(()),
         }
     }
 }

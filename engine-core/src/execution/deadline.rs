@@ -69,6 +69,11 @@ impl Deadlines {
         self.0.first().map(|(at, _)| *at)
     }
 
+    /// The next one that is not the workflow task's.
+    pub(super) fn next_but_task(&self) -> Option<Timestamp> {
+        self.0.iter().find(|(_, source)| *source != Source::WorkflowTask).map(|(at, _)| *at)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }

@@ -35,6 +35,8 @@ pub(super) struct Overlay {
     pub(super) published_names: BTreeSet<PublishedName>,
     /// What is shown of the run, if this transition changed it.
     pub(super) properties: Option<Properties>,
+    /// What it does to updates.
+    pub(super) updates: super::update::UpdateOverlay,
 }
 
 /// A transition while it is being decided.
@@ -48,6 +50,7 @@ pub(super) struct Draft<'a> {
     clock: Timestamp,
     buffering: bool,
     has_news: bool,
+    needs_task_for_updates: bool,
     facts: Vec<Fact>,
     events: Vec<Event>,
     progress: BTreeSet<EventId>,
@@ -65,6 +68,7 @@ impl<'a> Draft<'a> {
             clock: run.clock.max(now),
             buffering: run.buffers_events(),
             has_news: false,
+            needs_task_for_updates: false,
             facts: Vec::new(),
             events: Vec::new(),
             progress: BTreeSet::new(),
@@ -72,7 +76,12 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// The transition. Offers a workflow task if the run has news and no task is under way.
+    /// An update came, which needs a workflow task although it is no news.
+    pub(super) fn needs_task_for_updates(&mut self) {
+        self.needs_task_for_updates = true;
+    }
+
+    /// The transition. Offers a workflow task if the run has news or updates and no task is under way.
     pub(super) fn finish(mut self, reply: Reply) -> Transition {
         let needs_task = match self.task {
             Task::Untouched => !self.run.workflow_task.is_pending(),
@@ -80,7 +89,8 @@ impl<'a> Draft<'a> {
             Task::Pending => false,
         };
         let closes = self.events.last().is_some_and(|event| event.kind.close_status().is_some());
-        if self.has_news && needs_task && !closes {
+        let has_updates = self.needs_task_for_updates || (self.task == Task::Completed && self.leaves_updates());
+        if (self.has_news || has_updates) && needs_task && !closes {
             self.offer_workflow_task(1);
         }
         Transition {

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use crate::command::Command;
-use crate::event::{ActivityTimeouts, ContinueAsNewReasons, Event, WorkerMetadata, WorkflowTaskFailureCause};
+use crate::event::{
+    ActivityTimeouts, ContinueAsNewReasons, Event, UpdateRequest, WorkerMetadata, WorkflowTaskFailureCause,
+};
 use crate::failure::Failure;
-use crate::ids::{ActivityId, ActivityType, EventId, RequestId, SignalName, TaskQueueName};
+use crate::ids::{ActivityId, ActivityType, EventId, RequestId, SignalName, TaskQueueName, UpdateId};
 use crate::payload::Payload;
 use crate::retry::RetryPolicy;
 use crate::time::Timestamp;
@@ -24,6 +26,8 @@ pub enum Input {
         /// A repeat with the same id changes nothing.
         request_id: Option<RequestId>,
     },
+    /// A message that the code answers. A repeat with the same id changes nothing and is told where the update stands.
+    Update(Box<UpdateRequest>),
     /// Ask the code to stop. A second request changes nothing.
     RequestCancel {
         /// Why, for people.
@@ -55,6 +59,8 @@ pub enum Input {
         token: WorkflowTaskToken,
         /// What the code asks for, in order.
         commands: Vec<Command>,
+        /// Updates of this task that the code refuses. They leave no trace.
+        rejected_updates: Vec<RejectedUpdate>,
         /// What ran the code.
         worker: WorkerMetadata,
         /// The code is still at work (a step runs): another task follows at once, without news, so that this one does not time
@@ -158,6 +164,15 @@ pub enum Input {
     DeadlinePassed,
 }
 
+/// An update that the code refused.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RejectedUpdate {
+    /// The update.
+    pub update_id: UpdateId,
+    /// Why.
+    pub failure: Failure,
+}
+
 /// Names one handing-out of a workflow task. Holds all that the task's events need, so that a completion is understood even
 /// after the server forgot that it had handed out the task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -213,6 +228,11 @@ pub enum Reply {
         /// Which command, which field, which limit.
         message: String,
     },
+    /// The completion had nothing to record: the task was needed for updates only, and none was accepted. Nothing is written, and
+    /// the task's numbers go to the next events. What the worker has seen ends before the task.
+    WorkflowTaskDropped,
+    /// Where the update stands.
+    Update(UpdateStanding),
     /// Hand this to a worker.
     ActivityTask(Box<StartedActivity>),
     /// The heartbeat was noted.
@@ -222,6 +242,25 @@ pub enum Reply {
     },
 }
 
+/// Where an update stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UpdateStanding {
+    /// In memory, waiting for a worker.
+    Admitted,
+    /// The code took it on.
+    Accepted {
+        /// Its `WorkflowUpdateAccepted`.
+        event_id: EventId,
+    },
+    /// It has its outcome.
+    Completed {
+        /// Its `WorkflowUpdateCompleted`, which holds the outcome.
+        event_id: EventId,
+    },
+    /// The run closed before the outcome: [`super::left_behind`] is the outcome.
+    LeftBehind,
+}
+
 /// A workflow task that was handed out.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StartedWorkflowTask {
@@ -229,6 +268,8 @@ pub struct StartedWorkflowTask {
     pub token: WorkflowTaskToken,
     /// The provisional `WorkflowTaskScheduled` and `WorkflowTaskStarted`, which the worker sees after the recorded history.
     pub events: [Event; 2],
+    /// Updates that the code must accept or reject.
+    pub updates: Vec<UpdateRequest>,
     /// How long the worker has.
     pub start_to_close: Duration,
 }

@@ -6,7 +6,7 @@
 //! | `transition` | what an input does: facts, events, progress, effects |
 //! | `draft` | a transition while it is being decided |
 //! | `start` | beginning a run; id-reuse and id-conflict policies |
-//! | `signal`, `cancel`, `terminate` | what clients send |
+//! | `signal`, `update`, `cancel`, `terminate` | what clients send |
 //! | `workflow_task/` | moving the code forward |
 //! | `command` | what the code asks for, as a whole |
 //! | `activity/`, `timer` | what the code waits for |
@@ -41,6 +41,7 @@ pub mod start;
 mod terminate;
 mod timer;
 pub mod transition;
+mod update;
 mod workflow_task;
 
 #[cfg(test)]
@@ -49,11 +50,13 @@ mod support;
 
 pub use describe::{PendingActivity, PendingTaskState, PendingTimer, PendingWorkflowTask};
 pub use input::{
-    ActivityRef, ActivityToken, Input, Rejection, Reply, StartedActivity, StartedWorkflowTask, WorkflowTaskToken,
+    ActivityRef, ActivityToken, Input, RejectedUpdate, Rejection, Reply, StartedActivity, StartedWorkflowTask,
+    UpdateStanding, WorkflowTaskToken,
 };
 pub use publish::PublishedValue;
 pub use start::{IdConflictPolicy, IdReusePolicy, LatestRun, StartDecision, decide_start};
-pub use transition::{ActivityProgress, Effect, Fact, NextRun, Transition};
+pub use transition::{ActivityProgress, Effect, Fact, NextRun, Transition, UpdateAnswer};
+pub use update::{CLOSED_BEFORE_COMPLETION, PendingUpdate, left_behind};
 
 use crate::event::{
     CloseStatus, Event, EventKind, WorkflowCancelRequested, WorkflowSignaled, WorkflowStarted, WorkflowTerminated,
@@ -81,6 +84,7 @@ pub struct Execution {
     activities: activity::Activities,
     timers: timer::Timers,
     published: publish::Published,
+    updates: update::Updates,
     buffer: buffer::Buffer,
     deadlines: deadline::Deadlines,
     properties: properties::Properties,
@@ -104,6 +108,7 @@ impl Execution {
             Input::Signal { name, input, identity, request_id } => {
                 self.decide_signal(WorkflowSignaled { name, input, identity, request_id }, now)
             }
+            Input::Update(request) => self.decide_update(*request, now),
             Input::RequestCancel { reason, identity, request_id } => {
                 Ok(self.decide_request_cancel(WorkflowCancelRequested { reason, identity, request_id }, now))
             }
@@ -113,8 +118,8 @@ impl Execution {
             Input::StartWorkflowTask { identity, history_size_bytes } => {
                 self.decide_start_task(identity, history_size_bytes, now)
             }
-            Input::CompleteWorkflowTask { token, commands, worker, force_new_task, identity } => {
-                self.decide_complete_task(token, commands, worker, force_new_task, identity, now)
+            Input::CompleteWorkflowTask { token, commands, rejected_updates, worker, force_new_task, identity } => {
+                self.decide_complete_task(token, commands, rejected_updates, worker, force_new_task, identity, now)
             }
             Input::FailWorkflowTask { token, cause, failure, identity } => {
                 self.decide_fail_task(token, cause, failure, &identity, now)
@@ -154,6 +159,7 @@ impl Execution {
         for scheduled_event_id in &transition.progress {
             self.note_progress_stored(*scheduled_event_id);
         }
+        self.need_task_for_updates();
     }
 
     /// Folds one recorded event into the state. Total: what is recorded always applies.
@@ -192,6 +198,8 @@ impl Execution {
             EventKind::MarkerRecorded(_) => {}
             EventKind::SearchAttributesUpserted(upserted) => self.apply_search_attributes(upserted),
             EventKind::PropertiesModified(modified) => self.apply_properties_modified(modified),
+            EventKind::WorkflowUpdateAccepted(accepted) => self.apply_update_accepted(event.id, event.at, accepted),
+            EventKind::WorkflowUpdateCompleted(end) => self.apply_update_completed(event.id, &end.update_id),
         }
         if event.kind.is_news() {
             self.apply_news();
@@ -205,6 +213,10 @@ impl Execution {
             Fact::WorkflowTaskStarted { token, identity } => self.apply_task_started(*token, identity),
             Fact::WorkflowTaskReleased => self.apply_task_released(),
             Fact::WorkflowTaskOffered => self.apply_task_offered(),
+            Fact::WorkflowTaskDropped => self.apply_task_dropped(),
+            Fact::UpdateAdmitted { request, at } => self.apply_update_admitted(request, *at),
+            Fact::UpdatesSent { token } => self.apply_updates_sent(*token),
+            Fact::UpdateRejected { update_id } => self.apply_update_rejected(update_id),
             Fact::WorkflowTaskAttemptFailed { attempt, cause, failure, retry_at } => {
                 self.apply_attempt_failed(*attempt, *cause, failure, *retry_at);
             }
@@ -278,18 +290,25 @@ impl Execution {
     }
 
     /// Whether the run may be dropped from memory: it is open, and what is stored gives the same state again. That is so when
-    /// it has no news for its code and every open activity waits for its next attempt.
+    /// it has no news for its code, every open activity waits for its next attempt, and no update waits for a worker.
     pub fn is_idle(&self) -> bool {
-        self.closed.is_none() && self.workflow_task.is_idle() && self.activities.are_idle() && self.buffer.is_empty()
+        self.closed.is_none()
+            && self.workflow_task.is_idle()
+            && self.activities.are_idle()
+            && self.buffer.is_empty()
+            && !self.updates.has_admitted()
     }
 
     /// A lower bound of when the engine must look at the run by itself: at once ([`Timestamp::EPOCH`]) while it is not idle, at
-    /// its next deadline when it is, and never ([`Timestamp::MAX`]) once it is closed.
+    /// its next deadline when it is, and never ([`Timestamp::MAX`]) once it is closed. Updates that are in memory only do not
+    /// count: after a crash nothing is left of them to look at.
     pub fn wake_at(&self) -> Timestamp {
-        if self.closed.is_none() && !self.is_idle() {
+        let is_idle = self.workflow_task.is_idle_on_disk() && self.activities.are_idle() && self.buffer.is_empty();
+        if self.closed.is_none() && !is_idle {
             return Timestamp::EPOCH;
         }
-        self.next_deadline().unwrap_or(Timestamp::MAX)
+        let next = if self.workflow_task.is_news() { self.deadlines.next() } else { self.deadlines.next_but_task() };
+        next.unwrap_or(Timestamp::MAX)
     }
 
     /// Gives back memory that the run does not need while it is idle. For the driver, when the run has become so.
@@ -310,12 +329,14 @@ impl Execution {
             + self.activities.bytes()
             + self.buffer.bytes()
             + self.published.bytes()
+            + self.updates.bytes()
             + ENTRY
                 * (self.activities.len()
                     + self.timers.len()
                     + self.signals.len()
                     + self.deadlines.len()
-                    + self.published.len())
+                    + self.published.len()
+                    + self.updates.len())
             + self.properties.bytes()
             + (ENTRY + size_of::<Event>()) * self.buffer.len()
     }

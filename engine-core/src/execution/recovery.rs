@@ -57,8 +57,8 @@ impl Execution {
             }
         }
         for event in buffered {
-            if self.closed.is_some() || !self.workflow_task.is_pending() {
-                let problem = format!("{} is buffered, but no workflow task is pending", event.kind.name());
+            if self.closed.is_some() {
+                let problem = format!("{} is buffered, but the run is closed", event.kind.name());
                 return Err(CorruptHistory { event_id: event.id, problem });
             }
             if let Some((scheduled_event_id, _)) = event.kind.activity_end()
@@ -144,6 +144,7 @@ impl Execution {
     pub fn durable_view(&self) -> Execution {
         let mut view = self.clone();
         view.change_task(super::workflow_task::WorkflowTask::forget_volatile);
+        view.updates.forget_volatile();
         view.forget_volatile_of_activities();
         view
     }
@@ -218,7 +219,9 @@ impl Check {
             | EventKind::StatePublished(_)
             | EventKind::MarkerRecorded(_)
             | EventKind::SearchAttributesUpserted(_)
-            | EventKind::PropertiesModified(_) => Expected::Any,
+            | EventKind::PropertiesModified(_)
+            | EventKind::WorkflowUpdateAccepted(_)
+            | EventKind::WorkflowUpdateCompleted(_) => Expected::Any,
         };
         Ok(())
     }
@@ -322,6 +325,20 @@ impl Check {
             EventKind::MarkerRecorded(recorded) => task(recorded.workflow_task_completed_event_id),
             EventKind::SearchAttributesUpserted(upserted) => task(upserted.workflow_task_completed_event_id),
             EventKind::PropertiesModified(modified) => task(modified.workflow_task_completed_event_id),
+            EventKind::WorkflowUpdateAccepted(accepted) => {
+                let id = &accepted.update.id;
+                if run.updates.is_recorded(id) {
+                    return Err(format!("update {id:?} is accepted twice"));
+                }
+                task(accepted.workflow_task_completed_event_id)
+            }
+            EventKind::WorkflowUpdateCompleted(end) => {
+                if run.updates.open_acceptance(&end.update_id) != Some(end.accepted_event_id) {
+                    let id = &end.update_id;
+                    return Err(format!("WorkflowUpdateCompleted refers to update {id:?}, which is not open"));
+                }
+                task(end.workflow_task_completed_event_id)
+            }
             EventKind::WorkflowTimedOut(_)
             | EventKind::WorkflowTerminated(_)
             | EventKind::WorkflowCancelRequested(_)
@@ -428,6 +445,8 @@ mod tests {
     fn rows_that_do_not_fit_the_history_are_refused() {
         let mut idle = Run::start();
         idle.turn(vec![]);
+        let mut closed = Run::start();
+        closed.turn(vec![complete()]);
         let signal = EventKind::WorkflowSignaled(WorkflowSignaled {
             name: SignalName::from_trusted("a"),
             input: Vec::new(),
@@ -435,8 +454,8 @@ mod tests {
             request_id: None,
         });
         let buffered = Event { id: EventId::NONE, at: BEGIN, kind: signal };
-        let error = idle.execution.clone().restore(vec![buffered], Vec::new()).unwrap_err();
-        assert_eq!(error.problem, "WorkflowSignaled is buffered, but no workflow task is pending");
+        let error = closed.execution.restore(vec![buffered], Vec::new()).unwrap_err();
+        assert_eq!(error.problem, "WorkflowSignaled is buffered, but the run is closed");
         let row = ActivityProgress { scheduled_event_id: EventId(2), ..ActivityProgress::default() };
         let error = idle.execution.restore(Vec::new(), vec![row]).unwrap_err();
         assert_eq!(error.to_string(), "corrupt history at event 2: there is progress of an activity that is not open");

@@ -178,6 +178,7 @@ impl Execution {
             activities: super::activity::Activities::default(),
             timers: super::timer::Timers::default(),
             published: super::publish::Published::default(),
+            updates: super::update::Updates::default(),
             buffer: super::buffer::Buffer::default(),
             deadlines: super::deadline::Deadlines::default(),
             properties: properties::Properties::of_start(started),

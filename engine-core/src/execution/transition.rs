@@ -1,10 +1,10 @@
 //! What one input does: data, until the driver has made it durable.
 
 use crate::command::UnreadSignal;
-use crate::event::{CloseStatus, Event, WorkflowStarted, WorkflowTaskFailureCause};
+use crate::event::{CloseStatus, Event, UpdateOutcome, UpdateRequest, WorkflowStarted, WorkflowTaskFailureCause};
 use crate::execution::input::Reply;
 use crate::failure::Failure;
-use crate::ids::{EventId, TaskQueueName};
+use crate::ids::{EventId, TaskQueueName, UpdateId};
 use crate::payload::Payload;
 use crate::time::Timestamp;
 
@@ -42,6 +42,10 @@ impl Transition {
                 | Fact::WorkflowTaskReleased
                 | Fact::WorkflowTaskAttemptFailed { .. }
                 | Fact::WorkflowTaskOffered
+                | Fact::WorkflowTaskDropped
+                | Fact::UpdateAdmitted { .. }
+                | Fact::UpdatesSent { .. }
+                | Fact::UpdateRejected { .. }
                 | Fact::ActivityStarted { .. }
                 | Fact::ActivityAttemptFailed { .. }
                 | Fact::ActivityOffered { .. }
@@ -82,6 +86,25 @@ pub enum Fact {
     },
     /// The pause is over and the workflow task is in its queue. Volatile.
     WorkflowTaskOffered,
+    /// The workflow task ended without anything to record. Volatile.
+    WorkflowTaskDropped,
+    /// An update came. Volatile.
+    UpdateAdmitted {
+        /// The request.
+        request: Box<UpdateRequest>,
+        /// When.
+        at: Timestamp,
+    },
+    /// Updates went to a worker with its workflow task. Volatile.
+    UpdatesSent {
+        /// The task.
+        token: super::WorkflowTaskToken,
+    },
+    /// The code refused an update. Volatile.
+    UpdateRejected {
+        /// The update.
+        update_id: UpdateId,
+    },
     /// The attempt was handed out or claimed. Volatile, unless the activity may run only once.
     ActivityStarted {
         /// As the worker has it.
@@ -166,6 +189,13 @@ pub enum Effect {
     },
     /// Begin the next run of the chain, in the same transaction: [`super::Execution::begin_next`].
     StartRun(Box<NextRun>),
+    /// Tell who waits for the update.
+    UpdateAnswered {
+        /// The update.
+        update_id: UpdateId,
+        /// What became of it.
+        answer: UpdateAnswer,
+    },
     /// The run closed: answer who waits for its result.
     Closed(CloseStatus),
 }
@@ -177,6 +207,28 @@ pub struct NextRun {
     pub started: WorkflowStarted,
     /// Signals that the run before did not receive, in order: recorded behind the first event.
     pub signals: Vec<UnreadSignal>,
+}
+
+/// What became of an update.
+#[derive(Debug, Clone, PartialEq)]
+pub enum UpdateAnswer {
+    /// The code took it on.
+    Accepted {
+        /// Its `WorkflowUpdateAccepted`.
+        event_id: EventId,
+    },
+    /// The code refused it, and no trace is left of it.
+    Rejected {
+        /// Why.
+        failure: Failure,
+    },
+    /// It has its outcome.
+    Completed {
+        /// The outcome.
+        outcome: UpdateOutcome,
+    },
+    /// The run closed before the code saw it.
+    RunClosed,
 }
 
 /// What is stored about an open activity beside its history: only when there is something that the history does not say.

@@ -6,8 +6,10 @@ use super::matching::{Issued, Step};
 use super::slots::{Handle, Resolution, Thing};
 use super::{Phase, Replayer, Resolved};
 use crate::command::{Command, ScheduleActivity};
-use crate::event::PropertyChanges;
-use crate::ids::{ActivityId, ActivityType, PublishedName, TimerId};
+use crate::event::{PropertyChanges, UpdateOutcome, UpdateRequest};
+use crate::execution::RejectedUpdate;
+use crate::failure::Failure;
+use crate::ids::{ActivityId, ActivityType, PublishedName, TimerId, UpdateId};
 use crate::payload::Payload;
 use crate::search::SearchAttributeChanges;
 
@@ -54,6 +56,31 @@ impl Replayer {
     /// Changes what people are shown of the run.
     pub fn modify_properties(&mut self, changes: PropertyChanges) {
         self.issue(Step::ModifyProperties, None, || Command::ModifyProperties(changes));
+    }
+
+    /// Takes on an update of this task. Its outcome is owed from here on.
+    pub fn accept_update(&mut self, request: UpdateRequest) {
+        self.may_be_dropped = false;
+        let step = Step::AcceptUpdate { id: request.id.clone() };
+        self.issue(step, None, || Command::AcceptUpdate(Box::new(request)));
+    }
+
+    /// Refuses an update of this task. It leaves no trace.
+    pub fn reject_update(&mut self, update_id: UpdateId, failure: Failure) {
+        if self.phase == Phase::Live {
+            self.rejected_updates.push(RejectedUpdate { update_id, failure });
+        }
+    }
+
+    /// The outcome of an update that was accepted.
+    pub fn complete_update(&mut self, update_id: UpdateId, outcome: UpdateOutcome) {
+        let step = Step::CompleteUpdate { id: update_id.clone() };
+        self.issue(step, None, || Command::CompleteUpdate { update_id, outcome });
+    }
+
+    /// The updates that were refused since the last call: they go to the server with the task's completion.
+    pub fn take_rejected_updates(&mut self) -> Vec<RejectedUpdate> {
+        std::mem::take(&mut self.rejected_updates)
     }
 
     /// Asks an activity to stop; its outcome still comes. Once is enough: a repeat does nothing. An activity that was issued in
@@ -156,7 +183,9 @@ impl Replayer {
             | Command::PublishState { .. }
             | Command::RecordMarker(_)
             | Command::UpsertSearchAttributes { .. }
-            | Command::ModifyProperties(_) => return,
+            | Command::ModifyProperties(_)
+            | Command::AcceptUpdate(_)
+            | Command::CompleteUpdate { .. } => return,
         };
         self.issue(step, None, || command);
         self.close_issued = true;

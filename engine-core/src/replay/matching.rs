@@ -8,7 +8,7 @@ use std::fmt;
 use super::slots::{Handle, Slots, Thing};
 use super::{News, ReplayError};
 use crate::event::{EventKind, Marker, WorkflowStarted, WorkflowTaskStarted};
-use crate::ids::{ActivityId, ActivityType, EventId, PatchId, PublishedName, StepName, TimerId};
+use crate::ids::{ActivityId, ActivityType, EventId, PatchId, PublishedName, StepName, TimerId, UpdateId};
 
 /// What is compared of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub(super) enum Step {
     Closure { id: u64, name: StepName },
     UpsertSearchAttributes,
     ModifyProperties,
+    AcceptUpdate { id: UpdateId },
+    CompleteUpdate { id: UpdateId },
     CompleteWorkflow,
     FailWorkflow,
     CancelWorkflow,
@@ -65,6 +67,8 @@ impl fmt::Display for Step {
             Step::Closure { id, name } => write!(f, "RunStep {name} (id {id})"),
             Step::UpsertSearchAttributes => f.write_str("UpsertSearchAttributes"),
             Step::ModifyProperties => f.write_str("ModifyProperties"),
+            Step::AcceptUpdate { id } => write!(f, "AcceptUpdate (id {id})"),
+            Step::CompleteUpdate { id } => write!(f, "CompleteUpdate (id {id})"),
             Step::CompleteWorkflow => f.write_str("CompleteWorkflow"),
             Step::FailWorkflow => f.write_str("FailWorkflow"),
             Step::CancelWorkflow => f.write_str("CancelWorkflow"),
@@ -120,6 +124,8 @@ impl Recorded {
             },
             EventKind::SearchAttributesUpserted(_) => Step::UpsertSearchAttributes,
             EventKind::PropertiesModified(_) => Step::ModifyProperties,
+            EventKind::WorkflowUpdateAccepted(accepted) => Step::AcceptUpdate { id: accepted.update.id },
+            EventKind::WorkflowUpdateCompleted(completed) => Step::CompleteUpdate { id: completed.update_id },
             EventKind::WorkflowCompleted(_) => Step::CompleteWorkflow,
             EventKind::WorkflowFailed(_) => Step::FailWorkflow,
             EventKind::WorkflowCanceled(_) => Step::CancelWorkflow,

@@ -36,8 +36,10 @@ use std::collections::{BTreeSet, VecDeque};
 use crate::command::Command;
 use crate::event::{
     ActivityCanceled, ActivityCompleted, ActivityFailed, ActivityStarted, ActivityTimedOut, ContinueAsNewReasons,
-    Event, EventKind, TimerFired, WorkflowCancelRequested, WorkflowSignaled, WorkflowStarted, WorkflowTaskStarted,
+    Event, EventKind, TimerFired, UpdateRequest, WorkflowCancelRequested, WorkflowSignaled, WorkflowStarted,
+    WorkflowTaskStarted,
 };
+use crate::execution::RejectedUpdate;
 use crate::failure::{Failure, RetryState};
 use crate::ids::{ActivityId, EventId, SignalName};
 use crate::payload::Payload;
@@ -56,6 +58,7 @@ pub const FLAG_MATCH_IDS: u32 = 1;
 /// One run's history and cursor.
 #[derive(Debug)]
 pub struct Replayer {
+    /// What was fed and not yet walked over.
     incoming: VecDeque<Event>,
     last_event_id: EventId,
     started: Option<Box<WorkflowStarted>>,
@@ -77,6 +80,11 @@ pub struct Replayer {
     markers: Markers,
     /// The code closed the run: whatever it drops from here on stands for nothing.
     close_issued: bool,
+    /// Updates of the task that goes to the server, until its activation takes them.
+    brought_updates: Vec<UpdateDelivery>,
+    rejected_updates: Vec<RejectedUpdate>,
+    /// Whether the server may drop the task that was answered last: it brought nothing that changed the code.
+    may_be_dropped: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,12 +110,23 @@ pub struct Activation {
     pub replaying: bool,
     /// What happened since the task before, in history order.
     pub outcomes: Vec<Outcome>,
+    /// Updates that the code must accept or reject, in order. They come behind the outcomes.
+    pub updates: Vec<UpdateDelivery>,
     /// How many events the history has so far.
     pub history_length: u64,
     /// Its size in bytes.
     pub history_size_bytes: u64,
     /// Whether the code should continue as new, and why.
     pub suggest_continue_as_new: ContinueAsNewReasons,
+}
+
+/// An update on its way to the code.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UpdateDelivery {
+    /// What was sent.
+    pub request: UpdateRequest,
+    /// Whether the history has its acceptance: then the code must take it on, whatever its validator would say today.
+    pub is_accepted: bool,
 }
 
 /// News for the code.
@@ -180,15 +199,21 @@ impl Replayer {
             steps: 0,
             markers: Markers::default(),
             close_issued: false,
+            brought_updates: Vec::new(),
+            rejected_updates: Vec::new(),
+            may_be_dropped: false,
         }
     }
 
-    /// Takes the next events of the history, which must follow those fed before. Changes nothing if it fails.
+    /// Takes the next events of the history, which must follow those fed before; or those before the task that was answered last,
+    /// if the server dropped it ([`Replayer::last_event_id_if_dropped`]). Changes nothing if it fails.
     ///
     /// A history may come in parts, each but the last ending before a `WorkflowTaskScheduled`: what a task's commands became
     /// follows its completion, so a part that ends elsewhere would look like a task without commands.
     pub fn feed(&mut self, events: Vec<Event>) -> Result<(), ReplayError> {
-        let mut expected = self.last_event_id.next();
+        let dropped =
+            self.last_event_id_if_dropped().filter(|last| events.first().is_some_and(|event| event.id == last.next()));
+        let mut expected = dropped.unwrap_or(self.last_event_id).next();
         for event in &events {
             if event.id != expected {
                 return Err(ReplayError::OutOfStep { expected, actual: event.id });
@@ -198,7 +223,9 @@ impl Replayer {
         let Some(first) = events.first() else {
             return Err(ReplayError::OutOfStep { expected, actual: EventId::NONE });
         };
-        if let Phase::Answered { started } = self.phase {
+        if let Phase::Answered { started } = self.phase
+            && dropped.is_none()
+        {
             // Anything else means that the answer was not taken: the code is ahead of the history and cannot go back.
             let is_answer = matches!(&first.kind, EventKind::WorkflowTaskCompleted(completed)
                 if completed.started_event_id == started);
@@ -209,9 +236,19 @@ impl Replayer {
         if self.started.is_none() && !matches!(first.kind, EventKind::WorkflowStarted(_)) {
             return Err(ReplayError::Corrupt { event_id: first.id, problem: "the first event is not WorkflowStarted" });
         }
+        if let Some(last) = dropped {
+            self.last_event_id = last;
+            self.phase = Phase::Between;
+        }
         debug_assert!(self.incoming.is_empty(), "activations are taken until there is none");
         self.incoming = events.into();
         Ok(())
+    }
+
+    /// Hands over the updates that came with the workflow task at the end of what was fed.
+    pub fn bring_updates(&mut self, updates: Vec<UpdateRequest>) {
+        let deliver = |request| UpdateDelivery { request, is_accepted: false };
+        self.brought_updates = updates.into_iter().map(deliver).collect();
     }
 
     /// Walks to the next workflow task whose code must run. `None` at the end of what was fed, or of the run.
@@ -253,6 +290,18 @@ impl Replayer {
         self.incoming.pop_front_if(|event| !matches!(event.kind, EventKind::WorkflowTaskScheduled(_)))
     }
 
+    /// Updates that the task which is about to be replayed accepted, in the order in which it did.
+    fn accepted_updates(&self) -> Vec<UpdateDelivery> {
+        let turn = self.incoming.iter().take_while(|event| !matches!(event.kind, EventKind::WorkflowTaskScheduled(_)));
+        turn.filter_map(|event| match &event.kind {
+            EventKind::WorkflowUpdateAccepted(accepted) => {
+                Some(UpdateDelivery { request: accepted.update.clone(), is_accepted: true })
+            }
+            _ => None,
+        })
+        .collect()
+    }
+
     fn begin_task(
         &mut self,
         id: EventId,
@@ -276,13 +325,21 @@ impl Replayer {
         if matches!(phase, Phase::Replaying { .. }) {
             self.next_event();
         }
+        let updates = match phase {
+            Phase::Live => std::mem::take(&mut self.brought_updates),
+            Phase::Replaying { .. } | Phase::Between | Phase::Answered { .. } | Phase::Closed => {
+                self.accepted_updates()
+            }
+        };
         self.phase = phase;
         self.look_ahead();
         self.clock = self.clock.max(at);
+        self.may_be_dropped = self.outcomes.is_empty();
         Ok(Some(Activation {
             now: self.clock,
             replaying: phase != Phase::Live,
             outcomes: std::mem::take(&mut self.outcomes),
+            updates,
             history_length: id.0,
             history_size_bytes: started.history_size_bytes,
             suggest_continue_as_new: started.suggest_continue_as_new,
@@ -299,7 +356,9 @@ impl Replayer {
             Phase::Live => {
                 self.use_flag(FLAG_MATCH_IDS);
                 self.phase = Phase::Answered { started: self.last_event_id };
-                Ok(Some(self.commands.drain(..).flatten().collect()))
+                let commands: Vec<Command> = self.commands.drain(..).flatten().collect();
+                self.may_be_dropped &= commands.is_empty() && self.new_flags.is_empty();
+                Ok(Some(commands))
             }
             Phase::Between | Phase::Answered { .. } | Phase::Closed => Ok(None),
         }
@@ -364,7 +423,9 @@ impl Replayer {
             | Step::Patch { .. }
             | Step::Closure { .. }
             | Step::UpsertSearchAttributes
-            | Step::ModifyProperties => {}
+            | Step::ModifyProperties
+            | Step::AcceptUpdate { .. }
+            | Step::CompleteUpdate { .. } => {}
             Step::CompleteWorkflow | Step::FailWorkflow | Step::CancelWorkflow | Step::ContinueAsNew => {
                 self.phase = Phase::Closed
             }
@@ -455,6 +516,15 @@ impl Replayer {
     /// The last event that was walked over.
     pub fn last_event_id(&self) -> EventId {
         self.last_event_id
+    }
+
+    /// The last event that the code has seen if the server drops the task that was answered last: the one before the task. `None`
+    /// if the server cannot drop it, because it changed something.
+    pub fn last_event_id_if_dropped(&self) -> Option<EventId> {
+        match self.phase {
+            Phase::Answered { started } if self.may_be_dropped => Some(EventId(started.0.saturating_sub(2))),
+            Phase::Answered { .. } | Phase::Between | Phase::Replaying { .. } | Phase::Live | Phase::Closed => None,
+        }
     }
 
     /// Whether the current task's commands are compared with history, not sent.

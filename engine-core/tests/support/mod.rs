@@ -9,16 +9,17 @@ use std::time::Duration;
 
 use engine_core::command::{Command, ScheduleActivity};
 use engine_core::event::{
-    ActivityTimeouts, Event, EventKind, Marker, WorkerMetadata, WorkflowStarted, WorkflowTaskFailureCause,
+    ActivityTimeouts, Event, EventKind, Marker, UpdateOutcome, UpdateRequest, WorkerMetadata, WorkflowStarted,
+    WorkflowTaskFailureCause,
 };
 use engine_core::execution::{
-    ActivityProgress, ActivityRef, ActivityToken, Effect, Execution, Fact, Input, NextRun, Rejection, Reply,
-    Transition, WorkflowTaskToken,
+    ActivityProgress, ActivityRef, ActivityToken, Effect, Execution, Fact, Input, NextRun, RejectedUpdate, Rejection,
+    Reply, Transition, UpdateAnswer, UpdateStanding, WorkflowTaskToken,
 };
 use engine_core::failure::Failure;
 use engine_core::ids::{
     ActivityId, ActivityType, EventId, Namespace, PublishedName, RequestId, RunId, SignalName, TaskQueueName, TimerId,
-    WorkflowId, WorkflowType,
+    UpdateId, UpdateName, WorkflowId, WorkflowType,
 };
 use engine_core::payload::Payload;
 use engine_core::retry::RetryPolicy;
@@ -248,6 +249,10 @@ impl Run {
         let _ = self.send(signal(name, None));
     }
 
+    pub fn update(&mut self, id: &str) {
+        let _ = self.send(Input::Update(Box::new(update(id))));
+    }
+
     pub fn cancel(&mut self) {
         self.send(Input::RequestCancel { reason: "stop".into(), identity: "desk".into(), request_id: None })
             .expect("a request to cancel is never refused");
@@ -270,17 +275,28 @@ impl Run {
     }
 
     pub fn finish_task(&mut self, token: WorkflowTaskToken, commands: Vec<Command>) {
-        self.end_task(token, commands, false);
+        self.end_task(token, commands, &[], false);
     }
 
     /// Completes the workflow task while a step is at work.
     pub fn extend_task(&mut self, token: WorkflowTaskToken, commands: Vec<Command>) {
-        self.end_task(token, commands, true);
+        self.end_task(token, commands, &[], true);
     }
 
-    fn end_task(&mut self, token: WorkflowTaskToken, commands: Vec<Command>, force_new_task: bool) {
+    /// Completes the task, rejecting updates.
+    pub fn answer_task(&mut self, token: WorkflowTaskToken, commands: Vec<Command>, rejected: &[&str]) {
+        self.end_task(token, commands, rejected, false);
+    }
+
+    fn end_task(&mut self, token: WorkflowTaskToken, commands: Vec<Command>, rejected: &[&str], force_new_task: bool) {
         let (worker, identity) = (WorkerMetadata::default(), "worker".to_owned());
-        let _ = self.send(Input::CompleteWorkflowTask { token, commands, worker, force_new_task, identity });
+        let reject = |id: &&str| RejectedUpdate {
+            update_id: UpdateId::from_trusted(id),
+            failure: Failure::application("Invalid", "no"),
+        };
+        let rejected_updates = rejected.iter().map(reject).collect();
+        let input = Input::CompleteWorkflowTask { token, commands, rejected_updates, worker, force_new_task, identity };
+        let _ = self.send(input);
     }
 
     /// Hands the workflow task out and completes it.
@@ -350,6 +366,25 @@ pub fn signal(name: &str, request_id: Option<&str>) -> Input {
     }
 }
 
+/// An update of name "set".
+pub fn update(id: &str) -> UpdateRequest {
+    UpdateRequest {
+        id: UpdateId::from_trusted(id),
+        name: UpdateName::from_trusted("set"),
+        input: vec![Payload::json("1")],
+        identity: "desk".into(),
+    }
+}
+
+pub fn accept(id: &str) -> Command {
+    Command::AcceptUpdate(Box::new(update(id)))
+}
+
+pub fn answer(id: &str) -> Command {
+    let outcome = UpdateOutcome::Completed { result: None };
+    Command::CompleteUpdate { update_id: UpdateId::from_trusted(id), outcome }
+}
+
 /// Compares what `when` makes of the run `given` with `expect`, line by line; see [`write_transition`] for the lines.
 #[track_caller]
 pub fn check(given: Run, when: impl FnOnce(&mut Run), expect: &str) -> Run {
@@ -386,8 +421,19 @@ fn write_transition(log: &mut Vec<String>, transition: &Transition, rows: &BTree
     match &transition.reply {
         Reply::Done | Reply::WorkflowTask(_) | Reply::ActivityTask(_) => {}
         Reply::Unchanged => log.push("= unchanged".to_owned()),
+        Reply::WorkflowTaskDropped => log.push("= dropped".to_owned()),
+        Reply::Update(standing) => log.push(format!("= update {}", standing_text(*standing))),
         Reply::WorkflowTaskRefused { cause, message } => log.push(format!("= refused {cause:?}: {message}")),
         Reply::Heartbeat { cancel_requested } => log.push(format!("= heartbeat cancel_requested={cancel_requested}")),
+    }
+}
+
+fn standing_text(standing: UpdateStanding) -> String {
+    match standing {
+        UpdateStanding::Admitted => "admitted".to_owned(),
+        UpdateStanding::Accepted { event_id } => format!("accepted {event_id}"),
+        UpdateStanding::Completed { event_id } => format!("completed {event_id}"),
+        UpdateStanding::LeftBehind => "left behind".to_owned(),
     }
 }
 
@@ -401,6 +447,10 @@ fn fact_line(fact: &Fact) -> String {
             format!("~ task attempt {attempt} failed cause={cause:?}")
         }
         Fact::WorkflowTaskOffered => "~ task offered".to_owned(),
+        Fact::WorkflowTaskDropped => "~ task dropped".to_owned(),
+        Fact::UpdateAdmitted { request, .. } => format!("~ update {} admitted", request.id),
+        Fact::UpdatesSent { .. } => "~ updates sent".to_owned(),
+        Fact::UpdateRejected { update_id } => format!("~ update {update_id} rejected"),
         Fact::ActivityStarted { token, .. } => {
             format!("~ activity {} started attempt={}", token.scheduled_event_id, token.attempt)
         }
@@ -433,6 +483,18 @@ fn effect_line(effect: &Effect) -> String {
         }
         Effect::StartRun(next) => {
             format!("> StartRun attempt={} backoff={:?}", next.started.attempt, next.started.first_task_backoff)
+        }
+        Effect::UpdateAnswered { update_id, answer } => {
+            let answer = match answer {
+                UpdateAnswer::Accepted { .. } => "accepted".to_owned(),
+                UpdateAnswer::Rejected { failure } => format!("rejected: {}", failure.message),
+                UpdateAnswer::Completed { outcome: UpdateOutcome::Completed { .. } } => "completed".to_owned(),
+                UpdateAnswer::Completed { outcome: UpdateOutcome::Failed { failure } } => {
+                    format!("failed: {}", failure.message)
+                }
+                UpdateAnswer::RunClosed => "run closed".to_owned(),
+            };
+            format!("> UpdateAnswered {update_id} {answer}")
         }
         Effect::Closed(status) => format!("> Closed {status:?}"),
     }
@@ -516,6 +578,14 @@ pub fn event_line(event: &Event) -> String {
         EventKind::PropertiesModified(e) => {
             let keys: Vec<&str> = e.changes.memo.keys().map(String::as_str).collect();
             format!("memo={} task={}", keys.join(","), e.workflow_task_completed_event_id)
+        }
+        EventKind::WorkflowUpdateAccepted(e) => {
+            format!("{} {} task={}", e.update.id, e.update.name, e.workflow_task_completed_event_id)
+        }
+        EventKind::WorkflowUpdateCompleted(e) => {
+            let failed = if matches!(e.outcome, UpdateOutcome::Failed { .. }) { " failed" } else { "" };
+            let (accepted, task) = (e.accepted_event_id, e.workflow_task_completed_event_id);
+            format!("{} accepted={accepted} task={task}{failed}", e.update_id)
         }
     };
     format!("{} {} {rest}", event.id, event.kind.name())

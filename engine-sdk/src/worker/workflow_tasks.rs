@@ -266,6 +266,7 @@ impl WorkflowTasks {
                     flags: progress.new_flags,
                     cached: is_cached,
                     force_new_task: progress.force_new_task,
+                    rejected_updates: Vec::new(),
                 })
             }
             Err(TaskFailure { cause, failure }) => {

@@ -157,6 +157,21 @@ impl History {
             Command::PublishState { name, value } => {
                 EventKind::StatePublished(StatePublished { workflow_task_completed_event_id: completed, name, value })
             }
+            Command::AcceptUpdate(update) => EventKind::WorkflowUpdateAccepted(Box::new(WorkflowUpdateAccepted {
+                workflow_task_completed_event_id: completed,
+                update: *update,
+            })),
+            Command::CompleteUpdate { update_id, outcome } => {
+                let accepted_event_id = self.find(|kind| {
+                    matches!(kind, EventKind::WorkflowUpdateAccepted(accepted) if accepted.update.id == update_id)
+                });
+                EventKind::WorkflowUpdateCompleted(WorkflowUpdateCompleted {
+                    workflow_task_completed_event_id: completed,
+                    update_id,
+                    accepted_event_id,
+                    outcome,
+                })
+            }
             Command::CompleteWorkflow { result } => {
                 EventKind::WorkflowCompleted(WorkflowCompleted { workflow_task_completed_event_id: completed, result })
             }

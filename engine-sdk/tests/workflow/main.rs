@@ -12,7 +12,7 @@ mod steps;
 mod trouble;
 
 use engine_core::command::Command;
-use engine_core::event::{Event, Marker, StepOutcome};
+use engine_core::event::{Event, Marker, StepOutcome, UpdateOutcome};
 use engine_core::ids::EventId;
 use engine_core::payload::Payload;
 use engine_sdk::definition::Workflow;
@@ -99,6 +99,11 @@ fn text(command: &Command) -> String {
         },
         Command::UpsertSearchAttributes { changes } => format!("upsert {changes:?}"),
         Command::ModifyProperties(changes) => format!("modify {changes:?}"),
+        Command::AcceptUpdate(update) => format!("accept {} #{} {}", update.name, update.id, json_of(&update.input)),
+        Command::CompleteUpdate { update_id, outcome } => match outcome {
+            UpdateOutcome::Completed { result } => format!("answer #{update_id} {}", json(result.as_ref())),
+            UpdateOutcome::Failed { failure } => format!("answer #{update_id} failed: {}", failure.message),
+        },
         Command::CompleteWorkflow { result } => format!("complete {}", json(result.as_ref())),
         Command::FailWorkflow { failure } => {
             format!("fail {}", failure.chain().map(|link| link.message.as_str()).collect::<Vec<_>>().join(" < "))

@@ -8,6 +8,7 @@
 //! | `published` | what a run has published, now and as of any event |
 //! | `query` | asking a run's code |
 //! | `result` | waiting for a run to close |
+//! | `update` | sending updates and waiting for them; signals and updates with a start |
 //! | `validate` | limits of requests that the core does not see |
 //! | `status` | errors as gRPC statuses; the only file that decides codes |
 
@@ -16,6 +17,7 @@ mod published;
 mod query;
 mod result;
 pub(crate) mod status;
+mod update;
 pub(crate) mod validate;
 pub(crate) mod worker_service;
 pub(crate) mod workflow_service;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use engine_core::event::WorkflowStarted;
 use engine_core::execution::{
-    Execution, IdConflictPolicy, IdReusePolicy, Input, PendingActivity, PendingTaskState, PendingTimer,
+    Execution, IdConflictPolicy, IdReusePolicy, Input, PendingActivity, PendingTaskState, PendingTimer, PendingUpdate,
     PendingWorkflowTask, Rejection,
 };
 use engine_core::ids::{EventId, Namespace, RequestId, RunId, SignalName, TaskQueueName, WorkflowId, WorkflowType};
@@ -19,10 +19,10 @@ use crate::clock;
 use crate::limits;
 use crate::node::NodeContext;
 use crate::rpc::status::to_status;
-use crate::rpc::{history, published, query, result, validate};
+use crate::rpc::{history, published, query, result, update, validate};
 use crate::shard::request::{
     Described, Description, LocalKey, QueryTurn, Replied, Request, RequestKind, Responder, ServerError, StartReply,
-    StartRequest, Subscribed,
+    StartRequest, Subscribed, UpdateAsk, UpdateWatch,
 };
 use crate::shard::{load, queries};
 use crate::store::{ExecutionRow, ListFilter, NamespaceId, RunKey, ShardId};
@@ -67,7 +67,7 @@ impl Target {
     }
 
     /// The row of a run that is not the current one.
-    async fn earlier_run(&self, context: &NodeContext, run_id: RunId) -> Result<ExecutionRow, ServerError> {
+    pub(crate) async fn earlier_run(&self, context: &NodeContext, run_id: RunId) -> Result<ExecutionRow, ServerError> {
         let (store, key) = (Arc::clone(&context.store), self.run_key(run_id));
         let row = history::detached(async move { store.execution(&key).await }).await?;
         row.ok_or_else(|| ServerError::NotFound { kind: "run", name: run_id.to_string() })
@@ -100,6 +100,17 @@ impl Target {
             }
             answer => answer,
         }
+    }
+
+    /// Sends an update, or asks for one, and begins to watch it.
+    pub(crate) async fn watch_update(
+        &self,
+        context: &NodeContext,
+        ask: UpdateAsk,
+    ) -> Result<Result<UpdateWatch, ServerError>, ServerError> {
+        let (reply, answer) = oneshot::channel();
+        context.send(self.request(RequestKind::Update { run_id: self.run_id, ask, reply })).await;
+        received(answer.await)
     }
 
     pub(crate) async fn describe(&self, context: &NodeContext) -> Result<Described, ServerError> {
@@ -146,7 +157,7 @@ impl Target {
 type Answer<T> = oneshot::Receiver<Result<T, ServerError>>;
 
 /// The answer of a lane. A lane that stopped drops its callers.
-fn received<T>(answer: Result<T, oneshot::error::RecvError>) -> Result<T, ServerError> {
+pub(crate) fn received<T>(answer: Result<T, oneshot::error::RecvError>) -> Result<T, ServerError> {
     answer.map_err(|_| ServerError::unavailable("the server is stopping"))
 }
 
@@ -172,6 +183,34 @@ impl WorkflowService for Workflows {
     ) -> Result<Response<v1::SignalWorkflowResponse>, Status> {
         let replied = self.signal(call.into_inner()).await.map_err(to_status)?;
         Ok(Response::new(v1::SignalWorkflowResponse { run_id: replied.run_id.to_string() }))
+    }
+
+    async fn update_workflow(
+        &self,
+        call: Call<v1::UpdateWorkflowRequest>,
+    ) -> Result<Response<v1::UpdateWorkflowResponse>, Status> {
+        update::update(&self.context, call.into_inner()).await.map(Response::new).map_err(to_status)
+    }
+
+    async fn poll_update(
+        &self,
+        call: Call<v1::PollUpdateRequest>,
+    ) -> Result<Response<v1::UpdateWorkflowResponse>, Status> {
+        update::poll(&self.context, call.into_inner()).await.map(Response::new).map_err(to_status)
+    }
+
+    async fn signal_with_start(
+        &self,
+        call: Call<v1::SignalWithStartRequest>,
+    ) -> Result<Response<v1::StartWorkflowResponse>, Status> {
+        update::signal_with_start(self, call.into_inner()).await.map(Response::new).map_err(to_status)
+    }
+
+    async fn update_with_start(
+        &self,
+        call: Call<v1::UpdateWithStartRequest>,
+    ) -> Result<Response<v1::UpdateWithStartResponse>, Status> {
+        update::update_with_start(self, call.into_inner()).await.map(Response::new).map_err(to_status)
     }
 
     async fn cancel_workflow(
@@ -261,7 +300,7 @@ impl WorkflowService for Workflows {
 impl Workflows {
     async fn start(&self, request: v1::StartWorkflowRequest) -> Result<v1::StartWorkflowResponse, ServerError> {
         let wait = convert::optional_duration_from_proto("wait", request.wait)?.unwrap_or_default();
-        let (mut target, answer) = self.begin_start(request, !wait.is_zero()).await?;
+        let (mut target, answer) = self.begin_start(request, !wait.is_zero(), None).await?;
         let reply = received(answer.await)??;
         let mut response = start_response(&reply);
         if !wait.is_zero() {
@@ -287,7 +326,7 @@ impl Workflows {
                     field: "wait".into(),
                     problem: "cannot be set in a call of many starts: ask for each result".into(),
                 }),
-                None => self.begin_start(start, false).await.map(|(_, answer)| answer),
+                None => self.begin_start(start, false, None).await.map(|(_, answer)| answer),
             });
         }
         let mut outcomes = Vec::with_capacity(many);
@@ -301,11 +340,12 @@ impl Workflows {
         Ok(v1::StartWorkflowsResponse { outcomes })
     }
 
-    /// Checks a start and sends it to its lane, which answers once it is durable.
-    async fn begin_start(
+    /// Checks a start and sends it to its lane, which answers once it is durable. `with` reaches the run in the same transaction.
+    pub(crate) async fn begin_start(
         &self,
         request: v1::StartWorkflowRequest,
         watch: bool,
+        with: Option<Box<Input>>,
     ) -> Result<(Target, Answer<StartReply>), ServerError> {
         let namespace = self.context.namespaces.id(&self.context.store, "namespace", &request.namespace).await?;
         let reuse = reuse_policy(request.id_reuse_policy)?;
@@ -314,7 +354,7 @@ impl Workflows {
         let workflow_id: Arc<str> = started.workflow_id.as_str().into();
         let shard = self.context.shard_of(namespace, &workflow_id);
         let (reply, answer) = oneshot::channel();
-        let start = StartRequest { started, reuse, conflict, watch, reply };
+        let start = StartRequest { started, reuse, conflict, watch, with, reply };
         let key = LocalKey { namespace, workflow_id: Arc::clone(&workflow_id) };
         self.context.send_start(Request { shard, key, kind: RequestKind::Start(Box::new(start)) }).await?;
         Ok((Target { namespace, workflow_id, shard, run_id: None }, answer))
@@ -530,6 +570,7 @@ fn description_to_proto(description: Description) -> v1::DescribeWorkflowRespons
         pending_workflow_task: description.workflow_task.map(pending_workflow_task),
         pending_activities: description.activities.into_iter().map(pending_activity).collect(),
         pending_timers: description.timers.into_iter().map(pending_timer).collect(),
+        pending_updates: description.updates.iter().map(pending_update).collect(),
         cancel_requested: description.cancel_requested,
         buffered_events: u32::try_from(description.buffered).unwrap_or(u32::MAX),
         published: description.published.iter().map(published::to_proto).collect(),
@@ -585,5 +626,17 @@ fn pending_timer(timer: PendingTimer) -> v1::PendingTimer {
         timer_id: timer.timer_id.as_str().to_owned(),
         started_event_id: timer.started_event_id.0,
         fire_time: Some(convert::timestamp_to_proto(timer.fire_at)),
+    }
+}
+
+fn pending_update(update: &PendingUpdate) -> v1::PendingUpdate {
+    let is_accepted = update.accepted_event_id.is_some();
+    let stage = if is_accepted { v1::UpdateStage::Accepted } else { v1::UpdateStage::Admitted };
+    v1::PendingUpdate {
+        update_id: update.update_id.as_str().to_owned(),
+        update_name: update.name.as_str().to_owned(),
+        stage: stage.into(),
+        accepted_event_id: update.accepted_event_id.0,
+        since: Some(convert::timestamp_to_proto(update.since)),
     }
 }

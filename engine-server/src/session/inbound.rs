@@ -275,10 +275,13 @@ fn parse_result(session: &Session, result: v1::TaskResult) -> Result<ParsedResul
             let token = WorkflowTaskToken::decode(&done.token)?;
             let worker = WorkerMetadata { flags: done.flags, ..session.worker.clone() };
             let cached = done.cached.then(|| token.task.scheduled_event_id.next());
-            let input = match convert::commands_from_proto(done.commands) {
-                Ok(commands) => Input::CompleteWorkflowTask {
+            let content = convert::commands_from_proto(done.commands)
+                .and_then(|commands| Ok((commands, convert::rejected_updates_from_proto(done.rejected_updates)?)));
+            let input = match content {
+                Ok((commands, rejected_updates)) => Input::CompleteWorkflowTask {
                     token: token.task,
                     commands,
+                    rejected_updates,
                     worker,
                     force_new_task: done.force_new_task,
                     identity,

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use engine_core::event::CloseStatus;
-use engine_core::ids::{EventId, RunId};
+use engine_core::execution::UpdateAnswer;
+use engine_core::ids::{EventId, RunId, UpdateId};
 use engine_core::time::Timestamp;
 use tokio::sync::oneshot;
 
@@ -17,6 +18,7 @@ use crate::queue::QueuedTask;
 use crate::session::{InHand, Outbound, Session};
 use crate::shard::request::{
     Claim, Described, LocalKey, QueryPlace, QueryTurn, Replied, Responder, ServerError, StartReply, Subscribed,
+    UpdateWatch,
 };
 use crate::store::{
     Batch, BufferedRow, Epoch, ExecutionChange, ExecutionRow, ExecutionUpdate, HistoryRow, ProgressRow, RunKey, ShardId,
@@ -41,6 +43,10 @@ pub(crate) enum Release {
     QueryTurn(oneshot::Sender<Result<QueryTurn, ServerError>>, Result<QueryTurn, ServerError>),
     /// The turn of a query that waited has come, or will not.
     Queried(oneshot::Sender<Result<QueryPlace, ServerError>>, Result<QueryPlace, ServerError>),
+    /// Answer an update.
+    UpdateWatched(oneshot::Sender<Result<UpdateWatch, ServerError>>, Result<UpdateWatch, ServerError>),
+    /// News for who waits for an update.
+    UpdateNews { shard: ShardId, run_id: RunId, update_id: UpdateId, answer: UpdateAnswer },
     /// A task wants a worker.
     Offer(QueuedTask),
     /// A task wants none any more.

@@ -39,6 +39,7 @@ pub(crate) fn held_task(input: &Input) -> Option<EventId> {
         | Input::FailActivity { activity: ActivityRef::Id(_), .. }
         | Input::CancelActivity { activity: ActivityRef::Id(_), .. }
         | Input::Signal { .. }
+        | Input::Update(_)
         | Input::RequestCancel { .. }
         | Input::Terminate { .. }
         | Input::StartWorkflowTask { .. }
@@ -121,6 +122,9 @@ pub(crate) fn release(run: &mut HotRun, shard: ShardId, key: &LocalKey, effect: 
             .into_iter()
             .collect(),
         Effect::Closed(_) => vec![Release::Forget(shard, key.clone(), run_id)],
+        Effect::UpdateAnswered { update_id, answer } => {
+            vec![Release::UpdateNews { shard, run_id, update_id, answer }]
+        }
         Effect::StartRun(_) => Vec::new(),
     }
 }
@@ -130,7 +134,12 @@ pub(crate) fn message(run: &HotRun, task: &QueuedTask, session: &Arc<Session>, r
     let (token, message) = match reply {
         Reply::WorkflowTask(started) => workflow_task(run, task, session, started),
         Reply::ActivityTask(started) => activity_task(run, task, started),
-        Reply::Done | Reply::Unchanged | Reply::Heartbeat { .. } | Reply::WorkflowTaskRefused { .. } => return None,
+        Reply::Done
+        | Reply::Unchanged
+        | Reply::Heartbeat { .. }
+        | Reply::Update(_)
+        | Reply::WorkflowTaskDropped
+        | Reply::WorkflowTaskRefused { .. } => return None,
     };
     let in_hand = InHand { token, workflow_id: Arc::clone(&task.workflow_id) };
     Some(HandOut { session: Arc::clone(session), task: task.clone(), in_hand, message })
@@ -163,6 +172,7 @@ fn workflow_task(
         first_event_id: first.0,
         history: Some(EncodedHistory { events }),
         start_to_close: Some(convert::duration_to_proto(started.start_to_close)),
+        updates: started.updates.iter().map(convert::update_request_to_proto).collect(),
     };
     (token, Outbound::WorkflowTask(Box::new(message)))
 }

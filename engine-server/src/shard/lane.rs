@@ -344,6 +344,10 @@ impl Lane {
             Release::Described(reply, answer) => drop(reply.send(answer)),
             Release::Subscribed(reply, answer) => drop(reply.send(answer)),
             Release::QueryTurn(reply, answer) => drop(reply.send(answer)),
+            Release::UpdateWatched(reply, answer) => drop(reply.send(answer)),
+            Release::UpdateNews { shard, run_id, update_id, answer } => {
+                self.shards.publish_update(shard, run_id, update_id, answer);
+            }
             Release::Queried(turn, answer) => drop(turn.send(answer)),
             Release::Claimed(claim, answer) => {
                 let workflow_id = Arc::clone(&claim.in_hand.workflow_id);
@@ -471,6 +475,14 @@ fn acknowledge(result: SessionResult, answer: Result<Replied, ServerError>) {
         Ok(Replied { reply: Reply::WorkflowTaskRefused { message, .. }, .. }) => {
             session.evicted(&task.run_id);
             Some((tonic::Code::InvalidArgument, message))
+        }
+        Ok(Replied { reply: Reply::WorkflowTaskDropped, .. }) => {
+            // The task left no trace: the code has seen what came before it, and nothing more.
+            match cached_up_to {
+                Some(last) => session.set_cached(task.run_id, EventId(last.0.saturating_sub(2))),
+                None => session.evicted(&task.run_id),
+            }
+            None
         }
         Ok(_) => {
             match cached_up_to {

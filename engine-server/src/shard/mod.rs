@@ -8,6 +8,7 @@
 //! | `gather` | the batch being gathered, and what waits for it |
 //! | `handout` | tasks on their way to workers and back |
 //! | `queries` | queries that wait for a run to see what they may ask about |
+//! | `updates` | who waits for updates |
 //! | `load`, `progress` | from rows back to a run |
 //! | `lane` | the driver: the only place that commits |
 
@@ -20,6 +21,7 @@ pub(crate) mod queries;
 pub(crate) mod request;
 pub(crate) mod run;
 pub(crate) mod shards;
+pub(crate) mod updates;
 
 pub(crate) use shards::ShardOptions;
 

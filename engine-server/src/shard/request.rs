@@ -3,15 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine_core::event::{CloseStatus, WorkflowStarted};
+use engine_core::event::{CloseStatus, UpdateRequest, WorkflowStarted};
 use engine_core::execution::{IdConflictPolicy, IdReusePolicy};
-use engine_core::execution::{Input, Rejection, Reply};
+use engine_core::execution::{Input, PendingUpdate, Rejection, Reply, UpdateStanding};
 use engine_core::execution::{PendingActivity, PendingTimer, PendingWorkflowTask, PublishedValue};
-use engine_core::ids::{EventId, RunId};
+use engine_core::ids::{EventId, RunId, UpdateId};
 use tokio::sync::{oneshot, watch};
 
 use crate::queue::{QueuedTask, TaskId};
 use crate::session::{InHand, Session};
+use crate::shard::updates::UpdateNews;
 use crate::store::{ExecutionRow, NamespaceId, ShardId};
 
 /// Names a workflow id within a shard.
@@ -71,6 +72,15 @@ pub(crate) enum RequestKind {
         /// Who waits.
         reply: oneshot::Sender<Result<QueryTurn, ServerError>>,
     },
+    /// Send an update, or ask for one, and watch it.
+    Update {
+        /// The run; the current one if `None`.
+        run_id: Option<RunId>,
+        /// Which.
+        ask: UpdateAsk,
+        /// Who waits.
+        reply: oneshot::Sender<Result<UpdateWatch, ServerError>>,
+    },
     /// Tell about news of a run as they become durable.
     Subscribe {
         /// The run; the current one if `None`.
@@ -106,6 +116,8 @@ pub(crate) struct StartRequest {
     pub(crate) conflict: IdConflictPolicy,
     /// Whether the caller will wait for the outcome.
     pub(crate) watch: bool,
+    /// A signal or an update that reaches the run in the same transaction.
+    pub(crate) with: Option<Box<Input>>,
     /// Who waits.
     pub(crate) reply: oneshot::Sender<Result<StartReply, ServerError>>,
 }
@@ -187,6 +199,8 @@ pub(crate) struct Description {
     pub(crate) activities: Vec<PendingActivity>,
     /// Its timers.
     pub(crate) timers: Vec<PendingTimer>,
+    /// Its updates that are under way.
+    pub(crate) updates: Vec<PendingUpdate>,
     /// Whether it was asked to stop.
     pub(crate) cancel_requested: bool,
     /// Events that wait for its workflow task.
@@ -224,6 +238,41 @@ pub(crate) struct QueryPlace {
     pub(crate) seen_event_id: EventId,
     /// The worker that has it in its cache.
     pub(crate) preferred_worker: Option<uuid::Uuid>,
+}
+
+/// Which update is meant.
+#[derive(Debug, Clone)]
+pub(crate) enum UpdateAsk {
+    /// This one: sent, unless the run knows it.
+    Send(Box<UpdateRequest>),
+    /// The one with this id, if the run knows it.
+    Poll(UpdateId),
+}
+
+impl UpdateAsk {
+    /// The update's id.
+    pub(crate) fn update_id(&self) -> &UpdateId {
+        match self {
+            UpdateAsk::Send(request) => &request.id,
+            UpdateAsk::Poll(update_id) => update_id,
+        }
+    }
+}
+
+/// The answer to an update.
+#[derive(Debug)]
+pub(crate) enum UpdateWatch {
+    /// The run has it.
+    Open {
+        /// The run.
+        run_id: RunId,
+        /// Where it stands.
+        standing: UpdateStanding,
+        /// What follows.
+        news: watch::Receiver<UpdateNews>,
+    },
+    /// The run is closed: its history knows.
+    Closed(Box<ExecutionRow>),
 }
 
 /// The answer to a subscription.

@@ -208,6 +208,7 @@ impl Worker {
             flags: vec![],
             cached: true,
             force_new_task: false,
+            rejected_updates: Vec::new(),
         };
         self.report(v1::task_result::Result::WorkflowTaskCompleted(done)).await
     }

@@ -1,16 +1,20 @@
 //! Commands.
 
 use engine_core::command::{Command, ContinueAsNew, ScheduleActivity, UnreadSignal};
-use engine_core::ids::{ActivityId, ActivityType, PublishedName, SignalName, TaskQueueName, TimerId, WorkflowType};
+use engine_core::ids::{
+    ActivityId, ActivityType, PublishedName, SignalName, TaskQueueName, TimerId, UpdateId, WorkflowType,
+};
 
 use super::error::Inside as _;
 use super::field::{optional_id, required, required_id};
+use super::update::update_outcome_from_outside;
 use super::{
     ConvertError, activity_timeouts_from_proto, activity_timeouts_to_proto, duration_from_proto, duration_to_proto,
     failure_from_outside, failure_to_proto, marker_from_proto, marker_to_proto, memo_from_proto, memo_to_proto,
     optional_duration_from_proto, payload_from_proto, payload_to_proto, payloads_from_proto, payloads_to_proto,
     property_changes_from_proto, property_changes_to_proto, retry_policy_from_proto, retry_policy_to_proto,
-    search_changes_from_proto, search_changes_to_proto,
+    search_changes_from_proto, search_changes_to_proto, update_outcome_to_proto, update_request_from_proto,
+    update_request_to_proto,
 };
 use crate::v1;
 use v1::command::Command as Message;
@@ -47,6 +51,13 @@ pub fn command_to_proto(command: &Command) -> v1::Command {
             Message::UpsertSearchAttributes(search_changes_to_proto(changes))
         }
         Command::ModifyProperties(changes) => Message::ModifyProperties(property_changes_to_proto(changes)),
+        Command::AcceptUpdate(update) => {
+            Message::AcceptUpdate(v1::AcceptUpdateCommand { update: Some(update_request_to_proto(update)) })
+        }
+        Command::CompleteUpdate { update_id, outcome } => Message::CompleteUpdate(v1::CompleteUpdateCommand {
+            update_id: update_id.to_string(),
+            outcome: Some(update_outcome_to_proto(outcome)),
+        }),
         Command::CompleteWorkflow { result } => {
             Message::CompleteWorkflow(v1::CompleteWorkflowCommand { result: result.as_ref().map(payload_to_proto) })
         }
@@ -90,6 +101,15 @@ pub fn command_from_proto(message: v1::Command) -> Result<Command, ConvertError>
             changes: search_changes_from_proto(message).inside("upsert_search_attributes")?,
         },
         Message::ModifyProperties(message) => Command::ModifyProperties(property_changes_from_proto(message)),
+        Message::AcceptUpdate(message) => {
+            let update = required("accept_update.update", message.update)?;
+            Command::AcceptUpdate(Box::new(update_request_from_proto(update).inside("accept_update.update")?))
+        }
+        Message::CompleteUpdate(message) => Command::CompleteUpdate {
+            update_id: required_id("complete_update.update_id", &message.update_id, UpdateId::parse)?,
+            outcome: required("complete_update.outcome", message.outcome)
+                .and_then(|outcome| update_outcome_from_outside(outcome).inside("complete_update.outcome"))?,
+        },
         Message::CompleteWorkflow(message) => {
             Command::CompleteWorkflow { result: message.result.map(payload_from_proto) }
         }

@@ -11,6 +11,7 @@
 //! | `failure` | failures, and their limits when they come from outside |
 //! | `policy` | retry policies and activity timeouts |
 //! | `command` | commands |
+//! | `update` | updates |
 //! | `event` | events |
 //! | `history` | encoded histories and the rows that they are stored in |
 //! | `status` | where a run stands |
@@ -35,6 +36,7 @@ mod samples;
 mod search;
 mod status;
 mod time;
+mod update;
 
 pub use command::{command_from_proto, command_to_proto, commands_from_proto};
 pub use error::ConvertError;
@@ -63,4 +65,8 @@ pub use status::{
 };
 pub use time::{
     duration_from_proto, duration_to_proto, optional_duration_from_proto, timestamp_from_proto, timestamp_to_proto,
+};
+pub use update::{
+    rejected_update_to_proto, rejected_updates_from_proto, update_outcome_from_proto, update_outcome_to_proto,
+    update_request_from_proto, update_request_from_trusted, update_request_to_proto,
 };

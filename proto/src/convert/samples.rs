@@ -10,15 +10,15 @@ use engine_core::event::{
     ActivityCancelRequested, ActivityCanceled, ActivityCompleted, ActivityFailed, ActivityScheduled, ActivityStarted,
     ActivityTimedOut, ActivityTimeouts, CloseStatus, ContinueAsNewReasons, Event, EventKind, MarkerRecorded,
     PropertiesModified, PropertyChanges, SearchAttributesUpserted, StatePublished, TimerCanceled, TimerFired,
-    TimerStarted, WorkerMetadata, WorkflowCancelRequested, WorkflowCanceled, WorkflowCompleted, WorkflowContinuedAsNew,
-    WorkflowFailed, WorkflowSignaled, WorkflowStarted, WorkflowTaskCompleted, WorkflowTaskFailed,
-    WorkflowTaskFailureCause, WorkflowTaskScheduled, WorkflowTaskStarted, WorkflowTaskTimedOut, WorkflowTerminated,
-    WorkflowTimedOut,
+    TimerStarted, UpdateOutcome, UpdateRequest, WorkerMetadata, WorkflowCancelRequested, WorkflowCanceled,
+    WorkflowCompleted, WorkflowContinuedAsNew, WorkflowFailed, WorkflowSignaled, WorkflowStarted,
+    WorkflowTaskCompleted, WorkflowTaskFailed, WorkflowTaskFailureCause, WorkflowTaskScheduled, WorkflowTaskStarted,
+    WorkflowTaskTimedOut, WorkflowTerminated, WorkflowTimedOut, WorkflowUpdateAccepted, WorkflowUpdateCompleted,
 };
 use engine_core::failure::{Failure, FailureKind, RetryState, TimeoutKind};
 use engine_core::ids::{
     ActivityId, ActivityType, EventId, Namespace, PatchId, PublishedName, RequestId, RunId, SearchAttributeName,
-    SignalName, StepName, TaskQueueName, TimerId, WorkflowId, WorkflowType,
+    SignalName, StepName, TaskQueueName, TimerId, UpdateId, UpdateName, WorkflowId, WorkflowType,
 };
 use engine_core::marker::{Marker, StepMarker, StepOutcome};
 use engine_core::payload::Payload;
@@ -163,6 +163,15 @@ pub(super) fn commands() -> Vec<Command> {
         },
         Command::CancelTimer { timer_id: TimerId::from_trusted("t-1") },
         Command::PublishState { name: PublishedName::from_trusted("status"), value: payload("7") },
+        Command::AcceptUpdate(Box::new(update())),
+        Command::CompleteUpdate {
+            update_id: UpdateId::from_trusted("u-1"),
+            outcome: UpdateOutcome::Completed { result: Some(payload("7")) },
+        },
+        Command::CompleteUpdate {
+            update_id: UpdateId::from_trusted("u-1"),
+            outcome: UpdateOutcome::Failed { failure: failures().remove(0) },
+        },
         Command::CompleteWorkflow { result: None },
         Command::CompleteWorkflow { result: Some(payload("true")) },
         Command::CancelWorkflow { details: None },
@@ -251,6 +260,15 @@ fn property_events() -> [EventKind; 2] {
         EventKind::SearchAttributesUpserted(SearchAttributesUpserted { workflow_task_completed_event_id, changes }),
         EventKind::PropertiesModified(PropertiesModified { workflow_task_completed_event_id, changes: shown }),
     ]
+}
+
+fn update() -> UpdateRequest {
+    UpdateRequest {
+        id: UpdateId::from_trusted("u-1"),
+        name: UpdateName::from_trusted("deposit"),
+        input: vec![payload("7"), Payload::default()],
+        identity: "desk-3".into(),
+    }
 }
 
 fn started_in_full() -> WorkflowStarted {
@@ -395,7 +413,7 @@ fn workflow_task_events() -> Vec<EventKind> {
             scheduled_event_id: EventId(2),
             identity: "worker@host".into(),
             history_size_bytes: 1 << 33,
-            suggest_continue_as_new: ContinueAsNewReasons { history_events: true, history_bytes: false },
+            suggest_continue_as_new: ContinueAsNewReasons { history_events: true, history_bytes: false, updates: true },
         }),
         EventKind::WorkflowTaskCompleted(WorkflowTaskCompleted {
             scheduled_event_id: EventId(2),
@@ -530,6 +548,22 @@ fn timer_events() -> Vec<EventKind> {
             workflow_task_completed_event_id: EventId(4),
             timer_id: TimerId::from_trusted("t-1"),
             started_event_id: EventId(9),
+        }),
+        EventKind::WorkflowUpdateAccepted(Box::new(WorkflowUpdateAccepted {
+            workflow_task_completed_event_id: EventId(4),
+            update: update(),
+        })),
+        EventKind::WorkflowUpdateCompleted(WorkflowUpdateCompleted {
+            workflow_task_completed_event_id: EventId(4),
+            update_id: UpdateId::from_trusted("u-1"),
+            accepted_event_id: EventId(5),
+            outcome: UpdateOutcome::Completed { result: None },
+        }),
+        EventKind::WorkflowUpdateCompleted(WorkflowUpdateCompleted {
+            workflow_task_completed_event_id: EventId(4),
+            update_id: UpdateId::from_trusted("u-1"),
+            accepted_event_id: EventId(5),
+            outcome: UpdateOutcome::Failed { failure: failures().remove(0) },
         }),
         EventKind::StatePublished(StatePublished {
             workflow_task_completed_event_id: EventId(4),

@@ -25,7 +25,12 @@ impl Execution {
         let start_to_close = self.started.task_timeout;
         let mut draft = Draft::new(self, now);
         draft.fact(Fact::WorkflowTaskStarted { token, identity });
-        Ok(draft.finish(Reply::WorkflowTask(Box::new(StartedWorkflowTask { token, events, start_to_close }))))
+        let updates = self.updates.requests_to_send();
+        if !updates.is_empty() {
+            draft.fact(Fact::UpdatesSent { token });
+        }
+        let task = StartedWorkflowTask { token, events, updates, start_to_close };
+        Ok(draft.finish(Reply::WorkflowTask(Box::new(task))))
     }
 
     pub(in crate::execution) fn decide_claim_task(
@@ -86,6 +91,7 @@ impl Execution {
             suggest_continue_as_new: ContinueAsNewReasons {
                 history_events: events >= limits::HISTORY_EVENTS_SUGGEST,
                 history_bytes: history_size_bytes >= limits::HISTORY_BYTES_SUGGEST,
+                updates: self.updates.recorded_len() >= limits::UPDATES_SUGGEST,
             },
         }
     }

@@ -10,6 +10,7 @@
 //! | started   | … for the fifth time in a row      | as a failure                                                    | as a failure      |
 //! | started   | CompleteWorkflowTask               | Scheduled Started Completed, commands, buffer                   | unneeded or scheduled |
 //! | started   | … that forces a new task           | Scheduled Started Completed, commands, buffer                   | scheduled         |
+//! | started   | … with nothing to record           | dropped (fact)                                                  | unneeded or scheduled |
 //! | started   | … that is refused                  | as a failure                                                    | as a failure      |
 //! | started   | FailWorkflowTask, time-out; try 1  | Scheduled Started Failed or TimedOut, buffer                    | scheduled, try 2  |
 //! | started   | FailWorkflowTask, time-out; try 2… | attempt failed (fact), buffer                                   | paused            |
@@ -22,6 +23,10 @@
 //! `Scheduled` and `Started` get their numbers when the task is handed out and are written with its end, never alone: a crash
 //! before the end leaves no trace. While the task is started or in doubt what reaches the run is buffered (`buffer`), so the
 //! number that the task was given stays right.
+//!
+//! A task may be needed by updates alone (`update`), which histories do not show: then it is pending only in memory, a crash
+//! forgets it, and if its completion has no commands it is dropped: nothing is written, and its numbers go to the next events.
+//! News that comes meanwhile, or its failure, makes it a task like others.
 //!
 //! The first failure in a row is written, further ones are not: the history does not grow while a bad deploy loops. The second
 //! try follows at once, later ones after a pause that doubles; news does not cut the pause short. A closing command over
@@ -75,8 +80,11 @@ pub(super) struct WorkflowTask {
     pub(super) state: State,
     /// The current try, from 1.
     pub(super) attempt: u32,
-    /// When the run first had news that the code has not seen.
+    /// When the run first had news, or an update, that the code has not seen. Means nothing while the task is unneeded.
     pub(super) scheduled_at: Timestamp,
+    /// When the run first had news that the code has not seen: what is left of `scheduled_at` after a crash. `None` while the task
+    /// is not needed, or needed by updates only.
+    news_at: Option<Timestamp>,
     /// Why the try before failed.
     pub(super) last_failure: Option<Box<LastFailure>>,
     /// The failure that the history ends with, if it does: what is left of `last_failure` after a crash.
@@ -100,6 +108,7 @@ impl WorkflowTask {
             state: if delayed_until.is_some() { State::Delayed } else { State::Scheduled },
             attempt: 1,
             scheduled_at: at,
+            news_at: Some(at),
             last_failure: None,
             recorded_failure: None,
             delayed_until,
@@ -133,9 +142,27 @@ impl WorkflowTask {
         matches!(self.state, State::Unneeded | State::Delayed)
     }
 
-    /// The run closed.
+    /// Whether the history, with what is buffered, needs it.
+    pub(super) fn is_news(&self) -> bool {
+        self.news_at.is_some()
+    }
+
+    /// Like [`WorkflowTask::is_idle`], of what a crash would leave.
+    pub(super) fn is_idle_on_disk(&self) -> bool {
+        self.is_idle() || !self.is_news()
+    }
+
+    /// It is needed from now on.
+    pub(super) fn schedule(&mut self, at: Timestamp) {
+        self.state = State::Scheduled;
+        self.scheduled_at = at;
+    }
+
+    /// It ended, or the run closed.
     pub(super) fn end(&mut self) {
         self.state = State::Unneeded;
+        self.scheduled_at = Timestamp::EPOCH;
+        self.news_at = None;
         self.attempt = 1;
         self.last_failure = None;
         self.recorded_failure = None;
@@ -147,9 +174,12 @@ impl WorkflowTask {
 
     /// Forgets what a crash would lose.
     pub(super) fn forget_volatile(&mut self) {
-        if self.is_pending() {
-            self.state = if self.delayed_until.is_some() { State::Delayed } else { State::Scheduled };
-        }
+        self.state = match self.news_at {
+            None => State::Unneeded,
+            Some(_) if self.delayed_until.is_some() => State::Delayed,
+            Some(_) => State::Scheduled,
+        };
+        self.scheduled_at = self.news_at.unwrap_or(Timestamp::EPOCH);
         self.last_failure.clone_from(&self.recorded_failure);
         self.attempt = if self.recorded_failure.is_some() { 2 } else { 1 };
         self.handed_out = false;
@@ -183,13 +213,25 @@ impl Execution {
 
     /// Notes that the run has news for its code.
     pub(super) fn apply_news(&mut self) {
-        let clock = self.clock;
-        if !self.workflow_task.is_pending() && self.closed.is_none() {
-            self.change_task(|task| {
-                task.state = State::Scheduled;
-                task.scheduled_at = clock;
-            });
+        self.apply_news_at(self.clock);
+    }
+
+    /// Notes that the run has had news for its code since `at`.
+    pub(super) fn apply_news_at(&mut self, at: Timestamp) {
+        if self.closed.is_some() {
+            return;
         }
+        self.change_task(|task| {
+            task.news_at.get_or_insert(at);
+            if !task.is_pending() {
+                task.schedule(at);
+            }
+        });
+    }
+
+    /// The task ended without a trace.
+    pub(super) fn apply_task_dropped(&mut self) {
+        self.change_task(WorkflowTask::end);
     }
 
     pub(super) fn apply_task_completed(&mut self, event: &WorkflowTaskCompleted, at: Timestamp) {
@@ -225,8 +267,8 @@ impl Execution {
     fn apply_recorded_failure(&mut self, failure: Option<LastFailure>, at: Timestamp) {
         self.change_task(|task| {
             task.end();
-            task.state = State::Scheduled;
-            task.scheduled_at = at;
+            task.schedule(at);
+            task.news_at = Some(at);
             task.attempt = if failure.is_some() { 2 } else { 1 };
             task.recorded_failure = failure.map(Box::new);
             task.last_failure.clone_from(&task.recorded_failure);

@@ -1,5 +1,7 @@
 //! How a try of the workflow task ends. See the table in [`super`].
 
+use std::collections::BTreeSet;
+
 use super::hand_out::stale;
 use super::{State, pause_after};
 use crate::command::Command;
@@ -9,9 +11,9 @@ use crate::event::{
 };
 use crate::execution::command::Refusal;
 use crate::execution::draft::{Draft, Task};
-use crate::execution::{Effect, Execution, Fact, Rejection, Reply, Transition, WorkflowTaskToken};
+use crate::execution::{Effect, Execution, Fact, RejectedUpdate, Rejection, Reply, Transition, WorkflowTaskToken};
 use crate::failure::{Failure, TimeoutKind};
-use crate::ids::EventId;
+use crate::ids::{EventId, UpdateId};
 use crate::limits;
 use crate::time::Timestamp;
 
@@ -20,6 +22,7 @@ impl Execution {
         &self,
         token: WorkflowTaskToken,
         commands: Vec<Command>,
+        rejected_updates: Vec<RejectedUpdate>,
         worker: WorkerMetadata,
         force_new_task: bool,
         identity: String,
@@ -27,6 +30,13 @@ impl Execution {
     ) -> Result<Transition, Rejection> {
         self.check_task_token(&token)?;
         let mut draft = Draft::new(self, now);
+        let accepted = accepted_updates(&commands);
+        draft.reject_updates(&token, rejected_updates, &accepted);
+        let has_nothing_to_record = commands.is_empty() && worker.flags.is_empty() && !force_new_task;
+        if has_nothing_to_record && !self.workflow_task.is_news() && self.buffer.is_empty() {
+            draft.drop_task();
+            return Ok(draft.finish(Reply::WorkflowTaskDropped));
+        }
         let refusal = match draft.complete_task(&token, commands, worker, force_new_task, &identity) {
             Ok(()) => return Ok(draft.finish(Reply::Done)),
             Err(refusal) => refusal,
@@ -71,7 +81,21 @@ impl Execution {
     }
 }
 
+/// The updates that commands accept.
+fn accepted_updates(commands: &[Command]) -> BTreeSet<UpdateId> {
+    let id =
+        |command: &Command| if let Command::AcceptUpdate(update) = command { Some(update.id.clone()) } else { None };
+    commands.iter().filter_map(id).collect()
+}
+
 impl Draft<'_> {
+    /// Ends the task without a trace.
+    fn drop_task(&mut self) {
+        self.withdraw_from_queue();
+        self.fact(Fact::WorkflowTaskDropped);
+        self.task = Task::Completed;
+    }
+
     fn complete_task(
         &mut self,
         token: &WorkflowTaskToken,

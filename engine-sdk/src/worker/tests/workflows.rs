@@ -163,6 +163,7 @@ impl History {
             first_event_id: first as u64 + 1,
             history: Some(encode(&self.events[first..])),
             start_to_close: None,
+            updates: Vec::new(),
         }
     }
 }

@@ -68,6 +68,10 @@ impl Shards {
                 | Fact::WorkflowTaskReleased
                 | Fact::WorkflowTaskAttemptFailed { .. }
                 | Fact::WorkflowTaskOffered
+                | Fact::WorkflowTaskDropped
+                | Fact::UpdateAdmitted { .. }
+                | Fact::UpdatesSent { .. }
+                | Fact::UpdateRejected { .. }
                 | Fact::ActivityStarted { .. }
                 | Fact::ActivityAttemptFailed { .. }
                 | Fact::ActivityOffered { .. }

@@ -36,13 +36,15 @@ mod start;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use engine_core::ids::RunId;
+use engine_core::execution::UpdateAnswer;
+use engine_core::ids::{RunId, UpdateId};
 use engine_core::time::Timestamp;
 
 use crate::hash::HashMap;
 use crate::limits;
 use crate::shard::gather::{Gather, Release};
 use crate::shard::request::{LocalKey, News, Request, RequestKind, ServerError};
+use crate::shard::updates::UpdateWatchers;
 use crate::store::{Batch, Epoch, ExecutionRow, ShardId, StoredRun, WorkflowKey};
 
 use shard::{Shard, Slot};
@@ -141,6 +143,7 @@ impl Shards {
             deadlines: BTreeSet::new(),
             idle: BTreeSet::new(),
             subscriptions: HashMap::default(),
+            update_watchers: UpdateWatchers::default(),
             // Without a grace it ends at once, and not before it begins: an attempt that a worker may have made is another one
             // than its repeat, even if that worker cannot come back.
             grace_until: Some(now + self.options.recovery_grace),
@@ -167,7 +170,8 @@ impl Shards {
             Some(Slot::Loading(waiting)) => waiting.push(kind),
             Some(Slot::Starting(starting)) => starting.waiting.push(kind),
             None => match kind {
-                RequestKind::Start(start) => self.start_unseen(id, key, *start, now),
+                // What comes along with a start must be in its transaction, which one that is presumed may not have.
+                RequestKind::Start(start) if start.with.is_none() => self.start_unseen(id, key, *start, now),
                 kind => self.look_up(id, key, vec![kind]),
             },
         }
@@ -342,6 +346,7 @@ impl Shards {
             for (_, news) in shard.subscriptions {
                 news.send_modify(|news| news.lost = true);
             }
+            shard.update_watchers.lose();
         }
         ids
     }
@@ -397,6 +402,13 @@ impl Shards {
         }
     }
 
+    /// News of an update became durable.
+    pub(crate) fn publish_update(&mut self, id: ShardId, run_id: RunId, update_id: UpdateId, answer: UpdateAnswer) {
+        if let Some(shard) = self.shards.get_mut(&id) {
+            shard.update_watchers.publish(run_id, update_id, answer);
+        }
+    }
+
     /// Refuses a request that cannot be handled here and now.
     pub(crate) fn refuse(&mut self, kind: RequestKind, error: &ServerError) {
         let release = match kind {
@@ -407,6 +419,7 @@ impl Shards {
             RequestKind::Describe { reply, .. } => Release::Described(reply, Err(error.clone())),
             RequestKind::Subscribe { reply, .. } => Release::Subscribed(reply, Err(error.clone())),
             RequestKind::Query { reply, .. } => Release::QueryTurn(reply, Err(error.clone())),
+            RequestKind::Update { reply, .. } => Release::UpdateWatched(reply, Err(error.clone())),
         };
         self.gather.release_after(0, release);
     }
@@ -420,6 +433,7 @@ impl Shards {
             Release::Described(reply, _) => Release::Described(reply, Err(error.clone())),
             Release::Subscribed(reply, _) => Release::Subscribed(reply, Err(error.clone())),
             Release::QueryTurn(reply, _) => Release::QueryTurn(reply, Err(error.clone())),
+            Release::UpdateWatched(reply, _) => Release::UpdateWatched(reply, Err(error.clone())),
             Release::Queried(turn, _) => Release::Queried(turn, Err(error.clone())),
             Release::HandOut(out) => Release::Refund(out.session, out.task.queue.kind),
             Release::Refund(session, kind) => Release::Refund(session, kind),
@@ -428,6 +442,7 @@ impl Shards {
             | Release::Send(..)
             | Release::News { .. }
             | Release::Begun(..)
+            | Release::UpdateNews { .. }
             | Release::Forget(..)
             | Release::Parked(..) => return,
         };

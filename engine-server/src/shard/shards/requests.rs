@@ -13,6 +13,7 @@ use crate::session::Session;
 use crate::shard::gather::Release;
 use crate::shard::request::{
     Claim, Described, Description, LocalKey, News, QueryTurn, Replied, RequestKind, Responder, ServerError, Subscribed,
+    UpdateAsk, UpdateWatch,
 };
 use crate::shard::run::{Holder, HotRun};
 use crate::shard::{handout, queries};
@@ -57,6 +58,13 @@ impl Shards {
             RequestKind::Describe { run_id, reply } => {
                 let answer = check_current(run, run_id).map(|()| describe(run));
                 self.gather.release_after(run.last_batch, Release::Described(reply, answer));
+            }
+            RequestKind::Update { run_id, ask, reply } => {
+                if let Err(error) = check_current(run, run_id) {
+                    return self.gather.release_after(run.last_batch, Release::UpdateWatched(reply, Err(error)));
+                }
+                let (answer, after) = self.update(id, &key, ask, now);
+                self.gather.release_after(after, Release::UpdateWatched(reply, answer));
             }
             RequestKind::Subscribe { run_id, reply } => {
                 let answer = check_current(run, run_id).map(|()| {
@@ -116,6 +124,10 @@ impl Shards {
                 let answer = closed_row(run_id).map(Described::Closed);
                 self.gather.release_after(0, Release::Described(reply, answer));
             }
+            RequestKind::Update { run_id, ask: _, reply } => {
+                let answer = closed_row(run_id).map(UpdateWatch::Closed);
+                self.gather.release_after(0, Release::UpdateWatched(reply, answer));
+            }
             RequestKind::Subscribe { run_id, reply } => {
                 let answer = closed_row(run_id).map(Subscribed::Closed);
                 self.gather.release_after(0, Release::Subscribed(reply, answer));
@@ -144,7 +156,9 @@ impl Shards {
             run.holders.remove(&activity);
         }
         match &responder {
-            Responder::Result(result) if matches!(transition.reply, Reply::Done | Reply::Unchanged) => {
+            Responder::Result(result)
+                if matches!(transition.reply, Reply::Done | Reply::Unchanged | Reply::WorkflowTaskDropped) =>
+            {
                 if result.task.activity == EventId::NONE {
                     run.sticky_worker = result.cached_up_to.map(|_| result.session.worker_id);
                 }
@@ -187,6 +201,44 @@ impl Shards {
         run.holders.insert(task.id.activity, Holder { session, token: out.in_hand.token.clone() });
         let after = self.absorb(id, &key, transition, now);
         self.gather.release_after(after, Release::HandOut(Box::new(out)));
+    }
+
+    /// Gives an update to the run, or looks for it, and watches it. Returns the batch after which that may be told.
+    fn update(
+        &mut self,
+        id: ShardId,
+        key: &LocalKey,
+        ask: UpdateAsk,
+        now: Timestamp,
+    ) -> (Result<UpdateWatch, ServerError>, u64) {
+        let Some(Slot::Hot(run)) = self.shards.get_mut(&id).and_then(|shard| shard.slots.get_mut(key)) else {
+            return (Err(ServerError::unavailable("the shard was lost")), 0);
+        };
+        let (run_id, update_id) = (run.run_id(), ask.update_id().clone());
+        let mut after = run.last_batch;
+        let standing = match ask {
+            UpdateAsk::Poll(update_id) => {
+                let standing = run.execution.update_standing(&update_id);
+                standing.ok_or(ServerError::NotFound { kind: "update", name: update_id.as_str().to_owned() })
+            }
+            UpdateAsk::Send(request) => match run.execution.decide(Input::Update(request), now) {
+                Ok(transition) => {
+                    let standing = match transition.reply {
+                        Reply::Update(standing) => standing,
+                        ref other => unreachable!("an update is answered with where it stands, not {other:?}"),
+                    };
+                    after = self.absorb(id, key, transition, now);
+                    Ok(standing)
+                }
+                Err(rejection) => Err(rejection.into()),
+            },
+        };
+        let watchers = self.shards.get_mut(&id).map(|shard| &mut shard.update_watchers);
+        let answer = standing.and_then(|standing| {
+            let watchers = watchers.ok_or_else(|| ServerError::unavailable("the shard was lost"))?;
+            Ok(UpdateWatch::Open { run_id, standing, news: watchers.watch(run_id, update_id) })
+        });
+        (answer, after)
     }
 
     /// A worker came back with a task in hand.
@@ -240,6 +292,7 @@ fn describe(run: &HotRun) -> Described {
         workflow_task: execution.pending_workflow_task(),
         activities: execution.pending_activities(),
         timers: execution.pending_timers(),
+        updates: execution.pending_updates(),
         cancel_requested: execution.cancel_requested(),
         buffered: execution.buffered_len(),
         published: execution.published().collect(),

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use crate::hash::HashMap;
 use crate::shard::request::{LocalKey, News, RequestKind, StartRequest};
 use crate::shard::run::HotRun;
+use crate::shard::updates::UpdateWatchers;
 use crate::store::{Epoch, ShardId};
 
 use super::ShardOptions;
@@ -23,6 +24,7 @@ pub(super) struct Shard {
     pub(super) deadlines: BTreeSet<(Timestamp, LocalKey)>,
     pub(super) idle: BTreeSet<(Timestamp, LocalKey)>,
     pub(super) subscriptions: HashMap<RunId, watch::Sender<News>>,
+    pub(super) update_watchers: UpdateWatchers,
     /// Until then workers may claim what they had in hand.
     pub(super) grace_until: Option<Timestamp>,
     pub(super) in_doubt: Vec<LocalKey>,

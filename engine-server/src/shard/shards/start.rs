@@ -23,7 +23,7 @@ impl Shards {
         latest: Option<&ExecutionRow>,
         now: Timestamp,
     ) {
-        let StartRequest { mut started, reuse, conflict, watch, reply } = request;
+        let StartRequest { mut started, reuse, conflict, watch, with, reply } = request;
         let hot = self.shards.get(&id).and_then(|shard| match shard.slots.get(&key) {
             Some(Slot::Hot(run)) => Some(run),
             Some(Slot::Loading(_) | Slot::Starting(_)) | None => None,
@@ -50,7 +50,13 @@ impl Shards {
         let run_id = started.run_id;
         match decide_start(latest.as_ref(), started.request_id.as_ref(), reuse, conflict) {
             StartDecision::Existing { run_id, started_by_this_request } => {
-                let answer = Ok(StartReply { run_id, started: started_by_this_request, news: None });
+                // A repeat may find its run closed: what came with the start came with it then.
+                let is_open = latest.as_ref().is_some_and(|latest| latest.status.is_none());
+                let (sent, after) = match with.filter(|_| is_open) {
+                    Some(input) => self.send_with_start(id, &key, *input, now),
+                    None => (Ok(()), after),
+                };
+                let answer = sent.map(|()| StartReply { run_id, started: started_by_this_request, news: None });
                 return self.gather.release_after(after, Release::Started(reply, answer));
             }
             StartDecision::AlreadyStarted { run_id, status } => {
@@ -76,10 +82,29 @@ impl Shards {
                 self.begin(id, &key, transition, now);
                 let shard = self.shards.get_mut(&id).filter(|_| watch);
                 let news = shard.map(|shard| subscribe(&mut shard.subscriptions, run_id));
-                let answer = Ok(StartReply { run_id, started: true, news });
+                // In the batch of the start: either both are durable, or neither is.
+                let sent = with.map_or(Ok(()), |input| self.send_with_start(id, &key, *input, now).0);
+                let answer = sent.map(|()| StartReply { run_id, started: true, news });
                 self.gather.release_after(self.gather.number(), Release::Started(reply, answer));
             }
             Err(rejection) => self.gather.release_after(after, Release::Started(reply, Err(rejection.into()))),
+        }
+    }
+
+    /// Gives what came with a start to the run. Returns the batch after which that may be told.
+    fn send_with_start(
+        &mut self,
+        id: ShardId,
+        key: &LocalKey,
+        input: Input,
+        now: Timestamp,
+    ) -> (Result<(), ServerError>, u64) {
+        let Some(Slot::Hot(run)) = self.shards.get_mut(&id).and_then(|shard| shard.slots.get_mut(key)) else {
+            return (Err(ServerError::unavailable("the shard was lost")), 0);
+        };
+        match run.execution.decide(input, now) {
+            Ok(transition) => (Ok(()), self.absorb(id, key, transition, now)),
+            Err(rejection) => (Err(rejection.into()), run.last_batch),
         }
     }
 

@@ -8,12 +8,12 @@ use engine_core::event::{
     SearchAttributesUpserted, StatePublished, TimerCanceled, TimerFired, TimerStarted, WorkflowCancelRequested,
     WorkflowCanceled, WorkflowCompleted, WorkflowContinuedAsNew, WorkflowFailed, WorkflowSignaled, WorkflowStarted,
     WorkflowTaskCompleted, WorkflowTaskFailed, WorkflowTaskScheduled, WorkflowTaskStarted, WorkflowTaskTimedOut,
-    WorkflowTerminated, WorkflowTimedOut,
+    WorkflowTerminated, WorkflowTimedOut, WorkflowUpdateAccepted, WorkflowUpdateCompleted,
 };
 use engine_core::failure::Failure;
 use engine_core::ids::{
     ActivityId, ActivityType, EventId, Namespace, PublishedName, RequestId, SignalName, TaskQueueName, TimerId,
-    WorkflowId, WorkflowType,
+    UpdateId, WorkflowId, WorkflowType,
 };
 use engine_core::time::Timestamp;
 use v1::history_event::Attributes;
@@ -25,7 +25,7 @@ use crate::convert::{
     memo_from_proto, optional_duration_from_proto, optional_run_id, payload_from_proto, payloads_from_proto,
     property_changes_from_proto, required, retry_policy_from_proto, retry_state_from_proto, run_id,
     search_attributes_from_proto, search_changes_from_proto, timeout_kind_from_proto, timestamp_from_proto,
-    workflow_task_failure_cause_from_proto,
+    update_outcome_from_proto, update_request_from_trusted, workflow_task_failure_cause_from_proto,
 };
 use crate::v1;
 
@@ -155,6 +155,23 @@ fn kind(attributes: Attributes) -> Result<EventKind, ConvertError> {
             timer_id: TimerId::from_trusted(message.timer_id),
             started_event_id: EventId(message.started_event_id),
         }),
+        Attributes::WorkflowUpdateAccepted(message) => {
+            let update = required("update", message.update).inside("workflow_update_accepted")?;
+            EventKind::WorkflowUpdateAccepted(Box::new(WorkflowUpdateAccepted {
+                workflow_task_completed_event_id: EventId(message.workflow_task_completed_event_id),
+                update: update_request_from_trusted(update),
+            }))
+        }
+        Attributes::WorkflowUpdateCompleted(message) => {
+            let outcome = required("outcome", message.outcome)
+                .and_then(|outcome| update_outcome_from_proto(outcome).inside("outcome"));
+            EventKind::WorkflowUpdateCompleted(WorkflowUpdateCompleted {
+                workflow_task_completed_event_id: EventId(message.workflow_task_completed_event_id),
+                update_id: UpdateId::from_trusted(message.update_id),
+                accepted_event_id: EventId(message.accepted_event_id),
+                outcome: outcome.inside("workflow_update_completed")?,
+            })
+        }
         Attributes::StatePublished(message) => EventKind::StatePublished(StatePublished {
             workflow_task_completed_event_id: EventId(message.workflow_task_completed_event_id),
             name: PublishedName::from_trusted(message.name),
@@ -275,6 +292,7 @@ fn reasons(numbers: &[i32]) -> ContinueAsNewReasons {
     ContinueAsNewReasons {
         history_events: has(v1::ContinueAsNewReason::HistoryEvents),
         history_bytes: has(v1::ContinueAsNewReason::HistoryBytes),
+        updates: has(v1::ContinueAsNewReason::Updates),
     }
 }
 

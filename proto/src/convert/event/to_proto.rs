@@ -9,7 +9,7 @@ use crate::convert::{
     activity_timeouts_to_proto, duration_to_proto, failure_to_proto, marker_to_proto, memo_to_proto, payload_to_proto,
     payloads_to_proto, property_changes_to_proto, retry_policy_to_proto, retry_state_to_proto,
     search_attributes_to_proto, search_changes_to_proto, timeout_kind_to_proto, timestamp_to_proto,
-    workflow_task_failure_cause_to_proto,
+    update_outcome_to_proto, update_request_to_proto, workflow_task_failure_cause_to_proto,
 };
 use crate::v1;
 
@@ -154,6 +154,16 @@ fn attributes(kind: &EventKind) -> Attributes {
             timer_id: it.timer_id.to_string(),
             started_event_id: it.started_event_id.0,
         }),
+        EventKind::WorkflowUpdateAccepted(it) => Attributes::WorkflowUpdateAccepted(v1::WorkflowUpdateAccepted {
+            workflow_task_completed_event_id: it.workflow_task_completed_event_id.0,
+            update: Some(update_request_to_proto(&it.update)),
+        }),
+        EventKind::WorkflowUpdateCompleted(it) => Attributes::WorkflowUpdateCompleted(v1::WorkflowUpdateCompleted {
+            workflow_task_completed_event_id: it.workflow_task_completed_event_id.0,
+            update_id: it.update_id.to_string(),
+            accepted_event_id: it.accepted_event_id.0,
+            outcome: Some(update_outcome_to_proto(&it.outcome)),
+        }),
         EventKind::StatePublished(it) => Attributes::StatePublished(v1::StatePublished {
             workflow_task_completed_event_id: it.workflow_task_completed_event_id.0,
             name: it.name.to_string(),
@@ -206,10 +216,11 @@ pub fn workflow_started_to_proto(started: &WorkflowStarted) -> v1::WorkflowStart
 }
 
 fn reasons(reasons: ContinueAsNewReasons) -> Vec<i32> {
-    let ContinueAsNewReasons { history_events, history_bytes } = reasons;
+    let ContinueAsNewReasons { history_events, history_bytes, updates } = reasons;
     let all = [
         (history_events, v1::ContinueAsNewReason::HistoryEvents),
         (history_bytes, v1::ContinueAsNewReason::HistoryBytes),
+        (updates, v1::ContinueAsNewReason::Updates),
     ];
     all.into_iter().filter(|(is_one, _)| *is_one).map(|(_, reason)| reason.into()).collect()
 }
