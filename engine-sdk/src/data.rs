@@ -142,6 +142,12 @@ impl ArgumentReader {
         Ok(Self { payloads: payloads.into_iter(), index: 0 })
     }
 
+    /// Leaves out the next argument.
+    pub(crate) fn skip(&mut self) {
+        self.index += 1;
+        self.payloads.next();
+    }
+
     /// The next argument.
     #[expect(clippy::should_implement_trait, reason = "each call may ask for another type")]
     pub fn next<T: Recordable>(&mut self) -> Result<T, DataError> {

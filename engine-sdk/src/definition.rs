@@ -79,6 +79,32 @@ pub trait Signal: Recordable {
     const NAME: &'static str;
 }
 
+/// A question to a workflow, answered from its state. Made by `#[query]`.
+///
+/// It can only read: it gets the state by shared reference, and no context.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a query",
+    label = "expected a function with the attribute `#[query]`",
+    note = "put `#[query]` above the function: `#[query] fn name(state: &T) -> U`; by name: `handle.query_named::<U>(\"name\", ())`"
+)]
+pub trait Query: Copy + Send + Sync + 'static {
+    /// What it reads.
+    type State: Send + Sync + 'static;
+    /// `()` without arguments, the argument itself if there is one, a tuple if there are several.
+    type Input: Send + 'static;
+    /// What it answers.
+    type Output: Recordable;
+    /// The name under which it is asked.
+    const NAME: &'static str;
+
+    /// One payload for each argument.
+    fn encode_input(input: &Self::Input) -> Result<Vec<Payload>, DataError>;
+    /// The reverse of [`Query::encode_input`].
+    fn decode_input(input: Vec<Payload>) -> Result<Self::Input, DataError>;
+    /// Runs the code.
+    fn answer(&self, state: &Self::State, input: Self::Input) -> Result<Self::Output, WorkflowError>;
+}
+
 /// How an activity is run, unless the call says otherwise. `None` leaves the choice to the engine's defaults.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct ActivityOptions {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 pub use engine_core::retry::RetryPolicy;
-pub use engine_sdk_macros::{activity, payload, signal, workflow};
+pub use engine_sdk_macros::{activity, payload, query, signal, workflow};
 pub use futures::future::{join_all, try_join_all};
 pub use futures::{join, try_join};
 pub use serde::{Deserialize, Serialize};
@@ -18,7 +18,7 @@ pub use crate::select;
 pub use crate::worker::Worker;
 pub use crate::workflow::{
     ActivityCall, ActivityFuture, Canceled, CancellationType, ContinueAsNew, Elapsed, Scope, SignalChannel,
-    WorkflowContext, join_all_limited, race,
+    WorkflowContext, WorkflowState, join_all_limited, race,
 };
 
 /// So many milliseconds.

@@ -5,11 +5,15 @@
 //! | `definition` | `#[activity]` and `#[workflow]`: a function becomes a value with a trait |
 //! | `signature` | what such a function must look like |
 //! | `options` | what is written in the attribute |
+//! | `query` | `#[query]`: a function of the workflow's state |
+//! | `arguments` | arguments as one value and as payloads |
 //! | `message` | `#[signal]` and `#[payload]`: a type that can be recorded |
 
+mod arguments;
 mod definition;
 mod message;
 mod options;
+mod query;
 mod signature;
 
 use proc_macro::TokenStream;
@@ -68,6 +72,23 @@ pub fn workflow(attribute: TokenStream, item: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn signal(attribute: TokenStream, item: TokenStream) -> TokenStream {
     message::signal(attribute.into(), item.into()).into()
+}
+
+/// Makes a query of a `fn`: a question to a workflow, answered from its state.
+///
+/// ```ignore
+/// #[query]
+/// fn open_items(order: &Order, above_cents: u64) -> Vec<Item> { /* … */ }
+/// ```
+///
+/// The function becomes a value of the same name: the workflow answers it (`ctx.answer(open_items, &order)`), clients ask it
+/// (`handle.query(open_items, 500)`), tests call it (`open_items.call(&order, 500)`). It can only read: it gets the state by
+/// shared reference and no context. It may return a `Result`, whose error reaches the client.
+///
+/// Options: `name = "…"`: the name under which it is asked; the function's name unless given.
+#[proc_macro_attribute]
+pub fn query(attribute: TokenStream, item: TokenStream) -> TokenStream {
+    query::expand(attribute.into(), item.into()).into()
 }
 
 /// Makes a struct or enum recordable, as argument or result: derives `serde::Serialize` and `serde::Deserialize`, unless a

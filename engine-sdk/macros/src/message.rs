@@ -13,7 +13,7 @@ pub(crate) fn signal(attribute: TokenStream, item: TokenStream) -> TokenStream {
         Ok(parsed) => parsed,
         Err(error) => return with_error(&error, &item),
     };
-    let name = match options::signal_name(attribute) {
+    let name = match options::message_name(attribute) {
         Ok(name) => name.unwrap_or_else(|| parsed.ident.to_string()),
         Err(error) => return with_error(&error, &item),
     };

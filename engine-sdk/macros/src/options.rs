@@ -220,8 +220,8 @@ impl Retry {
     }
 }
 
-/// The name of a signal, from `name = "…"`.
-pub(crate) fn signal_name(attribute: TokenStream) -> syn::Result<Option<String>> {
+/// The name of a signal or query, from `name = "…"`.
+pub(crate) fn message_name(attribute: TokenStream) -> syn::Result<Option<String>> {
     let mut name = None;
     for meta in items(attribute)? {
         let key = key(meta.path());

@@ -6,8 +6,11 @@ use std::time::Duration;
 
 use engine_core::event::Event;
 use engine_core::ids::{EventId, PublishedName, RunId};
+use engine_core::payload::Payload;
 use engine_proto::EncodedHistory;
-use engine_proto::convert::{ConvertError, duration_to_proto, event_from_proto};
+use engine_proto::convert::{
+    ConvertError, duration_to_proto, event_from_proto, failure_from_proto, payload_from_proto, payloads_to_proto,
+};
 use engine_proto::v1;
 use futures::{Stream, StreamExt, stream};
 use prost::Message;
@@ -16,14 +19,18 @@ use serde::de::DeserializeOwned;
 use tonic::Streaming;
 
 use super::outcome::outcome;
+use super::query::QueryError;
 use super::{
     ANSWER_WITHIN, Client, ClientError, Description, Patience, Published, WorkflowFailure, execution, new_request_id,
     parse_workflow_id, payload_to_proto, until_answered,
 };
 use crate::backoff::Backoff;
-use crate::data;
-use crate::definition::Signal;
+use crate::data::{self, Arguments};
+use crate::definition::{Query, Signal};
 use crate::transport::is_unavailable;
+
+/// How long a query waits for its answer.
+const QUERY_WAIT: Duration = Duration::from_secs(10);
 
 /// How long one request for a result waits at the server.
 pub(super) const RESULT_WAIT: Duration = Duration::from_secs(20);
@@ -109,6 +116,40 @@ impl<T> WorkflowHandle<T> {
             async move { service.signal_workflow(request).await }
         });
         answer.await.map(|_| ())
+    }
+
+    /// Asks the workflow's code a question. The answer shows every signal that was acknowledged before. A worker must have the
+    /// code; the workflow may be closed. Nothing is recorded.
+    pub async fn query<Q: Query>(&self, query: Q, input: Q::Input) -> Result<Q::Output, QueryError> {
+        let _ = query;
+        self.ask(Q::NAME, Q::encode_input(&input)?).await
+    }
+
+    /// Asks a question by its name. `args` is a tuple: `()`, `(one,)`, `(one, two)`. See [`WorkflowHandle::query`].
+    pub async fn query_named<V: DeserializeOwned>(&self, name: &str, args: impl Arguments) -> Result<V, QueryError> {
+        self.ask(name, args.encode()?).await
+    }
+
+    async fn ask<V: DeserializeOwned>(&self, name: &str, input: Vec<Payload>) -> Result<V, QueryError> {
+        let request = v1::QueryWorkflowRequest {
+            namespace: self.client.namespace_text(),
+            execution: Some(self.execution()?),
+            query_name: name.to_owned(),
+            input: payloads_to_proto(&input),
+            wait: Some(duration_to_proto(QUERY_WAIT)),
+        };
+        let patience =
+            Patience { retry_for: self.client.settings().retry_for, answer_within: QUERY_WAIT + ANSWER_WITHIN };
+        let service = self.client.transport().workflows();
+        let answer = until_answered(patience, |_| {
+            let (mut service, request) = (service.clone(), request.clone());
+            async move { service.query_workflow(request).await }
+        });
+        let answer = answer.await.map_err(QueryError::from_refusal)?;
+        match answer.failure {
+            Some(failure) => Err(QueryError::Failed(failure_from_proto(failure).map_err(ClientError::from)?)),
+            None => Ok(data::decode_result(answer.result.map(payload_from_proto).as_ref())?),
+        }
     }
 
     /// Asks the workflow to stop; its code decides what to do. A second request, and one to a closed workflow, succeed and

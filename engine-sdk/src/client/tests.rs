@@ -13,7 +13,7 @@ use serde_json::json;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use super::{ActivityTarget, ClientError, IdConflictPolicy, ListFilter, WorkflowFailure};
+use super::{ActivityTarget, ClientError, IdConflictPolicy, ListFilter, QueryError, WorkflowFailure};
 use crate::fake_server::{Call, FakeServer, encode};
 
 const RUN: &str = "0199a3b4-0000-7000-8000-000000000001";
@@ -377,4 +377,69 @@ async fn an_activity_is_completed_by_its_id() {
     assert_eq!((by_id.activity_id.as_str(), by_id.execution.unwrap().workflow_id.as_str()), ("5", "order-1"));
     answer.send(Ok(v1::CompleteActivityResponse {})).unwrap();
     complete.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_query_tells_an_error_of_the_code_from_one_of_the_way_there() {
+    let mut server = FakeServer::new();
+    let client = server.client();
+    let ask = || {
+        let handle = client.handle_named::<()>("order-1");
+        tokio::spawn(async move { handle.query_named::<u32>("total", (7,)).await })
+    };
+    let asked = ask();
+    let (request, answer) = expect_call!(server, Query);
+    assert_eq!((request.query_name.as_str(), request.input.len()), ("total", 1));
+    assert_eq!(request.execution.unwrap().workflow_id, "order-1");
+    let result = Some(payload_to_proto(&Payload::json("8")));
+    answer.send(Ok(v1::QueryWorkflowResponse { run_id: RUN.into(), result, failure: None })).unwrap();
+    assert_eq!(asked.await.unwrap().unwrap(), 8);
+
+    let asked = ask();
+    let (_, answer) = expect_call!(server, Query);
+    let failure = engine_core::failure::Failure::application("NoSuchItem", "there is no item 7");
+    let failure = Some(engine_proto::convert::failure_to_proto(&failure));
+    answer.send(Ok(v1::QueryWorkflowResponse { run_id: RUN.into(), result: None, failure })).unwrap();
+    let error = asked.await.unwrap().unwrap_err();
+    assert!(matches!(&error, QueryError::Failed(failure) if failure.message == "there is no item 7"), "{error:?}");
+
+    for code in [Code::FailedPrecondition, Code::DeadlineExceeded] {
+        let asked = ask();
+        let (_, answer) = expect_call!(server, Query);
+        answer.send(Err(Status::new(code, "no worker"))).unwrap();
+        let error = asked.await.unwrap().unwrap_err();
+        assert!(matches!(&error, QueryError::Unanswered { message } if message == "no worker"), "{error:?}");
+    }
+
+    // The engine itself was away: asked again, since a query changes nothing.
+    let asked = ask();
+    let (_, answer) = expect_call!(server, Query);
+    answer.send(Err(Status::unavailable("restarting"))).unwrap();
+    let (_, answer) = expect_call!(server, Query);
+    answer.send(Err(Status::invalid_argument("query_name: no such query"))).unwrap();
+    let error = asked.await.unwrap().unwrap_err();
+    assert!(matches!(&error, QueryError::Client(ClientError::InvalidArgument { .. })), "{error:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_published_value_is_asked_for_by_name_and_event() {
+    let mut server = FakeServer::new();
+    let handle = server.client().handle_named::<()>("order-1");
+    let now = handle.clone();
+    let now = tokio::spawn(async move { now.published::<u32>("total").await });
+    let (request, answer) = expect_call!(server, Published);
+    assert_eq!((request.name.as_str(), request.at_event_id), ("total", 0));
+    let value = v1::PublishedValue {
+        name: "total".into(),
+        event_id: 9,
+        time: Some(timestamp_to_proto(Timestamp::EPOCH)),
+        value: Some(payload_to_proto(&Payload::json("8"))),
+    };
+    answer.send(Ok(v1::GetPublishedResponse { run_id: RUN.into(), values: vec![value] })).unwrap();
+    assert_eq!(now.await.unwrap().unwrap(), Some(8));
+    let before = tokio::spawn(async move { handle.published_at::<u32>("total", EventId(8)).await });
+    let (request, answer) = expect_call!(server, Published);
+    assert_eq!(request.at_event_id, 8);
+    answer.send(Ok(v1::GetPublishedResponse { run_id: RUN.into(), values: vec![] })).unwrap();
+    assert_eq!(before.await.unwrap().unwrap(), None);
 }

@@ -39,6 +39,14 @@ impl CaughtUp {
         Ok(self)
     }
 
+    /// Replays the rest: the history ends with it.
+    pub(super) fn finish(mut self) -> Result<Cached<WorkflowRun>, TaskFailure> {
+        if !self.rest.is_empty() {
+            self.cached.run.advance(self.rest)?;
+        }
+        Ok(self.cached)
+    }
+
     /// Replays the rest and the events of the task, and gives the code's answer.
     pub(super) fn advance(mut self, task: EncodedHistory) -> (Cached<WorkflowRun>, Result<Advance, TaskFailure>) {
         let progress = decoded(task).and_then(|events| {

@@ -1,6 +1,7 @@
 //! What the worker's own tasks and threads tell its loop.
 
 use super::activity_tasks::{CodeResult, Key};
+use super::queries::Answered;
 use super::workflow_tasks::Advanced;
 use crate::workflow::StepEnd;
 
@@ -29,4 +30,6 @@ pub(super) enum Event {
         /// The task.
         token: Vec<u8>,
     },
+    /// Workflow code was asked.
+    QueryAnswered(Box<Answered>),
 }

@@ -8,6 +8,7 @@
 //! | `outbox` | results, from the end of a task until the server has them |
 //! | `activity_tasks` | activities that run |
 //! | `workflow_tasks` | workflow tasks that run, and the cache of runs |
+//! | `queries` | questions to runs' code |
 //! | `cache` | which runs stay in memory |
 //! | `pool` | threads for workflow code |
 //! | `registry` | the code by its names |
@@ -22,6 +23,7 @@ mod link;
 mod options;
 mod outbox;
 mod pool;
+mod queries;
 mod registry;
 mod session;
 mod shutdown;

@@ -22,6 +22,7 @@ use super::cache::{Cached, RunCache};
 use super::catch_up::{CaughtUp, catch_up, unreadable};
 use super::event::Event;
 use super::pool::Pool;
+use super::queries::{self, Answered, Asked};
 use super::registry::Registry;
 use super::steps::{self, Steps};
 use crate::client::{Client, HistoryPages};
@@ -39,12 +40,15 @@ pub(super) struct WorkflowTasks {
     steps: Steps,
     /// Runs that left the cache, which the server was not told of yet.
     evicted: Vec<String>,
+    /// Queries that came while a task of their run was worked on, whose turn is once the server has that task's result.
+    put_off: Vec<Asked>,
 }
 
 /// A run that is worked on.
 struct Running {
     run_id: String,
-    token: Vec<u8>,
+    /// Of the task; a query has none.
+    token: Option<Vec<u8>>,
     /// Nobody waits for the result.
     is_unwanted: bool,
     /// The run must not go back to the cache.
@@ -59,8 +63,40 @@ struct Running {
     is_overdue: bool,
     /// Says so.
     overdue: Option<AbortHandle>,
-    /// Tasks of the same run that came meanwhile.
-    waiting: VecDeque<v1::WorkflowTask>,
+    /// What came for the same run meanwhile.
+    waiting: VecDeque<Work>,
+}
+
+/// Something to do with a run.
+enum Work {
+    Task(v1::WorkflowTask),
+    Query(Asked),
+}
+
+impl Running {
+    fn new(run_id: String, token: Option<Vec<u8>>, start_to_close: Duration, waiting: VecDeque<Work>) -> Self {
+        Self {
+            run_id,
+            token,
+            is_unwanted: false,
+            is_evicted: false,
+            fetch: None,
+            start_to_close,
+            held: None,
+            is_overdue: false,
+            overdue: None,
+            waiting,
+        }
+    }
+}
+
+impl Work {
+    fn token(&self) -> Option<&Vec<u8>> {
+        match self {
+            Work::Task(task) => Some(&task.token),
+            Work::Query(_) => None,
+        }
+    }
 }
 
 /// What came of a task.
@@ -105,6 +141,7 @@ impl WorkflowTasks {
             running: HashMap::new(),
             steps: Steps::default(),
             evicted: Vec::new(),
+            put_off: Vec::new(),
         }
     }
 
@@ -115,7 +152,8 @@ impl WorkflowTasks {
     /// Whether a task is in hand already: it was sent twice.
     pub(super) fn has(&self, run_id: &str, token: &[u8]) -> bool {
         self.running.get(run_id).is_some_and(|running| {
-            running.token == token || running.waiting.iter().any(|waiting| waiting.token == token)
+            let tokens = running.token.iter().chain(running.waiting.iter().filter_map(Work::token));
+            tokens.into_iter().any(|known| known == token)
         })
     }
 
@@ -123,7 +161,7 @@ impl WorkflowTasks {
     pub(super) fn tokens(&self) -> impl Iterator<Item = &Vec<u8>> {
         self.running
             .values()
-            .flat_map(|running| std::iter::once(&running.token).chain(running.waiting.iter().map(|task| &task.token)))
+            .flat_map(|running| running.token.iter().chain(running.waiting.iter().filter_map(Work::token)))
     }
 
     /// Runs in the cache, with the last event that each has seen.
@@ -158,30 +196,98 @@ impl WorkflowTasks {
     pub(super) fn start(&mut self, task: v1::WorkflowTask) {
         match self.running.get_mut(&task.run_id) {
             Some(running) => {
-                running.waiting.push_back(task);
-                let (run_id, token) = (running.run_id.clone(), running.token.clone());
-                // The server gave up the one that waits for steps.
-                self.extend(&run_id, &token);
+                running.waiting.push_back(Work::Task(task));
+                if let Some(token) = running.token.clone() {
+                    let run_id = running.run_id.clone();
+                    // The server gave up the one that waits for steps.
+                    self.extend(&run_id, &token);
+                }
             }
             None => self.begin(task, VecDeque::new()),
         }
     }
 
-    fn begin(&mut self, task: v1::WorkflowTask, waiting: VecDeque<v1::WorkflowTask>) {
-        let token = task.token.clone();
+    /// Asks a run's code. Its answer comes as [`Event::QueryAnswered`], or the query comes back with
+    /// [`WorkflowTasks::take_put_off`] if a task of the run is worked on.
+    pub(super) fn ask(&mut self, asked: Asked) {
+        match self.running.get_mut(&asked.query.run_id) {
+            Some(running) => running.waiting.push_back(Work::Query(asked)),
+            None => self.begin_query(asked, VecDeque::new()),
+        }
+    }
+
+    /// Queries that were put off, since the last call.
+    pub(super) fn take_put_off(&mut self) -> Vec<Asked> {
+        std::mem::take(&mut self.put_off)
+    }
+
+    fn begin_query(&mut self, asked: Asked, waiting: VecDeque<Work>) {
+        let query = &asked.query;
+        let run_id = query.run_id.clone();
+        let mut running = Running::new(run_id.clone(), None, Duration::ZERO, waiting);
+        // A run that waits for steps between two tasks is not touched: its code has not come to rest.
+        let cached = self.cache.take(&run_id);
+        let has_seen =
+            |cached: &Cached<WorkflowRun>| query.seen_event_id != 0 && cached.last_event_id >= query.seen_event_id;
+        match cached {
+            Some(cached) if has_seen(&cached) => {
+                queries::submit(&self.pool, &self.events, queries::Asking::Cached(cached), asked);
+            }
+            cached => {
+                // It is behind: its next task brings it forward, or finds it closed and throws it away.
+                if let Some(behind) = cached {
+                    self.keep(run_id.clone(), behind);
+                }
+                match self.registry.workflow_run(&query.workflow_type) {
+                    None => {
+                        let message = self.registry.unknown("workflow", &query.workflow_type);
+                        let outcome = queries::Outcome::Unanswerable(message);
+                        let _ = self.events.send(Event::QueryAnswered(Box::new(asked.answered(outcome, None))));
+                    }
+                    Some(run) => {
+                        let (client, pool, events) = (self.client.clone(), Arc::clone(&self.pool), self.events.clone());
+                        let fetch = queries::replay(client, pool, events, fresh(run), asked);
+                        running.fetch = Some(tokio::spawn(fetch).abort_handle());
+                    }
+                }
+            }
+        }
+        self.running.insert(run_id, running);
+    }
+
+    /// A query has its answer, which is not for a stream that is gone.
+    pub(super) fn end_query(&mut self, answered: Answered) -> (u64, v1::QueryAnswer) {
+        let Answered { run_id, stream, answer, run } = answered;
+        if let Some(running) = self.running.remove(&run_id) {
+            match run {
+                Some(run) if !running.is_evicted => self.keep(run_id, run),
+                run => run.into_iter().for_each(|run| self.discard(run)),
+            }
+            self.begin_next(running.waiting);
+        }
+        (stream, answer)
+    }
+
+    /// Puts a run into the cache, at the cost of others.
+    fn keep(&mut self, run_id: String, run: Cached<WorkflowRun>) {
+        for (evicted, run) in self.cache.put(run_id, run) {
+            self.discard(run);
+            self.evicted.push(evicted);
+        }
+    }
+
+    fn begin_next(&mut self, mut waiting: VecDeque<Work>) {
+        match waiting.pop_front() {
+            Some(Work::Task(task)) => self.begin(task, waiting),
+            Some(Work::Query(asked)) => self.begin_query(asked, waiting),
+            None => {}
+        }
+    }
+
+    fn begin(&mut self, task: v1::WorkflowTask, waiting: VecDeque<Work>) {
+        let token = Some(task.token.clone());
         let run_id = task.run_id.clone();
-        let mut running = Running {
-            run_id: run_id.clone(),
-            token,
-            is_unwanted: false,
-            is_evicted: false,
-            fetch: None,
-            start_to_close: start_to_close(&task),
-            held: None,
-            is_overdue: false,
-            overdue: None,
-            waiting,
-        };
+        let mut running = Running::new(run_id.clone(), token, start_to_close(&task), waiting);
         let cached = self.steps.take_run(&run_id).or_else(|| self.cache.take(&run_id));
         let fitting = cached.and_then(|cached| {
             if cached.last_event_id + 1 == task.first_event_id {
@@ -248,11 +354,7 @@ impl WorkflowTasks {
                 let is_cached = match run {
                     Some(run) if may_stay && progress.force_new_task => self.keep_extended(&run_id, run),
                     Some(run) if may_stay && self.cache.would_keep(run.bytes) => {
-                        let gone = self.cache.put(run_id.clone(), run);
-                        for (evicted, run) in gone {
-                            self.discard(run);
-                            self.evicted.push(evicted);
-                        }
+                        self.keep(run_id.clone(), run);
                         true
                     }
                     run => {
@@ -282,9 +384,14 @@ impl WorkflowTasks {
         if let Some(overdue) = running.overdue.take() {
             overdue.abort();
         }
-        if let Some(next) = running.waiting.pop_front() {
-            self.begin(next, running.waiting);
-        }
+        // What the code shows from here on is not durable before the server says so.
+        let is_query = |work: &Work| matches!(work, Work::Query(_));
+        let (queries, waiting): (VecDeque<Work>, VecDeque<Work>) = running.waiting.into_iter().partition(is_query);
+        self.put_off.extend(queries.into_iter().filter_map(|work| match work {
+            Work::Query(asked) => Some(asked),
+            Work::Task(_) => None,
+        }));
+        self.begin_next(waiting);
         Some(if running.is_unwanted { Finished::Unwanted } else { Finished::Result { run_id, token, outcome } })
     }
 
@@ -305,7 +412,8 @@ impl WorkflowTasks {
 
     fn call_overdue(&self, running: &Running, has_commands: bool) -> AbortHandle {
         let patience = steps::patience(running.start_to_close, has_commands);
-        let (run_id, token, events) = (running.run_id.clone(), running.token.clone(), self.events.clone());
+        let token = running.token.clone().expect("only a task waits for steps");
+        let (run_id, events) = (running.run_id.clone(), self.events.clone());
         let call = async move {
             tokio::time::sleep(patience).await;
             let _ = events.send(Event::StepsOverdue { run_id, token });
@@ -315,8 +423,8 @@ impl WorkflowTasks {
 
     /// A step is over: its run learns of it now if it waits for it, else when it does.
     pub(super) fn note_step_end(&mut self, run_id: String, end: StepEnd) {
-        let Some(running) = self.running.get_mut(&run_id) else {
-            // Between two tasks of its run. A run that is gone has no more steps, and its last ones mean nothing.
+        let Some(running) = self.running.get_mut(&run_id).filter(|running| running.token.is_some()) else {
+            // Between two tasks of its run, perhaps while it is queried. A run that is gone has no more steps, and its last ones mean nothing.
             if self.steps.kept().any(|(kept, _)| kept == run_id) {
                 self.steps.note(run_id, end);
             }
@@ -334,7 +442,7 @@ impl WorkflowTasks {
     /// The task has waited long enough for steps.
     pub(super) fn extend(&mut self, run_id: &str, token: &[u8]) {
         let Some(running) = self.running.get_mut(run_id) else { return };
-        if running.token != token {
+        if running.token.as_deref() != Some(token) {
             return;
         }
         running.is_overdue = true;
@@ -351,7 +459,8 @@ impl WorkflowTasks {
         mut cached: Cached<WorkflowRun>,
         go_on: impl FnOnce(&mut WorkflowRun) -> Result<Advance, AdvanceError> + Send + 'static,
     ) {
-        let (run_id, token) = (run_id.to_owned(), running.token.clone());
+        let token = running.token.clone().expect("only a task waits for steps");
+        let run_id = run_id.to_owned();
         submit_work(&self.pool, &self.events, run_id.clone(), token.clone(), move || {
             let span = tracing::info_span!("workflow", run_id);
             let _entered = span.enter();
@@ -377,12 +486,12 @@ impl WorkflowTasks {
     pub(super) fn refuse(&mut self, token: &[u8]) -> usize {
         let (mut freed, mut unwanted) = (0, None);
         for running in self.running.values_mut() {
-            if running.token == token {
+            if running.token.as_deref() == Some(token) {
                 running.is_unwanted = true;
                 unwanted = Some(running.run_id.clone());
             }
             let before = running.waiting.len();
-            running.waiting.retain(|task| task.token != token);
+            running.waiting.retain(|work| work.token().is_none_or(|known| known != token));
             freed += before - running.waiting.len();
         }
         if let Some(run_id) = unwanted {

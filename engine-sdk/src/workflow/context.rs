@@ -16,17 +16,19 @@ use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use super::activity::ActivityCall;
+use super::cell::WorkflowState;
 use super::combine::Elapsed;
 use super::continue_as_new::ContinueAsNew;
 use super::publish;
+use super::query::{self, RawArguments};
 use super::signal::SignalChannel;
 use super::state::Shared;
 use super::step::StepCall;
 use super::timer::Sleep;
 use super::wait::{self, Canceled};
 use crate::data::Arguments;
-use crate::definition::{Activity, ActivityOptions, Signal, Workflow, WorkflowOptions};
-use crate::error::ActivityError;
+use crate::definition::{Activity, ActivityOptions, Query, Signal, Workflow, WorkflowOptions};
+use crate::error::{ActivityError, WorkflowError};
 
 /// What workflow code may do: every step that it takes is recorded, and answered from the history when the code runs again.
 ///
@@ -108,6 +110,48 @@ impl WorkflowContext {
     /// The signals of this name.
     pub fn signal_channel<T: DeserializeOwned>(&self, name: &str) -> SignalChannel<T> {
         SignalChannel::new(&self.shared, name)
+    }
+
+    /// State that the code shares with its queries: see [`WorkflowContext::answer`].
+    pub fn state<T>(&self, value: T) -> WorkflowState<T> {
+        WorkflowState::new(&self.shared, value)
+    }
+
+    /// Answers a query from `state`, from here on: clients ask with [`crate::client::WorkflowHandle::query`]. A handler can only
+    /// read. To answer from the beginning, call it before the first `.await`.
+    ///
+    /// ```no_run
+    /// # use engine_sdk::prelude::*;
+    /// #[payload]
+    /// struct Order { paid: bool }
+    ///
+    /// #[query]
+    /// fn is_paid(order: &Order) -> bool { order.paid }
+    ///
+    /// #[workflow]
+    /// async fn checkout(ctx: WorkflowContext) -> Result<(), WorkflowError> {
+    ///     let order = ctx.state(Order { paid: false });
+    ///     ctx.answer(is_paid, &order);
+    ///     ctx.sleep(hours(1)).await;
+    ///     order.write().paid = true;
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn answer<Q: Query>(&self, query: Q, state: &WorkflowState<Q::State>) {
+        query::answer(&self.shared, query, state);
+    }
+
+    /// Answers queries of any name that has no handler of its own. `answer` gets the state, the name and the arguments; it is a
+    /// function and not a closure, so that it can only read.
+    pub fn answer_any<T, R>(
+        &self,
+        state: &WorkflowState<T>,
+        answer: fn(&T, &str, RawArguments) -> Result<R, WorkflowError>,
+    ) where
+        T: Send + Sync + 'static,
+        R: Serialize + 'static,
+    {
+        query::answer_any(&self.shared, state, answer);
     }
 
     /// Shows `value` to whoever asks, under a name, in place of what the name showed before. It is recorded with the workflow

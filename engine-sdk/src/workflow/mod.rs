@@ -14,6 +14,7 @@
 //! | `step` | closures that run once on the worker |
 //! | `scope` | what is canceled together |
 //! | `properties` | search attributes, memo, details; changes of the code |
+//! | `cell`, `query` | the workflow's own state, and who may read it from outside |
 //! | `combine` | `select!`, `race`, `join_all_limited`, `timeout` |
 //! | `state` | what these share: the replayer and who waits for what |
 //! | `waker` | wakes from inside and outside, panics |
@@ -32,11 +33,13 @@
 //! canceled.
 
 mod activity;
+mod cell;
 mod combine;
 mod context;
 mod continue_as_new;
 mod properties;
 mod publish;
+mod query;
 mod runner;
 mod scope;
 mod signal;
@@ -47,9 +50,11 @@ mod wait;
 mod waker;
 
 pub use activity::{ActivityCall, ActivityFuture, CancellationType};
+pub use cell::{StateMut, StateRef, WorkflowState};
 pub use combine::{Either, Elapsed, JoinAllLimited, Race, join_all_limited, race};
 pub use context::{WorkflowContext, WorkflowInfo};
 pub use continue_as_new::ContinueAsNew;
+pub use query::{QueryReply, RawArguments};
 pub use runner::{Advance, AdvanceError, ErasedWorkflow, WorkflowEnd, WorkflowRun, WorkflowTaskError, erase};
 pub use scope::Scope;
 pub use signal::{Recv, SignalChannel};

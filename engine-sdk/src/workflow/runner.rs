@@ -14,6 +14,7 @@ use engine_core::replay::{Activation, ReplayError};
 use tracing::dispatcher::{self, Dispatch};
 
 use super::context::{WorkflowContext, WorkflowInfo, system_time};
+use super::query::{self, QueryReply};
 use super::state::{Random, Shared};
 use super::step::{StepEnd, StepWork};
 use crate::data::{self, DataError};
@@ -245,6 +246,12 @@ impl WorkflowRun {
             force_new_task,
             ..Advance::default()
         })
+    }
+
+    /// Asks the code a question about where it stands. It changes nothing; a run that answers [`QueryReply::Broken`] must be
+    /// dropped.
+    pub fn query(&self, name: &str, input: Vec<Payload>) -> QueryReply {
+        query::ask(&self.shared, self.workflow.name(), name, input)
     }
 
     /// The last event that the code has seen.

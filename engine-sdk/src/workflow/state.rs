@@ -14,6 +14,7 @@ use futures::future::AbortHandle;
 use parking_lot::{Mutex, MutexGuard};
 
 use super::context::WorkflowInfo;
+use super::query::Queries;
 use super::runner::WorkflowTaskError;
 use super::scope;
 use super::step::{StepEnd, StepState, StepWork};
@@ -73,6 +74,7 @@ pub(super) struct State {
     /// Closures of the user's that will not run (any more); dropped without the lock.
     given_up: Vec<StepState>,
     pub(super) scopes: Vec<scope::Node>,
+    pub(super) queries: Queries,
 }
 
 #[derive(Default)]
@@ -136,6 +138,7 @@ impl State {
             step_launches: 0,
             given_up: Vec::new(),
             scopes: Vec::new(),
+            queries: Queries::default(),
         }
     }
 

@@ -70,25 +70,36 @@ impl RootWaker {
 
     /// Runs `code` as part of a task of this run. `Err` holds the text and place of a panic.
     pub(super) fn enter<T>(&self, code: impl FnOnce() -> T) -> Result<T, String> {
-        install_panic_hook();
-        struct Restore(u64);
-        impl Drop for Restore {
-            fn drop(&mut self) {
-                CURRENT.set(self.0);
-            }
-        }
-        let restore = Restore(CURRENT.replace(self.id));
-        // Unwind-safe: a run that panicked is never polled again.
-        let result = catch_unwind(AssertUnwindSafe(code));
-        drop(restore);
-        result.map_err(|panic| {
-            let text = panic_text(panic.as_ref());
-            match PANIC_LOCATION.take() {
-                Some(location) => format!("{text}, at {location}"),
-                None => text,
-            }
-        })
+        catch_as(self.id, code)
     }
+}
+
+/// Runs `code` of the user's that is part of no task. `Err` holds the text and place of a panic.
+pub(super) fn catch_outside<T>(code: impl FnOnce() -> T) -> Result<T, String> {
+    /// No run has this number.
+    const OUTSIDE: u64 = u64::MAX;
+    catch_as(OUTSIDE, code)
+}
+
+fn catch_as<T>(current: u64, code: impl FnOnce() -> T) -> Result<T, String> {
+    install_panic_hook();
+    struct Restore(u64);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            CURRENT.set(self.0);
+        }
+    }
+    let restore = Restore(CURRENT.replace(current));
+    // Unwind-safe: a run that panicked in a task is never polled again, and what panicked outside of one could only read.
+    let result = catch_unwind(AssertUnwindSafe(code));
+    drop(restore);
+    result.map_err(|panic| {
+        let text = panic_text(panic.as_ref());
+        match PANIC_LOCATION.take() {
+            Some(location) => format!("{text}, at {location}"),
+            None => text,
+        }
+    })
 }
 
 impl Wake for RootWaker {

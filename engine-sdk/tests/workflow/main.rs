@@ -6,6 +6,7 @@ mod continue_as_new;
 mod history;
 mod programs;
 mod published;
+mod queries;
 mod replay;
 mod scopes;
 mod steps;
@@ -75,6 +76,13 @@ fn replay<W: Workflow>(workflow: W, events: Vec<Event>) -> Result<Advance, Advan
 
 fn json_of(payloads: &[Payload]) -> String {
     payloads.iter().map(|payload| String::from_utf8_lossy(&payload.data)).collect::<Vec<_>>().join(",")
+}
+
+/// A run on a worker that has seen all of these events, whatever the last one is.
+fn replay_run<W: Workflow>(workflow: W, events: Vec<Event>) -> WorkflowRun {
+    let mut run = WorkflowRun::new(erase(workflow));
+    run.advance(events).expect("the replay completes");
+    run
 }
 
 fn text(command: &Command) -> String {

@@ -59,7 +59,7 @@ async fn adds_with_timer(ctx: WorkflowContext, start: u32) -> Result<(u32, Durat
 }
 
 #[activity]
-async fn double(_ctx: ActivityContext, input: u32) -> Result<u32, ActivityError> {
+pub(super) async fn double(_ctx: ActivityContext, input: u32) -> Result<u32, ActivityError> {
     Ok(input * 2)
 }
 
@@ -68,15 +68,15 @@ fn run_id(number: u8) -> RunId {
 }
 
 /// Builds a run's history as the server would: each task's events follow those of the task before.
-struct History {
-    run_id: RunId,
-    workflow_type: &'static str,
-    events: Vec<Event>,
+pub(super) struct History {
+    pub(super) run_id: RunId,
+    pub(super) workflow_type: &'static str,
+    pub(super) events: Vec<Event>,
     sent: usize,
 }
 
 impl History {
-    fn new(number: u8, workflow_type: &'static str, input: Option<u32>) -> Self {
+    pub(super) fn new(number: u8, workflow_type: &'static str, input: Option<u32>) -> Self {
         let run_id = run_id(number);
         let started = WorkflowStarted {
             namespace: Namespace::from_trusted("default"),
@@ -113,7 +113,7 @@ impl History {
         self.events.push(Event { id, at: Timestamp::from_micros(1_700_000_000_000_000 + id.0 as i64), kind });
     }
 
-    fn begin_task(&mut self) {
+    pub(super) fn begin_task(&mut self) {
         let scheduled_event_id = EventId(self.events.len() as u64 + 1);
         self.push(EventKind::WorkflowTaskScheduled(WorkflowTaskScheduled {
             task_queue: TaskQueueName::from_trusted("orders"),
@@ -128,7 +128,7 @@ impl History {
         }));
     }
 
-    fn signal(&mut self, number: u32) {
+    pub(super) fn signal(&mut self, number: u32) {
         let started_event_id = EventId(self.events.len() as u64);
         self.push(EventKind::WorkflowTaskCompleted(WorkflowTaskCompleted {
             scheduled_event_id: EventId(started_event_id.0 - 1),
@@ -146,7 +146,7 @@ impl History {
     }
 
     /// The next task, with the events that were not sent yet.
-    fn task(&mut self) -> v1::WorkflowTask {
+    pub(super) fn task(&mut self) -> v1::WorkflowTask {
         self.begin_task();
         let first = std::mem::replace(&mut self.sent, self.events.len());
         self.task_from(first)
@@ -169,7 +169,10 @@ impl History {
 }
 
 /// The next completion: its commands' names, and whether the run stayed in the cache. Adds up evicted runs.
-async fn completion(session: &mut FakeSession, evicted: &mut Vec<String>) -> (Vec<v1::command::Command>, bool, u64) {
+pub(super) async fn completion(
+    session: &mut FakeSession,
+    evicted: &mut Vec<String>,
+) -> (Vec<v1::command::Command>, bool, u64) {
     loop {
         let mut message = session.message().await.expect("a stream");
         evicted.append(&mut message.evicted_run_ids);
