@@ -119,6 +119,8 @@ pub(crate) enum Verb {
     History(HistoryArgs),
     /// Print what a run has published. No worker has to run.
     Published(PublishedArgs),
+    /// Ask a run's code a question and print its answer. A worker has to run; the run may be closed.
+    Query(QueryArgs),
     /// Print what happens in a run until it closes.
     Watch(WatchArgs),
     /// Send a message to a running workflow.
@@ -298,6 +300,23 @@ pub(crate) struct PublishedArgs {
     /// As it was when this event was the last. Default: as it is.
     #[arg(long, value_name = "EVENT", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) at: Option<u64>,
+}
+
+/// Ask a run's code.
+#[derive(Debug, Args)]
+pub(crate) struct QueryArgs {
+    /// Which run.
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+    /// Which question.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) name: String,
+    /// Its arguments.
+    #[command(flatten)]
+    pub(crate) input: InputArgs,
+    /// Wait at most so long for the answer, at most 60s.
+    #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub(crate) timeout: Duration,
 }
 
 /// Print what happens.

@@ -269,3 +269,24 @@ async fn a_database_that_may_lose_what_it_acknowledged_is_refused_unless_it_is_a
     let server = Server::start(&["serve", "--allow-unsafe-database", "--database-url", &url]).await;
     assert_eq!(server.json("list", &[]), Value::Array(Vec::new()));
 }
+
+#[tokio::test]
+async fn a_query_without_a_worker_and_published_state_without_values_say_so() {
+    let server = Server::start(&["dev", "--db", ":memory:"]).await;
+    server.json("start", &["--type", "t", "--queue", "q", "--id", "asked"]);
+    let (code, stdout, stderr) = server.ask("query", &["asked", "--name", "status"]);
+    assert_eq!((code, stdout.as_str()), (1, ""));
+    assert_eq!(
+        stderr,
+        "error: no worker of task queue \"q\" is connected, so nobody can answer; published state needs none\n"
+    );
+    let (code, _, stderr) = server.ask("query", &["asked", "--name", "", "--timeout", "1s"]);
+    assert_eq!((code, stderr.as_str()), (1, "error: query_name: must not be empty\n"));
+    let (code, _, stderr) = server.ask("published", &["asked"]);
+    assert_eq!((code, stderr.as_str()), (0, "workflow asked has published nothing\n"));
+    let (code, _, stderr) = server.ask("published", &["asked", "--name", "status"]);
+    assert_eq!((code, stderr.as_str()), (4, "error: workflow asked has published nothing under the name \"status\"\n"));
+    assert_eq!(server.json("published", &["asked"]), serde_json::json!({}));
+    let (code, _, stderr) = server.ask("published", &["asked", "--at", "2"]);
+    assert_eq!((code, stderr.as_str()), (1, "error: at_event_id: is 2, but the last event of the run is 1\n"));
+}

@@ -6,6 +6,7 @@ mod history;
 mod list;
 mod patience;
 mod published;
+mod query;
 mod result;
 mod signal;
 mod start;
@@ -24,6 +25,7 @@ pub(crate) async fn run(arguments: WorkflowArgs, output: &mut Output) -> Result<
         Verb::List(list) => list::run(connection, list, output).await,
         Verb::Describe(run) => describe::run(connection, &run, output).await,
         Verb::History(history) => history::run(connection, &history, output).await,
+        Verb::Query(query) => query::run(connection, &query, output).await,
         Verb::Published(published) => published::run(connection, &published, output).await,
         Verb::Watch(watch) => watch::run(connection, &watch, output).await,
         Verb::Signal(signal) => signal::run(connection, signal, output).await,
