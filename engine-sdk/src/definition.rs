@@ -79,6 +79,17 @@ pub trait Signal: Recordable {
     const NAME: &'static str;
 }
 
+/// A signal that a method of a workflow handles. Made by `#[signal]` on a method in a `#[workflow] impl`.
+pub trait MethodSignal: Copy + Send + Sync + 'static {
+    /// `()` without arguments, the argument itself if there is one, a tuple if there are several.
+    type Input: Send + 'static;
+    /// The name under which it is sent and recorded.
+    const NAME: &'static str;
+
+    /// One payload for each argument.
+    fn encode_input(input: &Self::Input) -> Result<Vec<Payload>, DataError>;
+}
+
 /// A question to a workflow, answered from its state. Made by `#[query]`.
 ///
 /// It can only read: it gets the state by shared reference, and no context.
@@ -89,7 +100,7 @@ pub trait Signal: Recordable {
 )]
 pub trait Query: Copy + Send + Sync + 'static {
     /// What it reads.
-    type State: Send + Sync + 'static;
+    type State: Send + 'static;
     /// `()` without arguments, the argument itself if there is one, a tuple if there are several.
     type Input: Send + 'static;
     /// What it answers.

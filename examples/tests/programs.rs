@@ -28,6 +28,13 @@ fn hello_greets_and_is_what_the_readme_shows() {
 }
 
 #[test]
+fn message_passing_shows_each_vote_to_the_query_behind_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = run(directory.path(), env!("CARGO_BIN_EXE_message_passing"), &[]);
+    assert_eq!(stdout(&output), "votes missing: [2, 1, 0]; accepted\n");
+}
+
+#[test]
 fn order_saga_tells_what_became_of_orders() {
     let directory = tempfile::tempdir().unwrap();
     let arguments = ["--orders", "2", "--refuse", "1", "--name", "order"];

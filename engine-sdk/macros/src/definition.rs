@@ -3,7 +3,7 @@
 use proc_macro2::TokenStream;
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::spanned::Spanned;
-use syn::{Attribute, ItemFn};
+use syn::{Attribute, ItemFn, ItemImpl};
 
 use crate::arguments::Arguments;
 use crate::options::Options;
@@ -56,6 +56,11 @@ impl Kind {
 /// Local names in generated code begin with two underscores: a `let` cannot have the name of a unit struct, and every
 /// definition of the user's is one.
 pub(crate) fn expand(kind: Kind, attribute: TokenStream, item: TokenStream) -> TokenStream {
+    if kind == Kind::Workflow
+        && let Ok(item) = syn::parse2::<ItemImpl>(item.clone())
+    {
+        return crate::methods::expand(attribute, item);
+    }
     let Ok(function) = syn::parse2::<ItemFn>(item.clone()) else {
         let (article, word) = (kind.article(), kind.word());
         let message = format!("`#[{word}]` belongs above an `async fn`: {article} {word} is a function");

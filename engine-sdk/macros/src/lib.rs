@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `definition` | `#[activity]` and `#[workflow]`: a function becomes a value with a trait |
 //! | `signature` | what such a function must look like |
+//! | `methods` | `#[workflow]` on an `impl`: a struct with run, signal and query methods |
 //! | `options` | what is written in the attribute |
 //! | `query` | `#[query]`: a function of the workflow's state |
 //! | `arguments` | arguments as one value and as payloads |
@@ -12,6 +13,7 @@
 mod arguments;
 mod definition;
 mod message;
+mod methods;
 mod options;
 mod query;
 mod signature;
@@ -51,8 +53,45 @@ pub fn activity(attribute: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// The function becomes a value of the same name that is registered on workers and started by clients.
 ///
+/// On an `impl` it makes a workflow of a struct, which is the workflow's state, and its methods:
+///
+/// ```ignore
+/// struct Order { items: Vec<Item>, paid: bool }
+///
+/// #[workflow]
+/// impl Order {
+///     #[init]
+///     fn new(items: Vec<Item>) -> Self { Order { items, paid: false } }
+///
+///     #[run]
+///     async fn run(&mut self, ctx: WorkflowContext) -> Result<Receipt, WorkflowError> {
+///         self.wait_until(|order| order.paid).await;
+///         let receipt = ctx.run(ship, self.items.clone()).await?;
+///         Ok(receipt)
+///     }
+///
+///     #[signal]
+///     async fn pay(&mut self, ctx: WorkflowContext, card: Card) -> Result<(), WorkflowError> {
+///         ctx.run(charge, (card, self.total())).await?;
+///         self.paid = true;
+///         Ok(())
+///     }
+///
+///     #[query]
+///     fn total(&self) -> u64 { self.items.iter().map(|item| item.cents).sum() }
+/// }
+/// ```
+///
+/// `Order::WORKFLOW` is registered on workers and started by clients; `Order::PAY` and `Order::TOTAL` are sent and asked:
+/// `handle.send(Order::PAY, card)`, `handle.query(Order::TOTAL, ())`. They are as visible as their methods.
+///
+/// Methods take turns at their awaits, so `self` has plain fields in between; a reference into it cannot be kept across an
+/// `.await`, which the compiler refuses. Signals may be `async` or not; `#[signal(any)]` and `#[query(any)]` take what no other
+/// method does. Without `#[init]` the state is `Default::default()` and `#[run]` takes the arguments. Handlers that are under
+/// way when `#[run]` returns are dropped: `ctx.wait_all_handlers_finished()` waits for them.
+///
 /// Options, which a client may change when it starts a run:
-/// - `name = "…"`: the name under which it is recorded; the function's name unless given.
+/// - `name = "…"`: the name under which it is recorded; the function's or struct's name unless given.
 /// - `execution_timeout`, `run_timeout`, `task_timeout`: durations such as `"30s"` or `"7d"`.
 /// - `retry(…)` as for activities: a failed run is followed by another. Without it there is one run.
 #[proc_macro_attribute]

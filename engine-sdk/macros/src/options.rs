@@ -220,6 +220,29 @@ impl Retry {
     }
 }
 
+/// What the attribute of a method may say.
+#[derive(Default)]
+pub(crate) struct MethodOptions {
+    pub(crate) name: Option<String>,
+    /// It takes what no other method does.
+    pub(crate) any: bool,
+}
+
+pub(crate) fn method_options(tokens: TokenStream) -> syn::Result<MethodOptions> {
+    let mut options = MethodOptions::default();
+    for meta in items(tokens)? {
+        match key(meta.path()).as_str() {
+            "name" => options.name = Some(identifier(&text(&meta)?)?),
+            "any" if matches!(meta, Meta::Path(_)) => options.any = true,
+            key => {
+                let message = format!("unknown option `{key}`; known are `name` and `any`");
+                return Err(Error::new(meta.path().span(), message));
+            }
+        }
+    }
+    Ok(options)
+}
+
 /// The name of a signal or query, from `name = "…"`.
 pub(crate) fn message_name(attribute: TokenStream) -> syn::Result<Option<String>> {
     let mut name = None;

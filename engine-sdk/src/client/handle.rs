@@ -22,11 +22,11 @@ use super::outcome::outcome;
 use super::query::QueryError;
 use super::{
     ANSWER_WITHIN, Client, ClientError, Description, Patience, Published, WorkflowFailure, execution, new_request_id,
-    parse_workflow_id, payload_to_proto, until_answered,
+    parse_workflow_id, until_answered,
 };
 use crate::backoff::Backoff;
 use crate::data::{self, Arguments};
-use crate::definition::{Query, Signal};
+use crate::definition::{MethodSignal, Query, Signal};
 use crate::transport::is_unavailable;
 
 /// How long a query waits for its answer.
@@ -100,13 +100,24 @@ impl<T> WorkflowHandle<T> {
         self.signal_named(S::NAME, &signal).await
     }
 
+    /// Sends a signal that a method of the workflow handles: `handle.send(Order::PAY, card)`. After `Ok` it is durable, and the
+    /// method will be called once.
+    pub async fn send<S: MethodSignal>(&self, signal: S, input: S::Input) -> Result<(), ClientError> {
+        let _ = signal;
+        self.send_signal(S::NAME, &S::encode_input(&input)?).await
+    }
+
     /// Sends a message by its name. See [`WorkflowHandle::signal`].
     pub async fn signal_named<V: Serialize + ?Sized>(&self, name: &str, value: &V) -> Result<(), ClientError> {
+        self.send_signal(name, &[data::encode(value)?]).await
+    }
+
+    async fn send_signal(&self, name: &str, input: &[Payload]) -> Result<(), ClientError> {
         let request = v1::SignalWorkflowRequest {
             namespace: self.client.namespace_text(),
             execution: Some(self.execution()?),
             signal_name: name.to_owned(),
-            input: vec![payload_to_proto(&data::encode(value)?)],
+            input: payloads_to_proto(input),
             request_id: new_request_id(),
             identity: self.client.identity().to_owned(),
         };

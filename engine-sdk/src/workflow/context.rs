@@ -137,7 +137,10 @@ impl WorkflowContext {
     ///     Ok(())
     /// }
     /// ```
-    pub fn answer<Q: Query>(&self, query: Q, state: &WorkflowState<Q::State>) {
+    pub fn answer<Q: Query>(&self, query: Q, state: &WorkflowState<Q::State>)
+    where
+        Q::State: Sync,
+    {
         query::answer(&self.shared, query, state);
     }
 
@@ -299,6 +302,13 @@ impl WorkflowContext {
             })
             .await
         }
+    }
+
+    /// Waits until no asynchronous signal handler of a workflow written as a struct is under way. Those that are when `#[run]`
+    /// returns are dropped, which cancels what they wait for.
+    pub fn wait_all_handlers_finished(&self) -> impl Future<Output = ()> + Send + 'static + use<> {
+        let shared = Arc::clone(&self.shared);
+        wait::until(Arc::clone(&self.shared), move || shared.lock().handlers_running == 0)
     }
 
     /// Whether the code is being run again over its history. For what must happen once and outside of the history, such as

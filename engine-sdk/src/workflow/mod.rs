@@ -15,6 +15,7 @@
 //! | `scope` | what is canceled together |
 //! | `properties` | search attributes, memo, details; changes of the code |
 //! | `cell`, `query` | the workflow's own state, and who may read it from outside |
+//! | `methods` | workflows written as a struct with methods |
 //! | `combine` | `select!`, `race`, `join_all_limited`, `timeout` |
 //! | `state` | what these share: the replayer and who waits for what |
 //! | `waker` | wakes from inside and outside, panics |
@@ -37,6 +38,7 @@ mod cell;
 mod combine;
 mod context;
 mod continue_as_new;
+mod methods;
 mod properties;
 mod publish;
 mod query;
@@ -54,6 +56,7 @@ pub use cell::{StateMut, StateRef, WorkflowState};
 pub use combine::{Either, Elapsed, JoinAllLimited, Race, join_all_limited, race};
 pub use context::{WorkflowContext, WorkflowInfo};
 pub use continue_as_new::ContinueAsNew;
+pub use methods::{GiveBack, Handled, HandlerOutput, MethodCall, Methods, Running, SignalHandler, give_back};
 pub use query::{QueryReply, RawArguments};
 pub use runner::{Advance, AdvanceError, ErasedWorkflow, WorkflowEnd, WorkflowRun, WorkflowTaskError, erase};
 pub use scope::Scope;

@@ -60,6 +60,12 @@ impl Queries {
 #[derive(Debug)]
 pub struct RawArguments(Vec<Payload>);
 
+impl From<Vec<Payload>> for RawArguments {
+    fn from(payloads: Vec<Payload>) -> Self {
+        Self(payloads)
+    }
+}
+
 impl RawArguments {
     /// How many there are.
     pub fn len(&self) -> usize {
@@ -86,15 +92,41 @@ impl RawArguments {
     }
 }
 
-pub(super) fn answer<Q: Query>(shared: &Arc<Shared>, query: Q, state: &WorkflowState<Q::State>) {
+pub(super) fn answer<Q: Query>(shared: &Arc<Shared>, query: Q, state: &WorkflowState<Q::State>)
+where
+    Q::State: Sync,
+{
     let state = state.clone();
+    answer_from(shared, query, move |answer| answer(&state.read()));
+}
+
+/// `look` lets the handler see the state.
+pub(super) fn answer_from<Q: Query>(
+    shared: &Arc<Shared>,
+    query: Q,
+    look: impl Fn(&mut dyn FnMut(&Q::State)) + Send + Sync + 'static,
+) {
     let handler: Handler = Arc::new(move |_, input| {
-        let input = Q::decode_input(input).map_err(Refusal::Arguments)?;
-        let output = query.answer(&state.read(), input).map_err(|error| Refusal::Failed(error.into_failure()))?;
-        encode(&output)
+        let mut input = Some(Q::decode_input(input).map_err(Refusal::Arguments)?);
+        let mut output = None;
+        look(&mut |state| output = input.take().map(|input| query.answer(state, input)));
+        let output = output.expect("a look at the state lets the handler see it");
+        encode(&output.map_err(|error| Refusal::Failed(error.into_failure()))?)
     });
     if let Some(mut state) = shared.lock_as_code() {
         state.queries.by_name.insert(Q::NAME.to_owned(), handler);
+    }
+}
+
+/// `answer` answers what no other handler does.
+pub(super) fn answer_any_from(
+    shared: &Arc<Shared>,
+    answer: impl Fn(&str, Vec<Payload>) -> Result<Payload, WorkflowError> + Send + Sync + 'static,
+) {
+    let handler: Handler =
+        Arc::new(move |name, input| answer(name, input).map_err(|error| Refusal::Failed(error.into_failure())));
+    if let Some(mut state) = shared.lock_as_code() {
+        state.queries.any = Some(handler);
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a run's context, futures and runner share: the replayer, and who waits for what.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -75,11 +75,26 @@ pub(super) struct State {
     given_up: Vec<StepState>,
     pub(super) scopes: Vec<scope::Node>,
     pub(super) queries: Queries,
+    /// What a workflow written as a struct handles by its methods.
+    pub(super) methods: Option<MethodSignals>,
+    /// Asynchronous handlers that are under way.
+    pub(super) handlers_running: usize,
+    /// Of the last signal that came.
+    signals_seen: u64,
+}
+
+/// Signals that methods handle.
+pub(super) struct MethodSignals {
+    pub(super) names: BTreeSet<SignalName>,
+    /// Whether there is a method for all other names.
+    pub(super) any: bool,
+    pub(super) waker: Option<Waker>,
 }
 
 #[derive(Default)]
 struct SignalQueue {
-    waiting: VecDeque<Vec<Payload>>,
+    /// Each with its place among the signals of all names.
+    waiting: VecDeque<(u64, Vec<Payload>)>,
     waiters: Waiters,
 }
 
@@ -139,6 +154,9 @@ impl State {
             given_up: Vec::new(),
             scopes: Vec::new(),
             queries: Queries::default(),
+            methods: None,
+            handlers_running: 0,
+            signals_seen: 0,
         }
     }
 
@@ -159,8 +177,10 @@ impl State {
                 Outcome::Signaled { name, input } => {
                     self.signal_bytes += payload::total_size(&input);
                     let queue = self.signals.entry(name).or_default();
-                    queue.waiting.push_back(input);
+                    self.signals_seen += 1;
+                    queue.waiting.push_back((self.signals_seen, input));
                     wakers.extend(queue.waiters.take());
+                    wakers.extend(self.methods.as_mut().and_then(|methods| methods.waker.take()));
                 }
                 Outcome::CancelRequested { reason } => {
                     self.cancel_reason.get_or_insert(reason);
@@ -201,21 +221,35 @@ impl State {
     }
 
     pub(super) fn next_signal(&mut self, name: &SignalName) -> Option<Vec<Payload>> {
-        let input = self.signals.get_mut(name)?.waiting.pop_front()?;
+        let (_, input) = self.signals.get_mut(name)?.waiting.pop_front()?;
         self.signal_bytes -= payload::total_size(&input);
         self.progress += 1;
         Some(input)
     }
 
-    /// Takes all signals that were not received, in the order of the history within each name. Those of a name that has no
-    /// channel count too: the next run's code may have one.
+    /// Takes all signals that were not received, in the order of the history. Those of a name that has no channel count too: the
+    /// next run's code may have one.
     pub(super) fn take_unread_signals(&mut self) -> Vec<UnreadSignal> {
         self.signal_bytes = 0;
         let mut unread = Vec::new();
         for (name, queue) in &mut self.signals {
-            unread.extend(queue.waiting.drain(..).map(|input| UnreadSignal { name: name.clone(), input }));
+            unread.extend(queue.waiting.drain(..).map(|(place, input)| (place, name.clone(), input)));
         }
-        unread
+        unread.sort_unstable_by_key(|(place, ..)| *place);
+        unread.into_iter().map(|(_, name, input)| UnreadSignal { name, input }).collect()
+    }
+
+    /// The oldest signal that a method handles; `waker` is woken by the next one if there is none.
+    pub(super) fn next_method_signal(&mut self, waker: &Waker) -> Option<(SignalName, Vec<Payload>)> {
+        let methods = self.methods.as_mut()?;
+        let handled = self.signals.iter().filter(|(name, _)| methods.any || methods.names.contains(*name));
+        let oldest = handled.filter_map(|(name, queue)| queue.waiting.front().map(|(place, _)| (*place, name.clone())));
+        let Some((_, name)) = oldest.min() else {
+            methods.waker = Some(waker.clone());
+            return None;
+        };
+        let input = self.next_signal(&name)?;
+        Some((name, input))
     }
 
     pub(super) fn signal_count(&self, name: &SignalName) -> usize {

@@ -257,6 +257,15 @@ impl History {
         }));
     }
 
+    pub(crate) fn signal_without_content(&mut self, name: &str) {
+        self.add(EventKind::WorkflowSignaled(WorkflowSignaled {
+            name: SignalName::from_trusted(name),
+            input: Vec::new(),
+            identity: "test".into(),
+            request_id: None,
+        }));
+    }
+
     pub(crate) fn cancel_requested(&mut self, reason: &str) {
         self.add(EventKind::WorkflowCancelRequested(WorkflowCancelRequested {
             reason: reason.into(),

@@ -4,6 +4,7 @@
 mod closures;
 mod continue_as_new;
 mod history;
+mod methods;
 mod programs;
 mod published;
 mod queries;
