@@ -77,7 +77,6 @@ impl Rig {
     }
 
     /// The store's URL, for workloads that prepare it by hand.
-    #[expect(dead_code, reason = "for workloads that fill the store beforehand")]
     pub(crate) fn store_url(&self) -> &str {
         self.store.url()
     }

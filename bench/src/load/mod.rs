@@ -85,6 +85,10 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
+    pub(crate) fn per_second(&self) -> f64 {
+        self.completed as f64 / self.elapsed.as_secs_f64().max(f64::EPSILON)
+    }
+
     pub(crate) fn with(mut self, name: &'static str, figure: f64) -> Self {
         self.extra.push((name, figure));
         self

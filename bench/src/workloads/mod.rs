@@ -3,8 +3,12 @@
 //! To add one: a file with a struct of its options (`#[derive(Args)]`), its [`Workload`], and a `register` for the worker's part; then a
 //! variant of [`Workloads`] and a line in [`register`].
 
+mod burst;
+mod cold_worker;
+mod growth;
 mod open_runs;
 mod parallel;
+mod pinned;
 mod sequence;
 mod signals;
 mod start_up;
@@ -59,6 +63,16 @@ pub(crate) enum Workloads {
     W7(open_runs::W7),
     /// The worker is killed amid W2.
     W8(worker_killed::W8),
+    /// Everything is submitted at once, and some of it fails for good.
+    W9(burst::W9),
+    /// A worker that has seen nothing picks up a run with a long history.
+    W10(cold_worker::W10),
+    /// W1 in a database that grows.
+    W11(growth::W11),
+    /// One workflow of many steps: its end beside its start.
+    W11Steps(growth::W11Steps),
+    /// W1 beside an old transaction.
+    W12(pinned::W12),
     /// From the start of the server's process to its first accepted start.
     Startup(start_up::Startup),
 }
@@ -74,6 +88,11 @@ impl Workloads {
             Workloads::W6(workload) => workload,
             Workloads::W7(workload) => workload,
             Workloads::W8(workload) => workload,
+            Workloads::W9(workload) => workload,
+            Workloads::W10(workload) => workload,
+            Workloads::W11(workload) => workload,
+            Workloads::W11Steps(workload) => workload,
+            Workloads::W12(workload) => workload,
             Workloads::Startup(workload) => workload,
         }
     }
@@ -81,7 +100,15 @@ impl Workloads {
 
 /// Gives a worker the workflows and activities of all workloads.
 pub(crate) fn register(worker: Worker) -> Worker {
-    let parts = [sequence::register, parallel::register, signals::register, timers::register, open_runs::register];
+    let parts = [
+        sequence::register,
+        parallel::register,
+        signals::register,
+        timers::register,
+        open_runs::register,
+        burst::register,
+        cold_worker::register,
+    ];
     parts.into_iter().fold(worker, |worker, register| register(worker))
 }
 
