@@ -26,5 +26,5 @@ fn what_cannot_be_measured_is_refused_with_the_reason() {
     let said = refused("run w8 --rate 10");
     assert!(said.contains("w8 makes a number of calls that its own options say: leave --rate"), "{said}");
     let said = refused("all --only w77");
-    assert!(said.contains("no workload is named w77"), "{said}");
+    assert!(said.contains("no workload on Postgres is named w77"), "{said}");
 }

@@ -3,7 +3,7 @@
 //! The figures of the others: two cores shared by database, server, worker and load generator, fsync on, medians of three. Temporal is the
 //! 1.32 dev server in memory (not durable) with its Rust SDK, Restate 1.7 with its Rust SDK, DBOS 5 in TypeScript on Postgres.
 
-use Floor::{AtLeast, AtMost};
+use Floor::{AtLeast, AtMost, Shown};
 use Source::{CpuTotal, Path, Seconds};
 
 use crate::report::Line;
@@ -46,6 +46,8 @@ pub(super) enum Source {
 pub(super) enum Floor {
     AtLeast(f64),
     AtMost(f64),
+    /// Nothing is asked of it.
+    Shown,
 }
 
 impl Figure {
@@ -63,6 +65,7 @@ impl Floor {
         match self {
             AtLeast(floor) => figure >= floor,
             AtMost(ceiling) => figure <= ceiling,
+            Shown => true,
         }
     }
 }
@@ -227,6 +230,48 @@ pub(super) const ROWS: &[Row] = &[
         )],
     },
     Row {
+        command: "w9 --workflows 10000 --tasks 20000",
+        check: "w9 --workflows 40 --tasks 200 --in-flight 20",
+        timed: false,
+        figures: &[
+            figure(
+                "W9, workflows of 3 steps: submitted a second",
+                Path("extra.workflows_submitted_per_s"),
+                NOBODY,
+                AtLeast(6_000.0),
+            ),
+            figure("W9, submitted and completed: a second", Path("extra.workflows_completed_per_s"), NOBODY, Shown),
+            figure("W9, tasks that may fail: completed a second", Path("extra.tasks_completed_per_s"), NOBODY, Shown),
+        ],
+    },
+    Row {
+        command: "w10 --events 1000",
+        check: "w10 --events 60 --workers 1",
+        timed: false,
+        figures: &[figure("W10, cold worker, 1,000 events: ms", Path("extra.first_command_ms"), NOBODY, Shown)],
+    },
+    Row {
+        command: "w10 --events 10000",
+        check: "w10 --events 30 --workers 1",
+        timed: false,
+        figures: &[figure("W10, cold worker, 10,000 events: ms", Path("extra.first_command_ms"), NOBODY, Shown)],
+    },
+    Row {
+        command: "w10 --events 50000 --workers 1",
+        check: "w10 --events 20 --workers 1",
+        timed: false,
+        figures: &[figure("W10, cold worker, 50,000 events: ms", Path("extra.first_command_ms"), NOBODY, Shown)],
+    },
+    Row {
+        command: "w11-steps --steps 20000",
+        check: "w11-steps --steps 100",
+        timed: false,
+        figures: &[
+            figure("W11, 20,000 steps, the last beside the first: CPU", Path("extra.cpu_share"), NOBODY, AtMost(1.2)),
+            figure("W11, 20,000 steps, the last beside the first: time", Path("extra.time_share"), NOBODY, AtMost(1.2)),
+        ],
+    },
+    Row {
         command: "startup",
         check: "startup --rounds 2",
         timed: false,
@@ -238,3 +283,30 @@ pub(super) const ROWS: &[Row] = &[
         )],
     },
 ];
+
+/// Measurements that need Postgres.
+pub(super) const POSTGRES_ROWS: &[Row] = &[
+    Row {
+        command: "w11 --history-rows 500000 --open 20000",
+        check: "w11 --history-rows 400 --open 20 --count 20 --park-after 500ms",
+        timed: true,
+        figures: &[
+            figure("W11, W1 with a long history, beside before", Path("extra.history_share"), NOBODY, AtLeast(0.9)),
+            figure("W11, W1 with many parked runs, beside before", Path("extra.open_share"), NOBODY, AtLeast(0.9)),
+        ],
+    },
+    Row {
+        command: "w12 --hold 30s",
+        check: "w12 --hold 1s --count 20",
+        timed: true,
+        figures: &[figure(
+            "W12, W1 beside an old transaction, beside before",
+            Path("extra.pinned_share"),
+            NOBODY,
+            AtLeast(0.85),
+        )],
+    },
+];
+
+/// The others were not measured on this.
+const NOBODY: [&str; 3] = ["–", "–", "–"];
