@@ -297,7 +297,7 @@ pub(super) const POSTGRES_ROWS: &[Row] = &[
     },
     Row {
         command: "w12 --hold 30s",
-        check: "w12 --hold 1s --count 20",
+        check: "w12 --count 20",
         timed: true,
         figures: &[figure(
             "W12, W1 beside an old transaction, beside before",

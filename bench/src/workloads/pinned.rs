@@ -16,7 +16,8 @@ use crate::rig::Rig;
 /// An old transaction.
 #[derive(Debug, Args)]
 pub(crate) struct W12 {
-    /// How long the transaction is held open. W1 is measured for all that time; before, it is measured for --duration.
+    /// How long the transaction is held open. W1 is measured for all that time; before, it is measured for --duration. With --count the
+    /// transaction is held until so many calls are done.
     #[arg(long, default_value = "3m", value_parser = humantime::parse_duration)]
     hold: Duration,
 }
@@ -37,7 +38,8 @@ impl Workload for W12 {
         let call = move || run_one(client.clone(), 1);
         let undisturbed = load::run(Plan::new(rig.settings(), 100), rig.meter(), call.clone()).await?;
         let old = OldTransaction::begin(rig.store_url()).await?;
-        let plan = Plan { warm_up: Duration::ZERO, until: Until::Elapsed(self.hold), ..Plan::new(rig.settings(), 100) };
+        let until = rig.settings().count.map_or(Until::Elapsed(self.hold), Until::Count);
+        let plan = Plan { warm_up: Duration::ZERO, until, ..Plan::new(rig.settings(), 100) };
         let mut pinned = load::run(plan, rig.meter(), call).await?;
         old.end().await?;
         pinned.errors += undisturbed.errors;
