@@ -384,7 +384,7 @@ pub(super) async fn read_page(
 }
 
 /// Decodes the events of a page.
-pub(crate) fn decode_events(history: EncodedHistory) -> Result<Vec<Event>, ConvertError> {
+fn decode_events(history: EncodedHistory) -> Result<Vec<Event>, ConvertError> {
     // Collecting into a `Result` would not know how many there are.
     let mut events = Vec::with_capacity(history.events.len());
     for (index, bytes) in history.events.into_iter().enumerate() {

@@ -43,7 +43,6 @@ pub use self::description::{
 };
 pub use self::error::ClientError;
 pub use self::handle::WorkflowHandle;
-pub(crate) use self::handle::decode_events;
 pub use self::list::ListFilter;
 pub use self::outcome::WorkflowFailure;
 pub(crate) use self::pages::HistoryPages;

@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use engine_core::event::{Event, EventKind};
 use engine_proto::EncodedHistory;
+use engine_proto::convert::event_for_replay;
 use tokio::sync::oneshot;
 
 use super::cache::Cached;
 use super::pool::Pool;
 use super::workflow_tasks::{TaskFailure, caught};
-use crate::client::{ClientError, HistoryPages, decode_events};
+use crate::client::{ClientError, HistoryPages};
 use crate::workflow::{Advance, WorkflowRun};
 
 /// A run, and the events behind its last one that were read but not replayed.
@@ -63,8 +64,13 @@ impl CaughtUp {
 }
 
 fn decoded(history: EncodedHistory) -> Result<Vec<Event>, TaskFailure> {
-    let unreadable = |error| TaskFailure::of_worker(format!("this worker cannot read the history: {error}"));
-    decode_events(history).map_err(unreadable)
+    let decode = |(index, event)| {
+        event_for_replay(event).map_err(|error| {
+            let error = error.inside(format_args!("history.events[{index}]"));
+            TaskFailure::of_worker(format!("this worker cannot read the history: {error}"))
+        })
+    };
+    history.events.into_iter().enumerate().map(decode).collect()
 }
 
 /// Replays all pages; what is left of the last is complete only with the events of the task, which begin with event `before`.

@@ -41,8 +41,8 @@ mod update;
 pub use command::{command_from_proto, command_to_proto, commands_from_proto};
 pub use error::ConvertError;
 pub use event::{
-    encode_event, event_from_proto, event_to_proto, worker_metadata_from_proto, worker_metadata_to_proto,
-    workflow_started_from_proto, workflow_started_to_proto,
+    encode_event, event_for_replay, event_from_proto, event_to_proto, worker_metadata_from_proto,
+    worker_metadata_to_proto, workflow_started_from_proto, workflow_started_to_proto,
 };
 pub use failure::{failure_from_outside, failure_from_proto, failure_to_proto};
 pub use field::{optional_id, optional_run_id, required, required_id, run_id};

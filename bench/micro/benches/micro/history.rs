@@ -3,7 +3,7 @@
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput};
 use engine_core::execution::Execution;
 use engine_proto::EncodedHistory;
-use engine_proto::convert::{encode_event, event_from_proto};
+use engine_proto::convert::{encode_event, event_for_replay, event_from_proto};
 use engine_proto::v1;
 use prost::Message;
 use std::hint::black_box;
@@ -25,6 +25,9 @@ pub(crate) fn benches(criterion: &mut Criterion) {
                 drop(black_box(event_from_proto(message)));
             }
         });
+    });
+    group.bench_function("decode for replay", |bencher| {
+        bencher.iter(|| encoded.iter().for_each(|event| drop(black_box(event_for_replay(event.clone())))));
     });
     let row = EncodedHistory { events: encoded.clone() };
     let bytes = bytes::Bytes::from(row.encode_to_vec());

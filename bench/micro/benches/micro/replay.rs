@@ -5,13 +5,11 @@ use std::sync::Arc;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput};
 use engine_core::event::Event;
 use engine_core::replay::{Handle, Outcome, Replayer};
-use engine_proto::convert::{encode_event, event_from_proto};
-use engine_proto::v1;
+use engine_proto::convert::{encode_event, event_for_replay};
 use engine_sdk::definition::Activity as _;
 use engine_sdk::ids::ActivityType;
 use engine_sdk::prelude::*;
 use engine_sdk::workflow::{ErasedWorkflow, WorkflowRun, erase};
-use prost::Message;
 
 use crate::run::{ACTIVITY_TYPE, Run, WORKFLOW_TYPE, schedule};
 
@@ -56,10 +54,7 @@ pub(crate) fn benches(criterion: &mut Criterion) {
         group.throughput(length);
         group.bench_with_input(BenchmarkId::from_parameter(events), &encoded, |bencher, encoded| {
             bencher.iter(|| {
-                let decode = |bytes: &bytes::Bytes| {
-                    let message = v1::HistoryEvent::decode(bytes.clone()).expect("it was just encoded");
-                    event_from_proto(message).expect("it was just encoded")
-                };
+                let decode = |bytes: &bytes::Bytes| event_for_replay(bytes.clone()).expect("it was just encoded");
                 run(&workflow, encoded.iter().map(decode).collect())
             });
         });

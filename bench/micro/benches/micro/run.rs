@@ -112,7 +112,14 @@ impl Run {
             flags: if token.scheduled_event_id == EventId(2) { vec![FLAG_MATCH_IDS] } else { Vec::new() },
         };
         let identity = "worker@host".to_owned();
-        Input::CompleteWorkflowTask { token, commands, worker, identity, force_new_task: false }
+        Input::CompleteWorkflowTask {
+            token,
+            commands,
+            worker,
+            identity,
+            force_new_task: false,
+            rejected_updates: Vec::new(),
+        }
     }
 
     /// One workflow task with these commands. Gives what it offered.

@@ -33,6 +33,7 @@ pub(crate) fn benches(criterion: &mut Criterion) {
         first_event_id: seen as u64 - 2,
         history: Some(EncodedHistory { events }),
         start_to_close: Some(prost_types::Duration { seconds: 10, nanos: 0 }),
+        ..v1::WorkflowTask::default()
     };
     let completed = v1::task_result::Result::WorkflowTaskCompleted(v1::WorkflowTaskCompletion {
         token: token.encode().to_vec(),
