@@ -113,6 +113,8 @@ pub(crate) enum Verb {
     Start(StartArgs),
     /// List runs, latest start first.
     List(ListArgs),
+    /// Count workflows.
+    Count(CountArgs),
     /// Show where a run stands, and what it waits for.
     Describe(RunArgs),
     /// Show what happened in a run.
@@ -254,9 +256,20 @@ pub(crate) struct ListArgs {
     /// Only runs of this workflow id.
     #[arg(long, value_name = "TEXT")]
     pub(crate) id: Option<String>,
+    /// Which runs, in which order: "WorkflowType = 'order' AND Status = 'Running' ORDER BY CloseTime DESC".
+    #[arg(long, short = 'q', value_name = "FILTER", conflicts_with_all = ["status", "workflow_type", "id"])]
+    pub(crate) query: Option<String>,
     /// Most runs to print; 0 is all.
     #[arg(long, short = 'n', default_value_t = 20, value_name = "COUNT")]
     pub(crate) limit: usize,
+}
+
+/// Count workflows.
+#[derive(Debug, Args)]
+pub(crate) struct CountArgs {
+    /// Which runs: "StartTime > '2026-11-01' GROUP BY Status". Default: all.
+    #[arg(long, short = 'q', value_name = "FILTER", default_value = "")]
+    pub(crate) query: String,
 }
 
 /// How instants are printed.

@@ -2,11 +2,12 @@
 
 use engine_core::failure::Failure;
 use engine_core::payload::Payload;
+use engine_core::search::SearchAttributes;
 use engine_core::time::Timestamp;
 use engine_proto::{convert, v1};
 use serde_json::{Value, json};
 
-use super::{failure, json, payload, table, text, time, words};
+use super::{failure, json, payload, search, table, text, time, words};
 
 /// Runs as a table.
 pub(crate) fn list(runs: &[v1::WorkflowSummary], now: Timestamp, width: Option<u16>) -> String {
@@ -50,6 +51,7 @@ pub(crate) fn summary_value(run: &v1::WorkflowSummary) -> Value {
 /// A run's state for people: what it is, and above all what it waits for.
 pub(crate) fn describe(run: &v1::DescribeWorkflowResponse, now: Timestamp, width: Option<u16>) -> String {
     let mut sections = vec![overview(run, now)];
+    sections.extend(shown(run));
     let is_open = run.summary.as_ref().is_some_and(|summary| summary.status() == v1::WorkflowStatus::Running);
     match &run.pending_workflow_task {
         Some(task) => sections.push(format!("Pending workflow task\n  {}", workflow_task(task, now).join("\n  "))),
@@ -68,6 +70,28 @@ pub(crate) fn describe(run: &v1::DescribeWorkflowResponse, now: Timestamp, width
         sections.push(format!("Published\n{}", indent(&published(&run.published, now, width.map(narrower)))));
     }
     sections.join("\n\n")
+}
+
+/// What people are told of a run.
+fn shown(run: &v1::DescribeWorkflowResponse) -> Option<String> {
+    let mut lines = Vec::new();
+    if let Some(started) = &run.started {
+        lines.extend([&started.summary, &started.details].map(|text| text::one_line(text, text::SHORT)));
+    }
+    lines.push(text::one_line(&run.current_details, text::SHORT));
+    for (name, value) in search_attributes(run).iter().flatten() {
+        lines.push(format!("{name} = {}", text::one_line(&search::words(value), text::SHORT)));
+    }
+    for (key, value) in &run.memo {
+        let value = payload::words(&convert::payload_from_proto(value.clone()), text::SHORT);
+        lines.push(format!("memo {} = {value}", text::one_line(key, text::SHORT)));
+    }
+    lines.retain(|line| !line.is_empty());
+    (!lines.is_empty()).then(|| format!("About\n  {}", lines.join("\n  ")))
+}
+
+fn search_attributes(run: &v1::DescribeWorkflowResponse) -> Option<SearchAttributes> {
+    convert::search_attributes_from_proto(run.search_attributes.clone()).ok()
 }
 
 /// What a run shows, as a table.
@@ -277,6 +301,9 @@ pub(crate) fn describe_value(run: &v1::DescribeWorkflowResponse) -> Value {
             "fire_time": instant_value(timer.fire_time),
         })).collect::<Vec<_>>(),
         "published": published_value(&run.published),
+        "search_attributes": search_attributes(run).map(|attributes| search::attributes(&attributes)),
+        "memo": run.memo.iter().map(|(key, value)| (key.clone(), payload::value(&convert::payload_from_proto(value.clone())))).collect::<serde_json::Map<_, _>>(),
+        "current_details": run.current_details,
     })
 }
 

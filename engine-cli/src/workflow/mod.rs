@@ -1,6 +1,7 @@
 //! The client verbs, one file each. Each reads its input first and connects then: to find a typing error must not need a server.
 
 mod cancel;
+mod count;
 mod describe;
 mod history;
 mod list;
@@ -23,6 +24,7 @@ pub(crate) async fn run(arguments: WorkflowArgs, output: &mut Output) -> Result<
     match arguments.verb {
         Verb::Start(start) => start::run(connection, start, output).await,
         Verb::List(list) => list::run(connection, list, output).await,
+        Verb::Count(count) => count::run(connection, count, output).await,
         Verb::Describe(run) => describe::run(connection, &run, output).await,
         Verb::History(history) => history::run(connection, &history, output).await,
         Verb::Query(query) => query::run(connection, &query, output).await,

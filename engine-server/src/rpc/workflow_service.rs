@@ -19,7 +19,7 @@ use crate::clock;
 use crate::limits;
 use crate::node::NodeContext;
 use crate::rpc::status::to_status;
-use crate::rpc::{history, published, query, result, update, validate};
+use crate::rpc::{history, published, query, result, update, validate, visibility};
 use crate::shard::request::{
     Described, Description, LocalKey, QueryTurn, Replied, Request, RequestKind, Responder, ServerError, StartReply,
     StartRequest, Subscribed, UpdateAsk, UpdateWatch,
@@ -244,6 +244,18 @@ impl WorkflowService for Workflows {
         self.list(call.into_inner()).await.map(Response::new).map_err(to_status)
     }
 
+    async fn count_workflows(
+        &self,
+        call: Call<v1::CountWorkflowsRequest>,
+    ) -> Result<Response<v1::CountWorkflowsResponse>, Status> {
+        let request = call.into_inner();
+        let count = async {
+            let namespace = self.context.namespaces.id(&self.context.store, "namespace", &request.namespace).await?;
+            visibility::count(&self.context.store, namespace, &request.query).await
+        };
+        count.await.map(Response::new).map_err(to_status)
+    }
+
     async fn get_workflow_history(
         &self,
         call: Call<v1::GetWorkflowHistoryRequest>,
@@ -424,12 +436,19 @@ impl Workflows {
             started: Some(convert::workflow_started_to_proto(execution.started())),
             cancel_requested: execution.cancel_requested(),
             published: execution.published().map(|value| published::to_proto(&value)).collect(),
+            search_attributes: convert::search_attributes_to_proto(execution.search_attributes()),
+            memo: execution.memo().iter().map(|(key, value)| (key.clone(), convert::payload_to_proto(value))).collect(),
+            current_details: execution.current_details().to_owned(),
             ..Default::default()
         })
     }
 
     async fn list(&self, request: v1::ListWorkflowsRequest) -> Result<v1::ListWorkflowsResponse, ServerError> {
         let namespace = self.context.namespaces.id(&self.context.store, "namespace", &request.namespace).await?;
+        if !request.query.is_empty() {
+            let (rows, next_page_token) = visibility::list(&self.context.store, namespace, &request).await?;
+            return Ok(v1::ListWorkflowsResponse { workflows: rows.iter().map(summary).collect(), next_page_token });
+        }
         let size = validate::page_size(request.page_size, limits::LIST_PAGE_DEFAULT, limits::LIST_PAGE_MAX)?;
         let before = match request.page_token.as_slice() {
             [] => None,
@@ -574,6 +593,9 @@ fn description_to_proto(description: Description) -> v1::DescribeWorkflowRespons
         cancel_requested: description.cancel_requested,
         buffered_events: u32::try_from(description.buffered).unwrap_or(u32::MAX),
         published: description.published.iter().map(published::to_proto).collect(),
+        search_attributes: convert::search_attributes_to_proto(&description.search_attributes),
+        memo: description.memo.iter().map(|(key, value)| (key.clone(), convert::payload_to_proto(value))).collect(),
+        current_details: description.current_details,
     }
 }
 

@@ -1,5 +1,6 @@
 //! What reaches a shard, and what it answers.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,8 @@ use engine_core::execution::{IdConflictPolicy, IdReusePolicy};
 use engine_core::execution::{Input, PendingUpdate, Rejection, Reply, UpdateStanding};
 use engine_core::execution::{PendingActivity, PendingTimer, PendingWorkflowTask, PublishedValue};
 use engine_core::ids::{EventId, RunId, UpdateId};
+use engine_core::payload::Payload;
+use engine_core::search::SearchAttributes;
 use tokio::sync::{oneshot, watch};
 
 use crate::queue::{QueuedTask, TaskId};
@@ -207,6 +210,12 @@ pub(crate) struct Description {
     pub(crate) buffered: usize,
     /// What it shows.
     pub(crate) published: Vec<PublishedValue>,
+    /// What it is listed by.
+    pub(crate) search_attributes: SearchAttributes,
+    /// Facts for people.
+    pub(crate) memo: BTreeMap<String, Payload>,
+    /// What its code says that it is at.
+    pub(crate) current_details: String,
 }
 
 /// When a run's code can be asked.

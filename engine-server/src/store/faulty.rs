@@ -9,14 +9,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use engine_core::filter::Filter;
 use engine_core::ids::{EventId, RunId};
 use engine_core::time::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::{
-    Acquisition, Batch, Committed, ExecutionRow, HistoryRow, ListFilter, NamespaceRow, Node, RunKey, ShardId, Store,
-    StoreError, StoreStats, StoredRun, WorkflowKey,
+    Acquisition, Batch, Committed, ExecutionRow, HistoryRow, ListFilter, NamespaceId, NamespaceRow, Node, RunKey,
+    Search, ShardId, Store, StoreError, StoreStats, StoredRun, WorkflowKey,
 };
 
 /// What befalls one commit.
@@ -249,6 +250,14 @@ impl Store for FaultyStore {
 
     async fn list(&self, filter: &ListFilter) -> Result<Vec<ExecutionRow>, StoreError> {
         self.inner()?.list(filter).await
+    }
+
+    async fn search(&self, search: &Search) -> Result<Vec<ExecutionRow>, StoreError> {
+        self.inner()?.search(search).await
+    }
+
+    async fn count(&self, namespace: NamespaceId, filter: &Filter) -> Result<Vec<(String, u64)>, StoreError> {
+        self.inner()?.count(namespace, filter).await
     }
 
     async fn namespaces(&self) -> Result<Vec<NamespaceRow>, StoreError> {

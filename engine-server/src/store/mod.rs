@@ -21,6 +21,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use engine_core::event::CloseStatus;
+use engine_core::filter::Filter;
 use engine_core::ids::{EventId, RunId};
 use engine_core::time::Timestamp;
 
@@ -33,9 +34,11 @@ pub mod memory;
 mod open;
 pub mod postgres;
 mod schema;
+mod search;
 pub mod sqlite;
 
 pub use open::{open, open_with};
+pub use search::{GROUPS_MAX, Search};
 
 /// The namespace that [`Store::migrate`] creates.
 pub const DEFAULT_NAMESPACE: &str = "default";
@@ -442,6 +445,12 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// Lists runs.
     async fn list(&self, filter: &ListFilter) -> Result<Vec<ExecutionRow>, StoreError>;
+
+    /// Lists runs by a filter.
+    async fn search(&self, search: &Search) -> Result<Vec<ExecutionRow>, StoreError>;
+
+    /// Counts runs by a filter: by group if it has one, largest first and at most [`GROUPS_MAX`], else in one row without a name.
+    async fn count(&self, namespace: NamespaceId, filter: &Filter) -> Result<Vec<(String, u64)>, StoreError>;
 
     /// All namespaces.
     async fn namespaces(&self) -> Result<Vec<NamespaceRow>, StoreError>;

@@ -296,5 +296,8 @@ fn describe(run: &HotRun) -> Described {
         cancel_requested: execution.cancel_requested(),
         buffered: execution.buffered_len(),
         published: execution.published().collect(),
+        search_attributes: execution.search_attributes().clone(),
+        memo: execution.memo().clone(),
+        current_details: execution.current_details().to_owned(),
     }))
 }

@@ -1,5 +1,6 @@
 //! What runs, lists and recovery read. Each statement is one round trip, whatever the number of keys.
 
+use engine_core::filter::Filter;
 use engine_core::ids::{EventId, RunId};
 use engine_core::time::Timestamp;
 use sqlx::AssertSqlSafe;
@@ -7,8 +8,9 @@ use sqlx::postgres::PgBindIterExt;
 
 use super::connections::Connections;
 use super::rows::{EXECUTION_COLUMNS, bytes, column, event_id, execution, status};
+use crate::store::search::{Bind, Dialect, Statement, group_name};
 use crate::store::{
-    BufferedRow, ExecutionRow, HistoryRow, ListFilter, NamespaceId, NamespaceRow, ProgressRow, RunKey, ShardId,
+    BufferedRow, ExecutionRow, HistoryRow, ListFilter, NamespaceId, NamespaceRow, ProgressRow, RunKey, Search, ShardId,
     StoreError, StoredRun, WorkflowKey,
 };
 
@@ -209,6 +211,30 @@ pub(super) async fn list(connections: &Connections, filter: &ListFilter) -> Resu
         .bind(filter.workflow_id.as_deref())
         .bind(i64::from(filter.limit));
     connections.rows(query).await?.iter().map(|row| execution(row, 0)).collect()
+}
+
+fn bound(statement: Statement) -> sqlx::query::Query<'static, sqlx::Postgres, sqlx::postgres::PgArguments> {
+    let query = sqlx::query(AssertSqlSafe(statement.text));
+    statement.binds.into_iter().fold(query, |query, bind| match bind {
+        Bind::Int(number) => query.bind(number),
+        Bind::Text(text) => query.bind(text),
+        Bind::Run(run_id) => query.bind(run_id.as_uuid()),
+    })
+}
+
+pub(super) async fn search(connections: &Connections, search: &Search) -> Result<Vec<ExecutionRow>, StoreError> {
+    let query = bound(Statement::list(Dialect::Postgres, EXECUTION_COLUMNS, search));
+    connections.rows(query).await?.iter().map(|row| execution(row, 0)).collect()
+}
+
+pub(super) async fn count(
+    connections: &Connections,
+    namespace: NamespaceId,
+    filter: &Filter,
+) -> Result<Vec<(String, u64)>, StoreError> {
+    let rows = connections.rows(bound(Statement::count(Dialect::Postgres, namespace, filter))).await?;
+    let group = |row| Ok((group_name(filter, column(row, 0)?)?, column::<i64>(row, 1)?.unsigned_abs()));
+    rows.iter().map(group).collect()
 }
 
 pub(super) async fn namespaces(connections: &Connections) -> Result<Vec<NamespaceRow>, StoreError> {

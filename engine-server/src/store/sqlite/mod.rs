@@ -28,14 +28,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use engine_core::filter::Filter;
 use engine_core::ids::{EventId, RunId};
 use engine_core::time::Timestamp;
 use parking_lot::Mutex;
 use uuid::Uuid;
 
 use super::{
-    Acquisition, Batch, Committed, ExecutionRow, HistoryRow, ListFilter, NamespaceRow, Node, RunKey, ShardId, Store,
-    StoreError, StoreStats, StoredRun, WorkflowKey,
+    Acquisition, Batch, Committed, ExecutionRow, HistoryRow, ListFilter, NamespaceId, NamespaceRow, Node, RunKey,
+    Search, ShardId, Store, StoreError, StoreStats, StoredRun, WorkflowKey,
 };
 use connections::Connections;
 
@@ -153,6 +154,14 @@ impl Store for SqliteStore {
 
     async fn list(&self, filter: &ListFilter) -> Result<Vec<ExecutionRow>, StoreError> {
         read::list(&self.connections, filter).await
+    }
+
+    async fn search(&self, search: &Search) -> Result<Vec<ExecutionRow>, StoreError> {
+        read::search(&self.connections, search).await
+    }
+
+    async fn count(&self, namespace: NamespaceId, filter: &Filter) -> Result<Vec<(String, u64)>, StoreError> {
+        read::count(&self.connections, namespace, filter).await
     }
 
     async fn namespaces(&self) -> Result<Vec<NamespaceRow>, StoreError> {
