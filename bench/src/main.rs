@@ -35,6 +35,11 @@ use clap::Parser as _;
 use report::Line;
 use rig::Rig;
 
+/// As in the `engine` binary, whose server is measured.
+#[cfg(not(target_env = "msvc"))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let done = match Arguments::parse().command {
