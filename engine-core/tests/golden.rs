@@ -8,9 +8,10 @@ use std::fs;
 use std::path::PathBuf;
 
 use engine_core::command::{Command, ContinueAsNew, UnreadSignal};
+use engine_core::event::{Marker, StepMarker, StepOutcome};
 use engine_core::execution::{ActivityRef, Input};
-use engine_core::failure::Failure;
-use engine_core::ids::SignalName;
+use engine_core::failure::{Failure, RetryState};
+use engine_core::ids::{PatchId, SignalName, StepName};
 
 mod support;
 
@@ -41,6 +42,7 @@ const SCENARIOS: &[Scenario] = &[
     ("two_equal_timers", two_equal_timers),
     ("timer_canceled_after_it_fired", timer_canceled_after_it_fired),
     ("state_published", state_published),
+    ("patch_and_steps", patch_and_steps),
     ("transient_task_failures", transient_task_failures),
     ("task_times_out", task_times_out),
 ];
@@ -266,6 +268,23 @@ fn run_that_continues() -> Run {
     let mut second = Run::begin_next(next, first.now).expect("the start is valid");
     second.turn(vec![complete()]);
     second
+}
+
+fn patch_and_steps() -> Run {
+    let mut run = Run::start();
+    let record = |marker| Command::RecordMarker(Box::new(marker));
+    let patch = Marker::Patch { patch_id: PatchId::from_trusted("by courier"), deprecated: false };
+    let step = |step_id, outcome| {
+        let (name, took) = (StepName::from_trusted("ask"), seconds(1));
+        record(Marker::Step(StepMarker { step_id, name, outcome, attempt: 1, took }))
+    };
+    let token = run.take_task();
+    run.signal("while the step is at work");
+    run.extend_task(token, vec![record(patch), start_timer("t", seconds(9))]);
+    let failure = Failure::application("Busy", "later");
+    let failed = StepOutcome::Failed { failure, retry_state: RetryState::MaximumAttemptsReached };
+    run.turn(vec![step(2, StepOutcome::Completed { result: None }), step(1, failed), complete()]);
+    run
 }
 
 fn two_equal_timers() -> Run {

@@ -35,6 +35,13 @@ fn message_passing_shows_each_vote_to_the_query_behind_it() {
 }
 
 #[test]
+fn best_quote_takes_the_first_answer_and_gives_up_the_rest() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = run(directory.path(), env!("CARGO_BIN_EXE_best_quote"), &[]);
+    assert_eq!(stdout(&output), "7.50 from corner shop; 1 done\n");
+}
+
+#[test]
 fn order_saga_tells_what_became_of_orders() {
     let directory = tempfile::tempdir().unwrap();
     let arguments = ["--orders", "2", "--refuse", "1", "--name", "order"];

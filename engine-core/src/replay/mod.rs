@@ -293,13 +293,11 @@ impl Replayer {
     /// Updates that the task which is about to be replayed accepted, in the order in which it did.
     fn accepted_updates(&self) -> Vec<UpdateDelivery> {
         let turn = self.incoming.iter().take_while(|event| !matches!(event.kind, EventKind::WorkflowTaskScheduled(_)));
-        turn.filter_map(|event| match &event.kind {
-            EventKind::WorkflowUpdateAccepted(accepted) => {
-                Some(UpdateDelivery { request: accepted.update.clone(), is_accepted: true })
-            }
-            _ => None,
-        })
-        .collect()
+        let accepted = turn.filter_map(|event| {
+            let EventKind::WorkflowUpdateAccepted(accepted) = &event.kind else { return None };
+            Some(UpdateDelivery { request: accepted.update.clone(), is_accepted: true })
+        });
+        accepted.collect()
     }
 
     fn begin_task(

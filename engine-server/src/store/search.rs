@@ -67,7 +67,7 @@ impl Statement {
     /// Rows of `columns` of the runs of a page.
     pub(super) fn list(dialect: Dialect, columns: &str, search: &Search) -> Self {
         let mut statement = Self { text: format!("SELECT {columns} FROM "), binds: Vec::new(), dialect };
-        statement.from_where(search.namespace, &search.filter);
+        statement.which_runs(search.namespace, &search.filter);
         let Order { column, descending } = search.filter.order;
         let key = order_expression(column);
         if let Some((at, run_id)) = &search.after {
@@ -113,7 +113,7 @@ impl Statement {
         };
         let text = format!("SELECT CAST({value} AS text), count(*) FROM ");
         let mut statement = Self { text, binds: Vec::new(), dialect };
-        statement.from_where(namespace, filter);
+        statement.which_runs(namespace, filter);
         if filter.group_by.is_some() {
             statement.push(&format!(" GROUP BY {value} ORDER BY 2 DESC, 1 LIMIT {GROUPS_MAX}"));
         }
@@ -136,7 +136,7 @@ impl Statement {
         self.text.push_str(&place);
     }
 
-    fn from_where(&mut self, namespace: NamespaceId, filter: &Filter) {
+    fn which_runs(&mut self, namespace: NamespaceId, filter: &Filter) {
         let one_id = filter.condition.as_ref().is_some_and(names_workflow_id);
         // Naming every shard lets a workflow id be looked up by key; all else is read by the index of what is visible.
         self.push(match (self.dialect, one_id) {

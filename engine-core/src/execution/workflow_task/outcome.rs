@@ -18,6 +18,7 @@ use crate::limits;
 use crate::time::Timestamp;
 
 impl Execution {
+    #[expect(clippy::too_many_arguments, reason = "one for each field of the input")]
     pub(in crate::execution) fn decide_complete_task(
         &self,
         token: WorkflowTaskToken,
