@@ -1,4 +1,4 @@
-//! Definitions: what `#[activity]`, `#[workflow]` and `#[signal]` make of a function or type.
+//! Definitions: what `#[activity]`, `#[workflow]`, `#[signal]` and `#[update]` make of a function or type.
 //!
 //! A definition is a value (a unit struct named like the function) that is used the same way everywhere: called from a workflow,
 //! registered on a worker, started by a client. Its input and output types are checked by the compiler at each of them.
@@ -114,6 +114,19 @@ pub trait Query: Copy + Send + Sync + 'static {
     fn decode_input(input: Vec<Payload>) -> Result<Self::Input, DataError>;
     /// Runs the code.
     fn answer(&self, state: &Self::State, input: Self::Input) -> Result<Self::Output, WorkflowError>;
+}
+
+/// A message that a workflow answers. Made by `#[update]` on a type.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an update",
+    label = "expected a type with the attribute `#[update]`",
+    note = "put `#[update(returns = T)]` above the type, or name the update: `handle.update_named::<T>(\"name\", value)`"
+)]
+pub trait Update: Recordable {
+    /// What the workflow answers.
+    type Output: Recordable;
+    /// The name under which it is sent and recorded.
+    const NAME: &'static str;
 }
 
 /// How an activity is run, unless the call says otherwise. `None` leaves the choice to the engine's defaults.

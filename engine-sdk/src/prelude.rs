@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 pub use engine_core::retry::RetryPolicy;
-pub use engine_sdk_macros::{activity, payload, query, signal, workflow};
+pub use engine_sdk_macros::{activity, payload, query, signal, update, workflow};
 pub use futures::future::{join_all, try_join_all};
 pub use futures::{join, try_join};
 pub use serde::{Deserialize, Serialize};
 
 pub use crate::activity::ActivityContext;
-pub use crate::client::{Client, WorkflowFailure, WorkflowHandle};
+pub use crate::client::{Client, UpdateFailure, WorkflowFailure, WorkflowHandle};
 #[cfg(feature = "embedded")]
 pub use crate::engine::Engine;
 pub use crate::error::{ActivityError, ActivityFailure, WorkflowError};
@@ -18,7 +18,7 @@ pub use crate::select;
 pub use crate::worker::Worker;
 pub use crate::workflow::{
     ActivityCall, ActivityFuture, Canceled, CancellationType, ContinueAsNew, Elapsed, Scope, SignalChannel,
-    WorkflowContext, WorkflowState, join_all_limited, race,
+    UpdateChannel, WorkflowContext, WorkflowState, join_all_limited, race,
 };
 
 /// So many milliseconds.

@@ -8,7 +8,7 @@
 //! | `options` | what is written in the attribute |
 //! | `query` | `#[query]`: a function of the workflow's state |
 //! | `arguments` | arguments as one value and as payloads |
-//! | `message` | `#[signal]` and `#[payload]`: a type that can be recorded |
+//! | `message` | `#[signal]`, `#[update]` and `#[payload]`: a type that can be recorded |
 
 mod arguments;
 mod definition;
@@ -128,6 +128,20 @@ pub fn signal(attribute: TokenStream, item: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn query(attribute: TokenStream, item: TokenStream) -> TokenStream {
     query::expand(attribute.into(), item.into()).into()
+}
+
+/// Makes an update of a struct or enum: a message that a workflow answers.
+///
+/// ```ignore
+/// #[update(returns = u64)]
+/// struct Deposit { cents: u64 }
+/// ```
+///
+/// Derives `serde::Serialize` and `serde::Deserialize`, unless a `#[derive]` below the attribute does. Without `returns = T` the
+/// answer is `()`. The update's name is the type's, or `name = "…"`.
+#[proc_macro_attribute]
+pub fn update(attribute: TokenStream, item: TokenStream) -> TokenStream {
+    message::update(attribute.into(), item.into()).into()
 }
 
 /// Makes a struct or enum recordable, as argument or result: derives `serde::Serialize` and `serde::Deserialize`, unless a

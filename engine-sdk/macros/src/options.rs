@@ -298,7 +298,7 @@ fn number(value: &Expr) -> Option<f64> {
 }
 
 /// A name that the engine accepts: see `engine_core::ids`.
-fn identifier(text: &LitStr) -> syn::Result<String> {
+pub(crate) fn identifier(text: &LitStr) -> syn::Result<String> {
     let name = text.value();
     if name.is_empty() {
         return Err(Error::new(text.span(), "the name must not be empty"));

@@ -292,7 +292,7 @@ impl<T> WorkflowHandle<T> {
         stream::try_unfold(watch, |mut watch| async move { Ok(watch.next().await?.map(|event| (event, watch))) })
     }
 
-    fn execution(&self) -> Result<v1::WorkflowExecution, ClientError> {
+    pub(super) fn execution(&self) -> Result<v1::WorkflowExecution, ClientError> {
         Ok(execution(&parse_workflow_id(&self.workflow_id)?, self.run_id))
     }
 }

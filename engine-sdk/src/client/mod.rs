@@ -5,6 +5,7 @@
 //! | `start` | how a workflow is started |
 //! | `start_many` | many starts at once |
 //! | `handle` | one workflow: its outcome, signals, cancel and terminate, its history |
+//! | `update` | updates, and messages along with a start |
 //! | `outcome` | how a run ended |
 //! | `description` | where a run stands |
 //! | `list` | lists of runs |
@@ -26,6 +27,7 @@ mod start;
 mod start_many;
 #[cfg(test)]
 mod tests;
+mod update;
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -49,6 +51,7 @@ pub(crate) use self::pages::HistoryPages;
 pub use self::query::QueryError;
 pub(crate) use self::retry::{Patience, until_answered};
 pub use self::start::{IdConflictPolicy, IdReusePolicy, WorkflowStart};
+pub use self::update::{UpdateFailure, UpdateHandle, UpdateSend};
 use crate::definition::Workflow;
 use crate::transport::Transport;
 

@@ -260,6 +260,13 @@ impl<I, T> WorkflowStart<I, T> {
         }
     }
 
+    /// The request that starts it, for calls that carry it along with something else.
+    pub(super) fn into_request(self, input: I) -> Result<(Client, v1::StartWorkflowRequest), ClientError> {
+        let (client, workflow_id, template) = self.template()?;
+        let workflow_id = workflow_id.unwrap_or_else(|| Uuid::now_v7().to_string());
+        Ok((client, template.request(workflow_id, &input)?))
+    }
+
     /// What the starts of one call have in common, and the workflow id if one was set.
     fn template(self) -> Result<(Client, Option<String>, Template<I>), DataError> {
         let settings = self.client.settings();

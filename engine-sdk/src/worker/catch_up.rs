@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use engine_core::event::{Event, EventKind};
+use engine_core::event::{Event, EventKind, UpdateRequest};
 use engine_proto::EncodedHistory;
 use engine_proto::convert::event_for_replay;
 use tokio::sync::oneshot;
@@ -49,7 +49,12 @@ impl CaughtUp {
     }
 
     /// Replays the rest and the events of the task, and gives the code's answer.
-    pub(super) fn advance(mut self, task: EncodedHistory) -> (Cached<WorkflowRun>, Result<Advance, TaskFailure>) {
+    pub(super) fn advance(
+        mut self,
+        task: EncodedHistory,
+        updates: Vec<UpdateRequest>,
+    ) -> (Cached<WorkflowRun>, Result<Advance, TaskFailure>) {
+        self.cached.run.bring_updates(updates);
         let progress = decoded(task).and_then(|events| {
             let events = if self.rest.is_empty() {
                 events

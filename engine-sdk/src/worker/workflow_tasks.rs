@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use engine_core::event::WorkflowTaskFailureCause;
 use engine_core::failure::Failure;
+use engine_core::ids::EventId;
 use engine_proto::convert::{
-    command_to_proto, duration_from_proto, failure_to_proto, workflow_task_failure_cause_to_proto,
+    command_to_proto, duration_from_proto, failure_to_proto, rejected_update_to_proto, update_request_from_trusted,
+    workflow_task_failure_cause_to_proto,
 };
 use engine_proto::v1;
 use engine_proto::v1::task_result::Result as Outcome;
@@ -290,7 +292,7 @@ impl WorkflowTasks {
         let mut running = Running::new(run_id.clone(), token, start_to_close(&task), waiting);
         let cached = self.steps.take_run(&run_id).or_else(|| self.cache.take(&run_id));
         let fitting = cached.and_then(|cached| {
-            if cached.last_event_id + 1 == task.first_event_id {
+            if cached.run.is_continued_by(EventId(task.first_event_id)) {
                 return Some(cached);
             }
             self.discard(cached);
@@ -368,7 +370,7 @@ impl WorkflowTasks {
                     flags: progress.new_flags,
                     cached: is_cached,
                     force_new_task: progress.force_new_task,
-                    rejected_updates: Vec::new(),
+                    rejected_updates: progress.rejected_updates.iter().map(rejected_update_to_proto).collect(),
                 })
             }
             Err(TaskFailure { cause, failure }) => {
@@ -583,7 +585,8 @@ fn advance(run: CaughtUp, mut task: v1::WorkflowTask) -> Advanced {
         attempt = task.attempt,
     );
     let _entered = span.enter();
-    let (mut cached, progress) = run.advance(task.history.take().unwrap_or_default());
+    let updates = std::mem::take(&mut task.updates).into_iter().map(update_request_from_trusted).collect();
+    let (mut cached, progress) = run.advance(task.history.take().unwrap_or_default(), updates);
     cached.last_event_id = cached.run.last_event_id().0;
     cached.bytes = cached.run.memory_size();
     Advanced { run_id: task.run_id, token: task.token, progress, run: Some(cached) }

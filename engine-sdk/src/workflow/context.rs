@@ -25,9 +25,10 @@ use super::signal::SignalChannel;
 use super::state::Shared;
 use super::step::StepCall;
 use super::timer::Sleep;
+use super::update::{self, UpdateChannel, UpdateHandler};
 use super::wait::{self, Canceled};
 use crate::data::Arguments;
-use crate::definition::{Activity, ActivityOptions, Query, Signal, Workflow, WorkflowOptions};
+use crate::definition::{Activity, ActivityOptions, Query, Signal, Update, Workflow, WorkflowOptions};
 use crate::error::{ActivityError, WorkflowError};
 
 /// What workflow code may do: every step that it takes is recorded, and answered from the history when the code runs again.
@@ -167,6 +168,54 @@ impl WorkflowContext {
         publish::publish(&self.shared, name, value);
     }
 
+    /// Answers updates of a type with `handler`, from now on until the run closes. The handler runs beside the workflow's own
+    /// code, and several at once run beside each other; it may do all that the workflow may. An update that came before its
+    /// handler is given to it, if it came with the same workflow task.
+    ///
+    /// When the workflow's code returns, handlers that still run are dropped and their senders get an error: see
+    /// [`WorkflowContext::wait_all_handlers_finished`].
+    pub fn on_update<U, H, F>(&self, handler: H)
+    where
+        U: Update,
+        H: Fn(U) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<U::Output, WorkflowError>> + Send + 'static,
+    {
+        update::on_update(&self.shared, |_: &U| Ok(()), handler);
+    }
+
+    /// Like [`WorkflowContext::on_update`], for updates that `validator` lets pass. One that it refuses leaves no trace, and its
+    /// sender gets the error. It decides by the update and by the workflow's state, and changes nothing; whatever it asks the
+    /// context for, beyond looking, fails the workflow task. In a replay it is not asked.
+    pub fn on_validated_update<U, V, H, F>(&self, validator: V, handler: H)
+    where
+        U: Update,
+        V: Fn(&U) -> Result<(), WorkflowError> + Send + Sync + 'static,
+        H: Fn(U) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<U::Output, WorkflowError>> + Send + 'static,
+    {
+        update::on_update(&self.shared, validator, handler);
+    }
+
+    /// Registers a handler without types, for the updates of this name, or for those of all names that have no handler.
+    #[doc(hidden)]
+    pub fn register_update_handler(&self, name: Option<&str>, handler: Arc<dyn UpdateHandler>) {
+        update::register_handler(&self.shared, name, handler);
+    }
+
+    /// The updates of type `U`, to be received and answered one by one. From now on they are accepted when they arrive.
+    pub fn updates<U: Update>(&self) -> UpdateChannel<U> {
+        UpdateChannel::new(&self.shared, |_: &U| Ok(()))
+    }
+
+    /// Like [`WorkflowContext::updates`], for updates that `validator` lets pass: see [`WorkflowContext::on_validated_update`].
+    pub fn validated_updates<U, V>(&self, validator: V) -> UpdateChannel<U>
+    where
+        U: Update,
+        V: Fn(&U) -> Result<(), WorkflowError> + Send + Sync + 'static,
+    {
+        UpdateChannel::new(&self.shared, validator)
+    }
+
     /// The time at which the current workflow task started, by the server's clock. It stands still while the code runs, never
     /// goes backwards, and is the same in a replay.
     pub fn now(&self) -> SystemTime {
@@ -304,11 +353,15 @@ impl WorkflowContext {
         }
     }
 
-    /// Waits until no asynchronous signal handler of a workflow written as a struct is under way. Those that are when `#[run]`
+    /// Waits until every update that was accepted is answered, by its handler or by the code that received it, and no
+    /// asynchronous signal handler of a workflow written as a struct is under way. Those that are when the workflow's code
     /// returns are dropped, which cancels what they wait for.
     pub fn wait_all_handlers_finished(&self) -> impl Future<Output = ()> + Send + 'static + use<> {
         let shared = Arc::clone(&self.shared);
-        wait::until(Arc::clone(&self.shared), move || shared.lock().handlers_running == 0)
+        wait::until(Arc::clone(&self.shared), move || {
+            let state = shared.lock();
+            state.handlers_running == 0 && state.updates.are_answered()
+        })
     }
 
     /// Whether the code is being run again over its history. For what must happen once and outside of the history, such as

@@ -8,7 +8,7 @@
 //! | file | noun |
 //! |---|---|
 //! | `context` | [`WorkflowContext`]: what workflow code may do |
-//! | `activity`, `timer`, `signal`, `wait` | the futures it may await |
+//! | `activity`, `timer`, `signal`, `update`, `wait` | the futures it may await |
 //! | `publish` | values that anybody can read with no worker running |
 //! | `continue_as_new` | going on in a new run |
 //! | `step` | closures that run once on the worker |
@@ -24,6 +24,8 @@
 //! **Order.** Within a workflow task all news (signals, results, fired timers) is delivered before the code goes on, and
 //! futures that were woken go on in the order of the history. `select!` and `race` prefer the first that is declared among
 //! those that are ready; `FuturesUnordered` yields in history order.
+//!
+//! Updates come behind the news of their task; their handlers run beside the workflow's own code, and before it in each round.
 //!
 //! **Dropping.** A future that is dropped before it is ready cancels what it stood for, recorded: an activity is asked to stop,
 //! a timer is canceled. What was asked for and dropped in one workflow task never happens.
@@ -48,6 +50,7 @@ mod signal;
 mod state;
 mod step;
 mod timer;
+mod update;
 mod wait;
 mod waker;
 
@@ -63,4 +66,7 @@ pub use scope::Scope;
 pub use signal::{Recv, SignalChannel};
 pub use step::{StepCall, StepEnd, StepFailure, StepFuture, StepWork};
 pub use timer::Sleep;
+#[doc(hidden)]
+pub use update::{HandledUpdate, UpdateHandler};
+pub use update::{ReceivedUpdate, RecvUpdate, UpdateChannel};
 pub use wait::Canceled;

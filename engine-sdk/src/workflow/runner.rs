@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use engine_core::command::Command;
-use engine_core::event::{ContinueAsNewReasons, Event, WorkflowTaskFailureCause};
+use engine_core::event::{ContinueAsNewReasons, Event, UpdateRequest, WorkflowTaskFailureCause};
+use engine_core::execution::RejectedUpdate;
 use engine_core::failure::Failure;
 use engine_core::ids::EventId;
 use engine_core::limits;
@@ -17,6 +18,7 @@ use super::context::{WorkflowContext, WorkflowInfo, system_time};
 use super::query::{self, QueryReply};
 use super::state::{Random, Shared};
 use super::step::{StepEnd, StepWork};
+use super::update::{self, RunningHandler};
 use crate::data::{self, DataError};
 use crate::definition::{BoxFuture, Workflow};
 use crate::error::WorkflowError;
@@ -82,6 +84,8 @@ pub struct Advance {
     pub commands: Vec<Command>,
     /// Behaviour flags to record with the task's completion.
     pub new_flags: Vec<u32>,
+    /// Updates of the task that the code refused.
+    pub rejected_updates: Vec<RejectedUpdate>,
     /// Whether the run is over: the last command closes it, or the history has its close event.
     pub closed: bool,
     /// Steps that began and are to be run. Their ends come back with [`WorkflowRun::end_step`].
@@ -147,6 +151,10 @@ pub struct WorkflowRun {
     shared: Arc<Shared>,
     waker: Waker,
     code: Option<BoxFuture<WorkflowEnd>>,
+    /// Handlers of updates at work, in the order in which these were accepted.
+    handlers: Vec<RunningHandler>,
+    /// The task that begins has no news but updates.
+    brings_updates_only: bool,
 }
 
 impl WorkflowRun {
@@ -154,7 +162,7 @@ impl WorkflowRun {
     pub fn new(workflow: Arc<dyn ErasedWorkflow>) -> Self {
         let shared = Shared::new();
         let waker = Waker::from(Arc::clone(&shared.root));
-        Self { workflow, shared, waker, code: None }
+        Self { workflow, shared, waker, code: None, handlers: Vec::new(), brings_updates_only: false }
     }
 
     /// Runs the code over `events`, which continue those seen before: the first call begins with `WorkflowStarted`, and the
@@ -242,6 +250,7 @@ impl WorkflowRun {
         Ok(Advance {
             commands,
             new_flags: state.replayer.take_new_flags(),
+            rejected_updates: state.replayer.take_rejected_updates(),
             closed: state.replayer.is_closed(),
             force_new_task,
             ..Advance::default()
@@ -252,6 +261,19 @@ impl WorkflowRun {
     /// dropped.
     pub fn query(&self, name: &str, input: Vec<Payload>) -> QueryReply {
         query::ask(&self.shared, self.workflow.name(), name, input)
+    }
+
+    /// Hands over the updates that came with the workflow task which the next [`WorkflowRun::advance`] ends with.
+    pub fn bring_updates(&mut self, updates: Vec<UpdateRequest>) {
+        self.shared.lock().replayer.bring_updates(updates);
+    }
+
+    /// Whether events from `first` on continue what the code has seen, with the task that it answered last or, if the server
+    /// dropped that, without it.
+    pub fn is_continued_by(&self, first: EventId) -> bool {
+        let state = self.shared.lock();
+        let last = [Some(state.replayer.last_event_id()), state.replayer.last_event_id_if_dropped()];
+        last.into_iter().flatten().any(|last| last.next() == first)
     }
 
     /// The last event that the code has seen.
@@ -271,6 +293,7 @@ impl WorkflowRun {
         if is_first {
             self.begin()?;
         }
+        self.brings_updates_only = !is_first && activation.outcomes.is_empty() && !activation.updates.is_empty();
         let mut wakers = self.shared.lock().begin(activation);
         if is_first {
             wakers.push(self.waker.clone());
@@ -285,8 +308,16 @@ impl WorkflowRun {
             for waker in wakers {
                 waker.wake();
             }
+            let mut run = || {
+                let is_any_accepted = update::decide(&shared);
+                // The server may drop a task whose updates are all refused, so the code must not have noticed it.
+                let is_unnoticed = std::mem::take(&mut self.brings_updates_only) && !is_any_accepted;
+                let polled = if is_unnoticed { Ok(None) } else { self.poll_code() };
+                update::refuse_rest(&mut shared.lock());
+                polled
+            };
             // A subscriber that hears nothing is set for this thread: whatever the user installed, a replay is silent.
-            if replaying { dispatcher::with_default(&Dispatch::none(), || self.poll_code()) } else { self.poll_code() }
+            if replaying { dispatcher::with_default(&Dispatch::none(), run) } else { run() }
         });
         // Closures of the user's, which may panic when they are dropped.
         let given_up = shared.lock().take_given_up();
@@ -359,9 +390,11 @@ impl WorkflowRun {
             let progress = self.shared.lock().progress;
             let mut polls_now = 0;
             while self.shared.root.take_woken() {
+                update::poll_handlers(&self.shared, &mut self.handlers, &mut cx);
                 if let Poll::Ready(end) = std::pin::Pin::new(&mut code).poll(&mut cx) {
                     // Dropped within the task: what it still held is canceled before the run closes.
                     self.code = None;
+                    self.handlers.clear();
                     return Ok(Some(end));
                 }
                 polls_now += 1;
@@ -429,7 +462,7 @@ impl Drop for WorkflowRun {
     fn drop(&mut self) {
         self.shared.root.retire();
         // Code is free to panic in a destructor, but not to take the worker with it.
-        let code = self.code.take();
+        let code = (self.code.take(), std::mem::take(&mut self.handlers));
         let _ = self.shared.root.enter(|| drop(code));
         // Steps that are at work belong to this copy of the run.
         let steps = {

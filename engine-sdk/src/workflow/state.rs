@@ -18,6 +18,7 @@ use super::query::Queries;
 use super::runner::WorkflowTaskError;
 use super::scope;
 use super::step::{StepEnd, StepState, StepWork};
+use super::update::Updates;
 use super::waker::RootWaker;
 
 pub(super) struct Shared {
@@ -45,7 +46,14 @@ impl Shared {
             self.root.mark_foreign();
             return None;
         }
-        Some(self.state.lock())
+        let mut state = self.state.lock();
+        if self.root.is_read_only() {
+            let message = "the workflow was asked for something while it may only be looked at: a validator decides by the \
+                           update and by the workflow's state, and changes nothing";
+            state.fail_task(WorkflowTaskFailureCause::WorkerFailure, "ReadOnly", message.to_owned());
+            return None;
+        }
+        Some(state)
     }
 }
 
@@ -66,6 +74,7 @@ pub(super) struct State {
     signals: BTreeMap<SignalName, SignalQueue>,
     /// Bytes of signals that wait, for the cache's budget.
     signal_bytes: usize,
+    pub(super) updates: Updates,
     pub(super) cancel_waiters: Waiters,
     pub(super) condition_waiters: Waiters,
     /// Steps that are not over.
@@ -147,6 +156,7 @@ impl State {
             handle_waiters: 0,
             signals: BTreeMap::new(),
             signal_bytes: 0,
+            updates: Updates::default(),
             cancel_waiters: Waiters::default(),
             condition_waiters: Waiters::default(),
             steps: BTreeMap::new(),
@@ -170,6 +180,7 @@ impl State {
             info.history_size_bytes = activation.history_size_bytes;
             info.suggest_continue_as_new = activation.suggest_continue_as_new;
         }
+        self.updates.deliver(activation.updates);
         let mut wakers = Vec::with_capacity(activation.outcomes.len());
         for outcome in activation.outcomes {
             match outcome {
@@ -197,6 +208,7 @@ impl State {
         self.handle_waiters > 0
             || !self.cancel_waiters.is_empty()
             || !self.condition_waiters.is_empty()
+            || self.updates.is_waiting()
             || self.waits_in_scopes()
             || self.signals.values().any(|queue| !queue.waiters.is_empty())
     }
@@ -307,7 +319,7 @@ impl State {
 
     /// Bytes that the run holds beside its futures, roughly.
     pub(super) fn memory_size(&self) -> usize {
-        self.signal_bytes + self.handle_wakers.len() * 64 + self.replayer.open_count() * 256
+        self.signal_bytes + self.updates.bytes() + self.handle_wakers.len() * 64 + self.replayer.open_count() * 256
     }
 }
 

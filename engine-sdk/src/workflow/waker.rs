@@ -23,6 +23,8 @@ pub(super) struct RootWaker {
     woken: AtomicBool,
     foreign: AtomicBool,
     retired: AtomicBool,
+    /// While set, nothing may be asked for: a validator runs.
+    read_only: AtomicBool,
 }
 
 impl RootWaker {
@@ -33,6 +35,7 @@ impl RootWaker {
             woken: AtomicBool::new(false),
             foreign: AtomicBool::new(false),
             retired: AtomicBool::new(false),
+            read_only: AtomicBool::new(false),
         })
     }
 
@@ -66,6 +69,27 @@ impl RootWaker {
 
     pub(super) fn is_retired(&self) -> bool {
         self.retired.load(Ordering::Acquire)
+    }
+
+    /// The run's code is to be polled once more. To be called within its task.
+    pub(super) fn wake_now(&self) {
+        self.woken.store(true, Ordering::Release);
+    }
+
+    /// Runs code that may look at the run and not change it.
+    pub(super) fn read_only<T>(&self, code: impl FnOnce() -> T) -> T {
+        struct Restore<'a>(&'a AtomicBool, bool);
+        impl Drop for Restore<'_> {
+            fn drop(&mut self) {
+                self.0.store(self.1, Ordering::Release);
+            }
+        }
+        let _restore = Restore(&self.read_only, self.read_only.swap(true, Ordering::AcqRel));
+        code()
+    }
+
+    pub(super) fn is_read_only(&self) -> bool {
+        self.read_only.load(Ordering::Acquire)
     }
 
     /// Runs `code` as part of a task of this run. `Err` holds the text and place of a panic.

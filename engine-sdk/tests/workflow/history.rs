@@ -74,6 +74,11 @@ impl History {
         unseen
     }
 
+    /// The worker has seen all that there is.
+    pub(crate) fn all_was_seen(&mut self) {
+        self.seen = self.events.len();
+    }
+
     /// The next worker gets the whole history.
     pub(crate) fn forget_what_was_seen(&mut self) {
         self.seen = 0;

@@ -12,9 +12,10 @@ mod replay;
 mod scopes;
 mod steps;
 mod trouble;
+mod updates;
 
 use engine_core::command::Command;
-use engine_core::event::{Event, Marker, StepOutcome, UpdateOutcome};
+use engine_core::event::{Event, Marker, StepOutcome, UpdateOutcome, UpdateRequest};
 use engine_core::ids::EventId;
 use engine_core::payload::Payload;
 use engine_sdk::definition::Workflow;
@@ -28,11 +29,13 @@ struct Scene<W> {
     workflow: W,
     history: History,
     run: WorkflowRun,
+    /// Updates that come with the next workflow task.
+    updates: Vec<UpdateRequest>,
 }
 
 impl<W: Workflow> Scene<W> {
     fn new(workflow: W, input: &[&'static str]) -> Self {
-        Self { workflow, history: History::new(input), run: WorkflowRun::new(erase(workflow)) }
+        Self { workflow, history: History::new(input), run: WorkflowRun::new(erase(workflow)), updates: Vec::new() }
     }
 
     /// Runs the next workflow task, compares with a replay, and records the commands.
@@ -42,6 +45,8 @@ impl<W: Workflow> Scene<W> {
         let replayed = self.replay().expect("the replay completes");
         assert_eq!(replayed.commands, advance.commands, "a replay asks for the same");
         assert_eq!(replayed.closed, advance.closed);
+        assert_eq!(replayed.rejected_updates, advance.rejected_updates);
+        self.updates.clear();
         let ids = self.history.complete(&advance.commands);
         (advance.commands, ids)
     }
@@ -54,12 +59,15 @@ impl<W: Workflow> Scene<W> {
 
     fn advance(&mut self) -> Result<Advance, AdvanceError> {
         let events = self.history.task();
+        self.run.bring_updates(self.updates.clone());
         self.run.advance(events)
     }
 
     /// Runs the code over all events so far, the last of which starts a task.
     fn replay(&self) -> Result<Advance, AdvanceError> {
-        replay(self.workflow, self.history.events.clone())
+        let mut run = WorkflowRun::new(erase(self.workflow));
+        run.bring_updates(self.updates.clone());
+        run.advance(self.history.events.clone())
     }
 
     #[track_caller]
