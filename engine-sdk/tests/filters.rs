@@ -16,7 +16,7 @@ async fn refund(_ctx: WorkflowContext) -> Result<(), WorkflowError> {
 }
 
 async fn list(client: &Client, filter: &str) -> Vec<String> {
-    let runs: Vec<_> = client.list(filter).try_collect().await.unwrap();
+    let runs: Vec<_> = client.list(filter).try_collect().await.expect("the filter is one");
     runs.into_iter().map(|run| run.workflow_id.to_string()).collect()
 }
 

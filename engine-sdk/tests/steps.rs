@@ -36,7 +36,7 @@ async fn patient(ctx: WorkflowContext) -> Result<String, WorkflowError> {
 }
 
 async fn engine_with_worker() -> (Engine, Client, impl FnOnce() -> tokio::task::JoinHandle<()>) {
-    let engine = Engine::open("memory:").await.unwrap();
+    let engine = Engine::open("memory:").await.expect("memory is there");
     let client = engine.client();
     let worker = Worker::new(client.clone(), "orders").workflow(quoted).workflow(patient);
     let shutdown = worker.shutdown_handle();

@@ -407,7 +407,6 @@ impl Session {
             evicted_run_ids: self.workflows.take_evicted(),
             drain,
             query_answers: std::mem::take(&mut self.answers),
-            ..v1::WorkerMessage::default()
         }
     }
 
