@@ -8,6 +8,7 @@ use crate::failure::Failure;
 use crate::ids::{ActivityId, ActivityType, PublishedName, SignalName, TaskQueueName, TimerId, UpdateId, WorkflowType};
 use crate::marker::Marker;
 use crate::payload::Payload;
+use crate::peer::PeerCommand;
 use crate::retry::RetryPolicy;
 use crate::search::SearchAttributeChanges;
 
@@ -77,6 +78,8 @@ pub enum Command {
         /// A value that the code attached.
         details: Option<Payload>,
     },
+    /// Deal with another workflow: a child, or one to signal or to cancel.
+    Peer(Box<PeerCommand>),
     /// Close the run and begin another one of its chain, with an empty history.
     ContinueAsNew(Box<ContinueAsNew>),
 }
@@ -148,6 +151,7 @@ impl Command {
             Command::FailWorkflow { .. } => "FailWorkflow",
             Command::CancelWorkflow { .. } => "CancelWorkflow",
             Command::ContinueAsNew(_) => "ContinueAsNew",
+            Command::Peer(command) => command.name(),
         }
     }
 
@@ -162,6 +166,7 @@ impl Command {
             | Command::RequestCancelActivity { .. }
             | Command::StartTimer { .. }
             | Command::CancelTimer { .. }
+            | Command::Peer(_)
             | Command::PublishState { .. }
             | Command::RecordMarker(_)
             | Command::UpsertSearchAttributes { .. }

@@ -23,6 +23,10 @@ use crate::search::{SearchAttributeChanges, SearchAttributes};
 use crate::time::Timestamp;
 
 pub use crate::marker::{Marker, MarkerRecorded, StepMarker, StepOutcome};
+pub use crate::peer::{
+    CancelPeer, ChildOutcome, Parent, ParentClosePolicy, PeerEvent, PeerFailureCause, PeerTarget, SignalPeer,
+    StartChild,
+};
 
 /// One fact of a history.
 #[derive(Debug, Clone, PartialEq)]
@@ -69,6 +73,7 @@ pub enum EventKind {
     PropertiesModified(PropertiesModified),
     WorkflowUpdateAccepted(Box<WorkflowUpdateAccepted>),
     WorkflowUpdateCompleted(WorkflowUpdateCompleted),
+    Peer(Box<PeerEvent>),
 }
 
 /// A run began. Holds all that is needed to begin it again.
@@ -120,6 +125,8 @@ pub struct WorkflowStarted {
     pub details: String,
     /// Request ids of the last signals of the run that this one continues: a signal that is repeated to this run counts once.
     pub seen_request_ids: Vec<RequestId>,
+    /// Who started it as its child, if another workflow did.
+    pub parent: Option<Box<Parent>>,
 }
 
 /// The code returned a value. A close event.
@@ -575,6 +582,7 @@ impl EventKind {
             EventKind::WorkflowCanceled(_) => "WorkflowCanceled",
             EventKind::WorkflowTerminated(_) => "WorkflowTerminated",
             EventKind::WorkflowContinuedAsNew(_) => "WorkflowContinuedAsNew",
+            EventKind::Peer(event) => event.name(),
             EventKind::WorkflowCancelRequested(_) => "WorkflowCancelRequested",
             EventKind::WorkflowSignaled(_) => "WorkflowSignaled",
             EventKind::WorkflowTaskScheduled(_) => "WorkflowTaskScheduled",
@@ -605,6 +613,7 @@ impl EventKind {
     /// workflow task is needed.
     pub fn is_news(&self) -> bool {
         match self {
+            EventKind::Peer(event) => event.is_news(),
             EventKind::WorkflowStarted(_)
             | EventKind::WorkflowCancelRequested(_)
             | EventKind::WorkflowSignaled(_)
@@ -667,6 +676,7 @@ impl EventKind {
             | EventKind::TimerFired(_)
             | EventKind::TimerCanceled(_)
             | EventKind::StatePublished(_)
+            | EventKind::Peer(_)
             | EventKind::MarkerRecorded(_)
             | EventKind::SearchAttributesUpserted(_)
             | EventKind::PropertiesModified(_)
@@ -703,6 +713,7 @@ impl EventKind {
             | EventKind::TimerFired(_)
             | EventKind::TimerCanceled(_)
             | EventKind::StatePublished(_)
+            | EventKind::Peer(_)
             | EventKind::MarkerRecorded(_)
             | EventKind::SearchAttributesUpserted(_)
             | EventKind::PropertiesModified(_)

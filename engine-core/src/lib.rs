@@ -18,6 +18,7 @@ pub mod ids;
 pub mod limits;
 pub mod marker;
 pub mod payload;
+pub mod peer;
 pub mod replay;
 pub mod retry;
 pub mod search;

@@ -36,6 +36,12 @@ pub const PUBLISHED_NAMES_MAX: usize = 64;
 /// Largest published value, in bytes: it is for people and dashboards; results belong into the workflow's result.
 pub const PUBLISHED_VALUE_BYTES_MAX: usize = 32 * 1024;
 
+/// Most children that are open and messages to other workflows that are under way, of one run.
+pub const PENDING_PEERS_MAX: usize = 10_000;
+
+/// Longest reason of a request to another workflow to stop, in bytes. Longer ones are cut.
+pub const REASON_BYTES_MAX: usize = 1_000;
+
 /// Most commands in one workflow task completion. A workflow that wants more issues them over several tasks.
 pub const COMMANDS_PER_TASK_MAX: usize = 20_000;
 

@@ -12,11 +12,13 @@ use engine_core::event::{Marker, StepMarker, StepOutcome};
 use engine_core::execution::{ActivityRef, Input};
 use engine_core::failure::{Failure, RetryState};
 use engine_core::ids::{PatchId, SignalName, StepName};
+use engine_core::peer::{ChildOutcome, PeerFailureCause};
 
 mod support;
 
 use support::{
-    Run, cancel_activity, cancel_timer, complete, fail, publish, retry, schedule, schedule_with, seconds, start_timer,
+    Run, cancel_activity, cancel_peer, cancel_timer, complete, fail, publish, retry, schedule, schedule_with, seconds,
+    signal_peer, start_child, start_timer,
 };
 
 /// A scenario: its name, which is the file's, and what happens.
@@ -39,6 +41,10 @@ const SCENARIOS: &[Scenario] = &[
     ("workflow_retried", workflow_retried),
     ("continued_as_new", continued_as_new),
     ("run_that_continues", run_that_continues),
+    ("child_completes", child_completes),
+    ("child_ends_during_a_task", child_ends_during_a_task),
+    ("child_cannot_start", child_cannot_start),
+    ("messages_to_others", messages_to_others),
     ("two_equal_timers", two_equal_timers),
     ("timer_canceled_after_it_fired", timer_canceled_after_it_fired),
     ("state_published", state_published),
@@ -253,8 +259,7 @@ fn continued() -> Run {
     let command = ContinueAsNew { unread_signals: vec![unread], ..ContinueAsNew::default() };
     let token = run.take_task();
     run.signal("unseen");
-    run.finish_task(token, vec![Command::ContinueAsNew(Box::new(command.clone()))]);
-    run.turn(vec![start_timer("t", seconds(9)), Command::ContinueAsNew(Box::new(command))]);
+    run.finish_task(token, vec![start_timer("t", seconds(9)), Command::ContinueAsNew(Box::new(command))]);
     run
 }
 
@@ -284,6 +289,46 @@ fn patch_and_steps() -> Run {
     let failure = Failure::application("Busy", "later");
     let failed = StepOutcome::Failed { failure, retry_state: RetryState::MaximumAttemptsReached };
     run.turn(vec![step(2, StepOutcome::Completed { result: None }), step(1, failed), complete()]);
+    run
+}
+
+fn child_completes() -> Run {
+    let mut run = Run::start();
+    run.turn(vec![start_child("c")]);
+    run.accepted(5);
+    run.turn(vec![]);
+    run.child_closed(5, ChildOutcome::Completed { result: None });
+    run.turn(vec![complete()]);
+    run
+}
+
+fn child_ends_during_a_task() -> Run {
+    let mut run = Run::start();
+    run.turn(vec![start_child("c")]);
+    run.signal("go");
+    let token = run.take_task();
+    run.child_closed(5, ChildOutcome::Terminated);
+    run.signal("late");
+    run.finish_task(token, vec![start_timer("t", seconds(9))]);
+    run.turn(vec![complete()]);
+    run
+}
+
+fn child_cannot_start() -> Run {
+    let mut run = Run::start();
+    run.turn(vec![start_child("c")]);
+    run.refused(5, PeerFailureCause::AlreadyStarted);
+    run.turn(vec![complete()]);
+    run
+}
+
+fn messages_to_others() -> Run {
+    let mut run = Run::start();
+    run.turn(vec![signal_peer("a"), cancel_peer("b", false), signal_peer("gone")]);
+    run.accepted(5);
+    run.accepted(6);
+    run.refused(7, PeerFailureCause::NotFound);
+    run.turn(vec![complete()]);
     run
 }
 

@@ -12,13 +12,14 @@ use engine_core::event::{
     Event, EventKind, Marker, PropertyChanges, StepMarker, StepOutcome, WorkerMetadata, WorkflowTaskFailureCause,
 };
 use engine_core::execution::{
-    ActivityRef, ActivityToken, Effect, Input, PendingTaskState, PendingUpdate, RejectedUpdate, Reply, Transition,
-    WorkflowTaskToken,
+    ActivityRef, ActivityToken, Effect, Input, PeerAnswer, PendingTaskState, PendingUpdate, RejectedUpdate, Reply,
+    Transition, WorkflowTaskToken,
 };
 use engine_core::failure::Failure;
 use engine_core::ids::{ActivityId, EventId, PatchId, SearchAttributeName, StepName, UpdateId};
 use engine_core::limits;
 use engine_core::payload::Payload;
+use engine_core::peer::{ChildOutcome, ParentClosePolicy, PeerFailureCause};
 use engine_core::search::SearchValue;
 use engine_core::time::Timestamp;
 use proptest::prelude::*;
@@ -26,8 +27,8 @@ use proptest::prelude::*;
 mod support;
 
 use support::{
-    Run, accept, answer, cancel_activity, cancel_timer, complete, fail, publish, retry, schedule_with, seconds, signal,
-    start_timer, update,
+    Run, accept, answer, cancel_activity, cancel_peer, cancel_timer, complete, fail, peer_run, publish, retry,
+    schedule_with, seconds, signal, signal_peer, start_child_with, start_timer, update,
 };
 
 /// One thing that happens. Numbers pick one of what there is.
@@ -47,6 +48,8 @@ enum Step {
     FailActivity { token: u8, by_id: bool },
     StopActivity { token: u8 },
     Heartbeat { token: u8, details: bool },
+    AnswerPeer { which: u8, accepted: bool },
+    CloseChild { which: u8 },
     LoseActivity { token: u8 },
     ReleaseActivity { token: u8 },
     ClaimActivity { token: u8 },
@@ -80,6 +83,9 @@ enum Verb {
     Step,
     Upsert,
     Modify,
+    StartChild,
+    SignalPeer,
+    CancelPeer,
     Close(End),
 }
 
@@ -97,6 +103,9 @@ fn code() -> impl Strategy<Value = Code> {
         3 => Just(Verb::CancelActivity),
         5 => (0..60_u16).prop_map(|deciseconds| Verb::StartTimer { deciseconds }),
         3 => Just(Verb::CancelTimer),
+        2 => Just(Verb::StartChild),
+        1 => Just(Verb::SignalPeer),
+        1 => Just(Verb::CancelPeer),
         2 => Just(Verb::Publish),
         1 => Just(Verb::Patch),
         1 => Just(Verb::Step),
@@ -149,6 +158,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => recent().prop_map(|token| Step::LoseActivity { token }),
         2 => recent().prop_map(|token| Step::ReleaseActivity { token }),
         2 => recent().prop_map(|token| Step::ClaimActivity { token }),
+        8 => (any::<u8>(), any::<bool>()).prop_map(|(which, accepted)| Step::AnswerPeer { which, accepted }),
+        4 => any::<u8>().prop_map(|which| Step::CloseChild { which }),
         6 => (0..40_u16).prop_map(|deciseconds| Step::Wait { deciseconds }),
         4 => Just(Step::WaitForDeadline),
         1 => (0..30_u16).prop_map(|deciseconds| Step::ClockSetBack { deciseconds }),
@@ -211,7 +222,10 @@ impl World {
                     let before = self.offered_activities.remove(scheduled_event_id);
                     assert!(before.is_none_or(|before| before == *attempt), "another attempt was withdrawn");
                 }
-                Effect::UpdateAnswered { .. } | Effect::CancelActivity { .. } | Effect::Closed(_) => {}
+                Effect::UpdateAnswered { .. }
+                | Effect::CancelActivity { .. }
+                | Effect::Closed(_)
+                | Effect::Deliver { .. } => {}
                 Effect::StartRun(next) => {
                     Run::begin_next((**next).clone(), self.run.now).expect("the next run of a chain can start");
                 }
@@ -249,6 +263,23 @@ impl World {
             }
             Step::Terminate => {
                 self.send(Input::Terminate { reason: String::new(), details: None, identity });
+            }
+            Step::AnswerPeer { which, accepted } => {
+                // Sometimes one that was answered before, or never asked.
+                let owed = self.run.execution.undelivered();
+                let id = owed.get(usize::from(which) % (owed.len() + 1)).map_or(EventId(u64::from(which)), |id| *id);
+                let answer = match accepted {
+                    true => PeerAnswer::Accepted { run_id: peer_run() },
+                    false => PeerAnswer::Refused(PeerFailureCause::NotFound),
+                };
+                self.send(Input::PeerAnswered { initiated_event_id: id, answer });
+            }
+            Step::CloseChild { which } => {
+                let children = self.run.execution.pending_children();
+                let child = children.get(usize::from(which) % (children.len() + 1));
+                let id = child.map_or(EventId(u64::from(which)), |child| child.initiated_event_id);
+                let outcome = ChildOutcome::Completed { result: None };
+                self.send(Input::ChildClosed { initiated_event_id: id, run_id: peer_run(), outcome });
             }
             Step::TakeTask => self.take_task(),
             Step::CompleteTask { token, commands, rejected, force_new_task } => {
@@ -454,6 +485,13 @@ impl World {
                     accepted.remove(&id);
                     answer(&update_name(id))
                 }
+                Verb::StartChild => {
+                    let policies =
+                        [ParentClosePolicy::Terminate, ParentClosePolicy::RequestCancel, ParentClosePolicy::Abandon];
+                    start_child_with(&format!("c{}", code.pick % POOL), policies[usize::from(code.pick) % 3])
+                }
+                Verb::SignalPeer => signal_peer("other"),
+                Verb::CancelPeer => cancel_peer(&format!("c{}", code.pick % POOL), !code.wild),
                 Verb::Close(End::Completed) => complete(),
                 Verb::Close(End::Failed) => fail("Declined"),
                 Verb::Close(End::ContinuedAsNew) => Command::ContinueAsNew(Box::default()),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+pub use engine_core::peer::ParentClosePolicy;
 pub use engine_core::retry::RetryPolicy;
 pub use engine_sdk_macros::{activity, payload, query, signal, update, workflow};
 pub use futures::future::{join_all, try_join_all};
@@ -12,13 +13,13 @@ pub use crate::activity::ActivityContext;
 pub use crate::client::{Client, UpdateFailure, WorkflowFailure, WorkflowHandle};
 #[cfg(feature = "embedded")]
 pub use crate::engine::Engine;
-pub use crate::error::{ActivityError, ActivityFailure, WorkflowError};
+pub use crate::error::{ActivityError, ActivityFailure, PeerFailure, WorkflowError};
 pub use crate::search::SearchKey;
 pub use crate::select;
 pub use crate::worker::Worker;
 pub use crate::workflow::{
-    ActivityCall, ActivityFuture, Canceled, CancellationType, ContinueAsNew, Elapsed, Scope, SignalChannel,
-    UpdateChannel, WorkflowContext, WorkflowState, join_all_limited, race,
+    ActivityCall, ActivityFuture, Canceled, CancellationType, ChildCancellation, ChildHandle, ContinueAsNew, Elapsed,
+    Scope, SignalChannel, UpdateChannel, WorkflowContext, WorkflowState, join_all_limited, race,
 };
 
 /// So many milliseconds.

@@ -22,6 +22,15 @@ pub const LANE_DRAIN_MAX: usize = 1_024;
 /// sends them again.
 pub const HELD_RESULTS_MAX: usize = 4_096;
 
+/// Most messages to other workflows that a lane has on their way at once. The rest waits in the runs that owe them.
+pub const MESSAGES_IN_FLIGHT_MAX: usize = 1_024;
+
+/// First pause before a message that could not be delivered is tried again; doubled up to [`MESSAGE_RETRY_MAX`].
+pub const MESSAGE_RETRY_INITIAL: Duration = Duration::from_millis(50);
+
+/// Longest pause before a message is tried again.
+pub const MESSAGE_RETRY_MAX: Duration = Duration::from_secs(5);
+
 /// Most runs that one read of the store loads.
 pub const LOAD_RUNS_MAX: usize = 256;
 

@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use engine_core::event::{
-    ActivityTimeouts, ContinueAsNewReasons, Event, EventKind, Marker, StepOutcome, UpdateOutcome, WorkerMetadata, WorkflowStarted, WorkflowTaskFailureCause,
+    ActivityTimeouts, ContinueAsNewReasons, Event, EventKind, Marker, StepOutcome, UpdateOutcome, WorkerMetadata,
+    WorkflowStarted, WorkflowTaskFailureCause,
 };
 use engine_core::failure::{Failure, FailureKind, RetryState, TimeoutKind};
 use engine_core::ids::{EventId, RunId};
@@ -62,6 +63,7 @@ fn attributes(kind: &EventKind) -> Value {
             "details": optional_payload(it.details.as_ref()),
             "identity": it.identity,
         }),
+        EventKind::Peer(it) => super::peer::value(it),
         EventKind::WorkflowContinuedAsNew(it) => json!({
             "workflow_task_completed_event_id": it.workflow_task_completed_event_id.0,
             "new_run_id": it.new_run_id.to_string(),
@@ -259,6 +261,11 @@ pub(crate) fn started(it: &WorkflowStarted) -> Value {
         "search_attributes": search::attributes(&it.search_attributes),
         "summary": it.summary,
         "details": it.details,
+        "parent": it.parent.as_ref().map(|parent| json!({
+            "workflow_id": parent.workflow_id.as_str(),
+            "run_id": parent.run_id.to_string(),
+            "initiated_event_id": parent.initiated_event_id.0,
+        })),
         "seen_request_ids": it.seen_request_ids.iter().map(|id| id.as_str()).collect::<Vec<_>>(),
     })
 }
@@ -317,7 +324,7 @@ pub(crate) fn optional_payload(it: Option<&Payload>) -> Value {
     it.map_or(Value::Null, payload::value)
 }
 
-fn payloads(them: &[Payload]) -> Vec<Value> {
+pub(super) fn payloads(them: &[Payload]) -> Vec<Value> {
     them.iter().map(payload::value).collect()
 }
 
@@ -330,7 +337,7 @@ fn timeouts(it: &ActivityTimeouts) -> Value {
     })
 }
 
-fn retry_policy(it: &RetryPolicy) -> Value {
+pub(super) fn retry_policy(it: &RetryPolicy) -> Value {
     json!({
         "initial_interval": time::seconds(it.initial_interval),
         "backoff_coefficient": it.backoff_coefficient,
@@ -350,7 +357,7 @@ fn worker(it: &WorkerMetadata) -> Value {
     })
 }
 
-fn duration(it: Option<Duration>) -> Value {
+pub(super) fn duration(it: Option<Duration>) -> Value {
     it.map_or(Value::Null, |duration| json!(time::seconds(duration)))
 }
 
@@ -364,7 +371,7 @@ fn reference(it: EventId) -> Value {
 
 // Enum values are printed under their names in the .proto files, without the enum's own name in front.
 
-fn retry_state(it: RetryState) -> &'static str {
+pub(super) fn retry_state(it: RetryState) -> &'static str {
     convert::retry_state_to_proto(it).as_str_name().trim_start_matches("RETRY_STATE_")
 }
 

@@ -15,6 +15,7 @@
 pub(crate) mod failure;
 pub(crate) mod json;
 pub(crate) mod payload;
+mod peer;
 pub(crate) mod run;
 pub(crate) mod search;
 pub(crate) mod table;

@@ -55,13 +55,20 @@ pub(crate) fn describe(run: &v1::DescribeWorkflowResponse, now: Timestamp, width
     let is_open = run.summary.as_ref().is_some_and(|summary| summary.status() == v1::WorkflowStatus::Running);
     match &run.pending_workflow_task {
         Some(task) => sections.push(format!("Pending workflow task\n  {}", workflow_task(task, now).join("\n  "))),
-        None if is_open && run.pending_activities.is_empty() && run.pending_timers.is_empty() => {
+        None if is_open
+            && run.pending_activities.is_empty()
+            && run.pending_children.is_empty()
+            && run.pending_timers.is_empty() =>
+        {
             sections.push("Waits for news: a signal, or a request to cancel.".to_owned());
         }
         None => {}
     }
     if !run.pending_activities.is_empty() {
         sections.push(format!("Pending activities\n{}", activities(&run.pending_activities, now, width)));
+    }
+    if !run.pending_children.is_empty() {
+        sections.push(format!("Pending children\n{}", children(&run.pending_children, width)));
     }
     if !run.pending_timers.is_empty() {
         sections.push(format!("Pending timers\n{}", timers(&run.pending_timers, now, width)));
@@ -252,6 +259,29 @@ fn activity_state(activity: &v1::PendingActivity, now: Timestamp) -> String {
     state
 }
 
+fn children(pending: &[v1::PendingChild], width: Option<u16>) -> String {
+    let row = |child: &v1::PendingChild| {
+        let policy = convert_policy(child.parent_close_policy());
+        let standing = if child.run_id.is_empty() { "to be started".to_owned() } else { child.run_id.clone() };
+        vec![
+            text::one_line(&child.workflow_id, 60),
+            text::one_line(&child.workflow_type, 40),
+            standing,
+            policy.to_owned(),
+        ]
+    };
+    let columns = table::Columns { header: &["ID", "TYPE", "RUN", "IF THIS CLOSES"], right: &[], wrapping: &[0] };
+    indented(columns, pending.iter().map(row).collect(), width)
+}
+
+fn convert_policy(policy: v1::ParentClosePolicy) -> &'static str {
+    match policy {
+        v1::ParentClosePolicy::Unspecified | v1::ParentClosePolicy::Terminate => "terminated",
+        v1::ParentClosePolicy::RequestCancel => "asked to stop",
+        v1::ParentClosePolicy::Abandon => "goes on",
+    }
+}
+
 fn timers(pending: &[v1::PendingTimer], now: Timestamp, width: Option<u16>) -> String {
     let row = |timer: &v1::PendingTimer| {
         let fires = instant(timer.fire_time)
@@ -295,6 +325,13 @@ pub(crate) fn describe_value(run: &v1::DescribeWorkflowResponse) -> Value {
         "buffered_events": run.buffered_events,
         "pending_workflow_task": run.pending_workflow_task.as_ref().map(workflow_task_value),
         "pending_activities": run.pending_activities.iter().map(activity_value).collect::<Vec<_>>(),
+        "pending_children": run.pending_children.iter().map(|child| json!({
+            "workflow_id": child.workflow_id,
+            "workflow_type": child.workflow_type,
+            "initiated_event_id": child.initiated_event_id,
+            "run_id": (!child.run_id.is_empty()).then_some(&child.run_id),
+            "parent_close_policy": child.parent_close_policy().as_str_name().trim_start_matches("PARENT_CLOSE_POLICY_"),
+        })).collect::<Vec<_>>(),
         "pending_timers": run.pending_timers.iter().map(|timer| json!({
             "timer_id": timer.timer_id,
             "started_event_id": timer.started_event_id,

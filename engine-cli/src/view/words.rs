@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use engine_core::event::{
-    ActivityScheduled, ActivityTimeouts, Event, EventKind, Marker, StepOutcome, UpdateOutcome, WorkerMetadata, WorkflowStarted, WorkflowTaskFailureCause,
+    ActivityScheduled, ActivityTimeouts, Event, EventKind, Marker, StepOutcome, UpdateOutcome, WorkerMetadata,
+    WorkflowStarted, WorkflowTaskFailureCause,
 };
 use engine_core::ids::EventId;
 use engine_core::payload::Payload;
@@ -50,6 +51,7 @@ impl Narrator {
             EventKind::WorkflowTerminated(it) => {
                 vec![reason(&it.reason, limit), details(it.details.as_ref(), limit), by(&it.identity)]
             }
+            EventKind::Peer(it) => super::peer::words(it, limit),
             EventKind::WorkflowContinuedAsNew(it) => vec![format!("continued by run {}", it.new_run_id)],
             EventKind::WorkflowCancelRequested(it) => vec![reason(&it.reason, limit), by(&it.identity)],
             EventKind::WorkflowSignaled(it) => vec![
@@ -198,6 +200,10 @@ fn started(it: &WorkflowStarted, limit: usize) -> Vec<String> {
             .as_ref()
             .map(|failure| format!("which failed: {}", one_line_words(failure, limit)))
             .unwrap_or_default(),
+        it.parent
+            .as_ref()
+            .map(|parent| format!("child of {}", text::one_line(parent.workflow_id.as_str(), limit)))
+            .unwrap_or_default(),
         it.run_timeout.map(|timeout| format!("run timeout {}", time::words(timeout))).unwrap_or_default(),
         it.execution_timeout.map(|timeout| format!("execution timeout {}", time::words(timeout))).unwrap_or_default(),
         if it.first_task_backoff.is_zero() {
@@ -231,19 +237,19 @@ fn worker(it: &WorkerMetadata) -> String {
     if it.build_id.is_empty() { String::new() } else { format!("build {}", text::one_line(&it.build_id, text::SHORT)) }
 }
 
-fn input(payloads: &[Payload], limit: usize) -> String {
+pub(super) fn input(payloads: &[Payload], limit: usize) -> String {
     if payloads.is_empty() { String::new() } else { format!("input {}", payload::list_words(payloads, limit)) }
 }
 
-fn result(value: Option<&Payload>, limit: usize) -> String {
+pub(super) fn result(value: Option<&Payload>, limit: usize) -> String {
     value.map_or_else(|| "no result".to_owned(), |value| format!("result {}", payload::words(value, limit)))
 }
 
-fn details(value: Option<&Payload>, limit: usize) -> String {
+pub(super) fn details(value: Option<&Payload>, limit: usize) -> String {
     value.map(|value| format!("details {}", payload::words(value, limit))).unwrap_or_default()
 }
 
-fn reason(text: &str, limit: usize) -> String {
+pub(super) fn reason(text: &str, limit: usize) -> String {
     if text.is_empty() { String::new() } else { format!("reason: {}", text::one_line(text, limit)) }
 }
 

@@ -142,6 +142,7 @@ pub(super) mod tests {
             summary: String::new(),
             details: String::new(),
             seen_request_ids: Vec::new(),
+            parent: None,
         }
     }
 

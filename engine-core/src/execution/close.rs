@@ -107,7 +107,8 @@ impl Draft<'_> {
                     continued_failure: Some(failure.clone()),
                     // An error may ask for any delay; a start may not.
                     first_task_backoff: at.since(self.now).min(limits::DURATION_MAX),
-                    request_id: None,
+                    // A parent that repeats the start of its child must find the child, whichever try it is at.
+                    request_id: started.parent.as_ref().and(started.request_id.clone()),
                     seen_request_ids: self.run.signals.latest(),
                     ..WorkflowStarted::clone(started)
                 };
@@ -128,6 +129,11 @@ impl Execution {
         self.closed = kind.close_status().map(|status| (status, at));
         self.workflow_task.end();
         self.activities.clear();
+        self.apply_parting(kind);
+        if let EventKind::WorkflowContinuedAsNew(_) = kind {
+            // The next run knows them. Those of signals that were handed over are in no event of this one.
+            self.signals = super::signal::SeenRequests::default();
+        }
         self.timers = super::timer::Timers::default();
         self.buffer.clear();
         self.updates.forget_volatile();

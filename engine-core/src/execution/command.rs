@@ -15,6 +15,7 @@
 //! | CompleteWorkflow      | `close`           |
 //! | FailWorkflow          | `close`           |
 //! | CancelWorkflow        | `close`           |
+//! | StartChild, SignalExternal, RequestCancelExternal | `peer` |
 //! | ContinueAsNew         | `continue_as_new` |
 //!
 //! Invariant: a command that closes the run is the last, and only if the code has seen all that reached the run.
@@ -89,6 +90,7 @@ impl Draft<'_> {
             Command::CancelTimer { timer_id } => self.cancel_timer(timer_id, completed),
             Command::PublishState { name, value } => self.publish_state(name, value, completed),
             Command::RecordMarker(marker) => self.record_marker(*marker, completed),
+            Command::Peer(command) => self.deal_with_peer(*command, completed),
             Command::UpsertSearchAttributes { changes } => self.upsert_search_attributes(changes, completed),
             Command::ModifyProperties(changes) => self.modify_properties(changes, completed),
             Command::AcceptUpdate(update) => self.accept_update(*update, completed),
@@ -101,7 +103,8 @@ impl Draft<'_> {
     }
 
     fn close_by_command(&mut self, command: Command, completed: EventId) -> Result<(), Refusal> {
-        if self.run.buffer.has_events_besides(&self.overlay.canceled_timers) {
+        let hands_over_signals = matches!(command, Command::ContinueAsNew(_));
+        if self.run.buffer.has_events_besides(&self.overlay.canceled_timers, hands_over_signals) {
             return Err(Refusal {
                 cause: WorkflowTaskFailureCause::UnhandledCommand,
                 message: "events arrived while the task was running, and the code closed the run without \
@@ -109,7 +112,9 @@ impl Draft<'_> {
                     .to_owned(),
             });
         }
-        self.flush_buffer();
+        if !hands_over_signals {
+            self.flush_buffer();
+        }
         match command {
             Command::CompleteWorkflow { result } => {
                 self.close(EventKind::WorkflowCompleted(WorkflowCompleted {
@@ -131,6 +136,7 @@ impl Draft<'_> {
             | Command::CancelTimer { .. }
             | Command::PublishState { .. }
             | Command::RecordMarker(_)
+            | Command::Peer(_)
             | Command::UpsertSearchAttributes { .. }
             | Command::ModifyProperties(_)
             | Command::AcceptUpdate(_)
@@ -156,6 +162,7 @@ impl Draft<'_> {
             | Command::CancelTimer { .. }
             | Command::PublishState { .. }
             | Command::RecordMarker(_)
+            | Command::Peer(_)
             | Command::UpsertSearchAttributes { .. }
             | Command::ModifyProperties(_)
             | Command::AcceptUpdate(_)

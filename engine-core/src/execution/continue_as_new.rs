@@ -3,7 +3,8 @@
 //! | command       | what arrived unseen | events                                            | next run                    |
 //! |---------------|---------------------|---------------------------------------------------|-----------------------------|
 //! | ContinueAsNew | nothing             | WorkflowContinuedAsNew                            | begins in the same transaction |
-//! | ContinueAsNew | something           | WorkflowTaskFailed(UnhandledCommand), the buffer  | — (`command`)               |
+//! | ContinueAsNew | signals             | WorkflowContinuedAsNew                            | … and begins with them      |
+//! | ContinueAsNew | something else      | WorkflowTaskFailed(UnhandledCommand), the buffer  | — (`command`)               |
 //!
 //! The new run keeps workflow id, first run, execution deadline, search attributes as they are by now, and whatever the command
 //! leaves unset. It is a first try: attempts of a retry policy are counted anew. Signals that the code did not receive are recorded behind the new run's
@@ -39,6 +40,7 @@ impl Draft<'_> {
     pub(super) fn continue_as_new(&mut self, command: ContinueAsNew, workflow_task_completed_event_id: EventId) {
         let next = self.next_run(command);
         let new_run_id = next.started.run_id;
+        self.hand_over_buffer();
         self.close(EventKind::WorkflowContinuedAsNew(WorkflowContinuedAsNew {
             workflow_task_completed_event_id,
             new_run_id,
@@ -74,11 +76,21 @@ impl Draft<'_> {
             continued_from: Some(before.run_id),
             continued_failure: None,
             first_task_backoff: std::time::Duration::ZERO,
-            request_id: None,
+            // As for a retry (`close`).
+            request_id: before.parent.as_ref().and(before.request_id.clone()),
             seen_request_ids: self.run.signals.latest(),
             ..WorkflowStarted::clone(before)
         };
-        NextRun { started, signals: unread_signals }
+        // What the code did not receive has lost its request id to the list above; what came meanwhile still has it.
+        let identity = started.identity.clone();
+        let unread = unread_signals.into_iter().map(|UnreadSignal { name, input }| WorkflowSignaled {
+            name,
+            input,
+            identity: identity.clone(),
+            request_id: None,
+        });
+        let signals = unread.chain(self.run.buffer.signals().cloned()).collect();
+        NextRun { started, signals }
     }
 }
 
@@ -86,16 +98,9 @@ impl Execution {
     /// Begins the next run of a chain: like [`Execution::begin`], with the signals that the run before left behind.
     pub fn begin_next(next: NextRun, now: Timestamp) -> Result<Transition, Rejection> {
         let NextRun { started, signals } = next;
-        let identity = started.identity.clone();
         let mut transition = Execution::begin(started, now)?;
-        for (number, UnreadSignal { name, input }) in (2..).zip(signals) {
-            // Its request id, if it had one, is among those that the first event holds.
-            let kind = EventKind::WorkflowSignaled(WorkflowSignaled {
-                name,
-                input,
-                identity: identity.clone(),
-                request_id: None,
-            });
+        for (number, signal) in (2..).zip(signals) {
+            let kind = EventKind::WorkflowSignaled(signal);
             transition.events.push(Event { id: EventId(number), at: now, kind });
         }
         Ok(transition)
@@ -182,10 +187,11 @@ mod tests {
     }
 
     #[test]
-    fn what_arrived_unseen_keeps_the_run_open() {
+    fn what_arrived_unseen_keeps_the_run_open_unless_it_is_signals() {
         let mut run = Run::start();
         let token = run.take_task();
         run.signal("unseen");
+        run.cancel();
         check(
             run,
             |run| run.finish_task(token, vec![continued(ContinueAsNew::default())]),
@@ -195,10 +201,43 @@ mod tests {
                 3 WorkflowTaskStarted scheduled=2
                 4 WorkflowTaskFailed scheduled=2 started=3 cause=UnhandledCommand
                 5 WorkflowSignaled unseen
+                6 WorkflowCancelRequested stop
                 > OfferWorkflowTask attempt=1
                 = refused UnhandledCommand: events arrived while the task was running, and the code closed the run without having seen them
             ",
         );
+    }
+
+    #[test]
+    fn signals_that_come_while_the_run_closes_are_the_next_run_s() {
+        let mut run = Run::start();
+        run.signal("unread");
+        let token = run.take_task();
+        run.send(signal("late", Some("request"))).expect("the run is open");
+        let unread = UnreadSignal { name: SignalName::from_trusted("unread"), input: vec![Payload::json("1")] };
+        let command = ContinueAsNew { unread_signals: vec![unread], ..Default::default() };
+        let mut run = check(
+            run,
+            |run| run.finish_task(token, vec![continued(command)]),
+            "
+                ~ buffer flushed
+                3 WorkflowTaskScheduled attempt=1
+                4 WorkflowTaskStarted scheduled=3
+                5 WorkflowTaskCompleted scheduled=3 started=4
+                6 WorkflowContinuedAsNew task=5
+                > Closed ContinuedAsNew
+                > StartRun attempt=1 backoff=0ns
+            ",
+        );
+        let next = run.next_run.take().expect("a run follows");
+        let mut next = Run::begin_next(next, run.now).expect("the next run is valid");
+        assert_eq!(
+            next.history_text(),
+            "1 WorkflowStarted attempt=1\n2 WorkflowSignaled unread\n3 WorkflowSignaled late"
+        );
+        next.log.clear();
+        next.send(signal("late", Some("request"))).expect("a repeat succeeds");
+        assert_eq!(next.take_log(), "= unchanged");
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub(super) struct Overlay {
     pub(super) started_timers: BTreeMap<TimerId, EventId>,
     /// Timers of the run that this transition canceled.
     pub(super) canceled_timers: BTreeSet<EventId>,
+    /// How many dealings with others this transition began.
+    pub(super) initiated_peers: usize,
     /// Names under which this transition published and the run had not before.
     pub(super) published_names: BTreeSet<PublishedName>,
     /// What is shown of the run, if this transition changed it.
@@ -166,6 +168,14 @@ impl<'a> Draft<'a> {
         self.facts.push(Fact::BufferFlushed);
         for (at, kind) in self.run.buffer.in_order(&self.overlay.canceled_timers, self.next_event_id) {
             self.push_at(at, kind);
+        }
+    }
+
+    /// The buffered events belong to the next run.
+    pub(super) fn hand_over_buffer(&mut self) {
+        self.buffering = false;
+        if !self.run.buffer.is_empty() {
+            self.facts.push(Fact::BufferFlushed);
         }
     }
 

@@ -6,9 +6,11 @@ use crate::command::Command;
 use crate::event::{
     ActivityTimeouts, ContinueAsNewReasons, Event, UpdateRequest, WorkerMetadata, WorkflowTaskFailureCause,
 };
+use crate::execution::PeerAnswer;
 use crate::failure::Failure;
-use crate::ids::{ActivityId, ActivityType, EventId, RequestId, SignalName, TaskQueueName, UpdateId};
+use crate::ids::{ActivityId, ActivityType, EventId, RequestId, RunId, SignalName, TaskQueueName, UpdateId};
 use crate::payload::Payload;
+use crate::peer::ChildOutcome;
 use crate::retry::RetryPolicy;
 use crate::time::Timestamp;
 
@@ -152,6 +154,22 @@ pub enum Input {
     ReleaseActivity {
         /// Which attempt.
         token: ActivityToken,
+    },
+    /// The receiver of a message that this run sent has it, or never will.
+    PeerAnswered {
+        /// The event that initiated it.
+        initiated_event_id: EventId,
+        /// What the receiver said.
+        answer: PeerAnswer,
+    },
+    /// A child's last run closed.
+    ChildClosed {
+        /// The event that initiated the child.
+        initiated_event_id: EventId,
+        /// Its last run.
+        run_id: RunId,
+        /// How it ended.
+        outcome: ChildOutcome,
     },
     /// The shard was recovered and workers had their time to claim what they had in hand: whatever is still in doubt is
     /// offered again.

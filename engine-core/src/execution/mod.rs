@@ -10,6 +10,7 @@
 //! | `workflow_task/` | moving the code forward |
 //! | `command` | what the code asks for, as a whole |
 //! | `activity/`, `timer` | what the code waits for |
+//! | `peer` | children, and messages to other workflows |
 //! | `publish` | what the code shows to whoever asks |
 //! | `marker` | what the code has recorded |
 //! | `properties` | what a run is listed by and what people are shown of it |
@@ -33,6 +34,7 @@ mod describe;
 mod draft;
 pub mod input;
 mod marker;
+mod peer;
 mod properties;
 mod publish;
 mod recovery;
@@ -53,6 +55,7 @@ pub use input::{
     ActivityRef, ActivityToken, Input, RejectedUpdate, Rejection, Reply, StartedActivity, StartedWorkflowTask,
     UpdateStanding, WorkflowTaskToken,
 };
+pub use peer::{PeerAnswer, PendingChild};
 pub use publish::PublishedValue;
 pub use start::{IdConflictPolicy, IdReusePolicy, LatestRun, StartDecision, decide_start};
 pub use transition::{ActivityProgress, Effect, Fact, NextRun, Transition, UpdateAnswer};
@@ -83,6 +86,7 @@ pub struct Execution {
     workflow_task: workflow_task::WorkflowTask,
     activities: activity::Activities,
     timers: timer::Timers,
+    peers: peer::Peers,
     published: publish::Published,
     updates: update::Updates,
     buffer: buffer::Buffer,
@@ -142,6 +146,12 @@ impl Execution {
             Input::HeartbeatActivity { activity, details } => self.decide_heartbeat_activity(&activity, details, now),
             Input::LoseActivity { token } => self.decide_lose_activity(token, now),
             Input::ReleaseActivity { token } => self.decide_release_activity(token, now),
+            Input::PeerAnswered { initiated_event_id, answer } => {
+                Ok(self.decide_peer_answered(initiated_event_id, answer, now))
+            }
+            Input::ChildClosed { initiated_event_id, run_id, outcome } => {
+                Ok(self.decide_child_closed(initiated_event_id, run_id, outcome, now))
+            }
             Input::EndGrace => Ok(self.decide_end_grace(now)),
             Input::RecordInHand => Ok(self.decide_record_in_hand(now)),
             Input::DeadlinePassed => Ok(self.decide_deadline_passed(now)),
@@ -196,6 +206,7 @@ impl Execution {
             EventKind::TimerCanceled(timer) => self.apply_timer_closed(timer.started_event_id),
             EventKind::StatePublished(published) => self.apply_state_published(event.id, event.at, published),
             EventKind::MarkerRecorded(_) => {}
+            EventKind::Peer(peer) => self.apply_peer(event.id, event.at, peer),
             EventKind::SearchAttributesUpserted(upserted) => self.apply_search_attributes(upserted),
             EventKind::PropertiesModified(modified) => self.apply_properties_modified(modified),
             EventKind::WorkflowUpdateAccepted(accepted) => self.apply_update_accepted(event.id, event.at, accepted),
@@ -295,6 +306,7 @@ impl Execution {
         self.closed.is_none()
             && self.workflow_task.is_idle()
             && self.activities.are_idle()
+            && self.peers.are_idle()
             && self.buffer.is_empty()
             && !self.updates.has_admitted()
     }
@@ -327,12 +339,14 @@ impl Execution {
             + size_of::<WorkflowStarted>()
             + started
             + self.activities.bytes()
+            + self.peers.bytes()
             + self.buffer.bytes()
             + self.published.bytes()
             + self.updates.bytes()
             + ENTRY
                 * (self.activities.len()
                     + self.timers.len()
+                    + 2 * self.peers.len()
                     + self.signals.len()
                     + self.deadlines.len()
                     + self.published.len()

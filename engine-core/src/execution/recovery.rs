@@ -67,6 +67,12 @@ impl Execution {
                 let problem = format!("{} is buffered, but the activity is not open", event.kind.name());
                 return Err(CorruptHistory { event_id: scheduled_event_id, problem });
             }
+            if let EventKind::Peer(peer) = &event.kind
+                && !self.peers.may_buffer(peer)
+            {
+                let problem = format!("{} is buffered, but what it answers is not open", event.kind.name());
+                return Err(CorruptHistory { event_id: event.id, problem });
+            }
             self.apply_buffered(&event);
         }
         Ok(())
@@ -208,6 +214,7 @@ impl Check {
             | EventKind::WorkflowTaskFailed(_)
             | EventKind::WorkflowTaskTimedOut(_)
             | EventKind::ActivityScheduled(_)
+            | EventKind::Peer(_)
             | EventKind::ActivityCompleted(_)
             | EventKind::ActivityFailed(_)
             | EventKind::ActivityTimedOut(_)
@@ -284,6 +291,14 @@ impl Check {
             }
         };
         match kind {
+            EventKind::Peer(peer) => match (peer.command_of(), peer.initiated_event_id()) {
+                (Some(completed), _) => task(completed),
+                (None, Some(id)) if run.peers.is_open(id) => Ok(()),
+                (None, id) => {
+                    let id = id.unwrap_or_default();
+                    Err(format!("{} refers to event {id}, which is under way no more", kind.name()))
+                }
+            },
             EventKind::WorkflowStarted(_) => Err("WorkflowStarted comes twice".to_owned()),
             EventKind::WorkflowCancelRequested(_) if run.cancel_requested => {
                 Err("WorkflowCancelRequested comes twice".to_owned())

@@ -177,6 +177,7 @@ impl Execution {
             workflow_task: super::workflow_task::WorkflowTask::first(at, delayed_until),
             activities: super::activity::Activities::default(),
             timers: super::timer::Timers::default(),
+            peers: super::peer::Peers::default(),
             published: super::publish::Published::default(),
             updates: super::update::Updates::default(),
             buffer: super::buffer::Buffer::default(),

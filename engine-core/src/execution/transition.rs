@@ -1,7 +1,8 @@
 //! What one input does: data, until the driver has made it durable.
 
-use crate::command::UnreadSignal;
-use crate::event::{CloseStatus, Event, UpdateOutcome, UpdateRequest, WorkflowStarted, WorkflowTaskFailureCause};
+use crate::event::{
+    CloseStatus, Event, UpdateOutcome, UpdateRequest, WorkflowSignaled, WorkflowStarted, WorkflowTaskFailureCause,
+};
 use crate::execution::input::Reply;
 use crate::failure::Failure;
 use crate::ids::{EventId, TaskQueueName, UpdateId};
@@ -187,6 +188,11 @@ pub enum Effect {
         /// Which try, from 1.
         attempt: u32,
     },
+    /// Deliver the message that [`super::Execution::outgoing`] gives for this event, again and again until it is answered.
+    Deliver {
+        /// The event that initiated it.
+        initiated_event_id: EventId,
+    },
     /// Begin the next run of the chain, in the same transaction: [`super::Execution::begin_next`].
     StartRun(Box<NextRun>),
     /// Tell who waits for the update.
@@ -196,7 +202,7 @@ pub enum Effect {
         /// What became of it.
         answer: UpdateAnswer,
     },
-    /// The run closed: answer who waits for its result.
+    /// The run closed: answer who waits for its result, and deliver what it owes others ([`super::Execution::undelivered`]).
     Closed(CloseStatus),
 }
 
@@ -205,8 +211,8 @@ pub enum Effect {
 pub struct NextRun {
     /// The attributes of its first event, complete.
     pub started: WorkflowStarted,
-    /// Signals that the run before did not receive, in order: recorded behind the first event.
-    pub signals: Vec<UnreadSignal>,
+    /// Signals that the run before did not receive or that came while it closed, in order: recorded behind the first event.
+    pub signals: Vec<WorkflowSignaled>,
 }
 
 /// What became of an update.

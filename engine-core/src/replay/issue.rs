@@ -90,7 +90,9 @@ impl Replayer {
         if slot.resolution.is_some() || slot.cancel_requested {
             return;
         }
-        if let Thing::Step { .. } = slot.thing {
+        if let Thing::Message = slot.thing {
+            // It is on its way.
+        } else if let Thing::Step { .. } = slot.thing {
             slot.resolution = Some(Resolution::canceled(None));
         } else if slot.event_id.is_some() {
             slot.cancel_requested = true;
@@ -182,6 +184,7 @@ impl Replayer {
             | Command::CancelTimer { .. }
             | Command::PublishState { .. }
             | Command::RecordMarker(_)
+            | Command::Peer(_)
             | Command::UpsertSearchAttributes { .. }
             | Command::ModifyProperties(_)
             | Command::AcceptUpdate(_)
@@ -215,6 +218,8 @@ impl Replayer {
                 let step = Step::CancelTimer { id: id.clone() };
                 self.issue(step, Some(handle), || Command::CancelTimer { timer_id: id });
             }
+            Thing::Child { id, .. } => self.request_cancel_child(id),
+            Thing::Message => {}
             // The history knows nothing of it yet.
             Thing::Step { .. } => {}
         }

@@ -8,7 +8,10 @@ use std::fmt;
 use super::slots::{Handle, Slots, Thing};
 use super::{News, ReplayError};
 use crate::event::{EventKind, Marker, WorkflowStarted, WorkflowTaskStarted};
-use crate::ids::{ActivityId, ActivityType, EventId, PatchId, PublishedName, StepName, TimerId, UpdateId};
+use crate::ids::{
+    ActivityId, ActivityType, EventId, PatchId, PublishedName, SignalName, StepName, TimerId, UpdateId, WorkflowId,
+    WorkflowType,
+};
 
 /// What is compared of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +23,9 @@ pub(super) enum Step {
     PublishState { name: PublishedName },
     Patch { id: PatchId },
     Closure { id: u64, name: StepName },
+    StartChild { id: WorkflowId, workflow_type: WorkflowType },
+    SignalExternal { id: WorkflowId, name: SignalName },
+    RequestCancelExternal { id: WorkflowId },
     UpsertSearchAttributes,
     ModifyProperties,
     AcceptUpdate { id: UpdateId },
@@ -50,6 +56,9 @@ impl Step {
                 Step::ScheduleActivity { activity_type: other_type, .. },
             ) => activity_type == other_type,
             (Step::Closure { name, .. }, Step::Closure { name: other_name, .. }) => name == other_name,
+            (Step::StartChild { workflow_type, .. }, Step::StartChild { workflow_type: other_type, .. }) => {
+                workflow_type == other_type
+            }
             _ => self.agrees(other, false),
         }
     }
@@ -65,6 +74,9 @@ impl fmt::Display for Step {
             Step::PublishState { name } => write!(f, "PublishState {name}"),
             Step::Patch { id } => write!(f, "Patch {id}"),
             Step::Closure { id, name } => write!(f, "RunStep {name} (id {id})"),
+            Step::StartChild { id, workflow_type } => write!(f, "StartChild {workflow_type} (id {id})"),
+            Step::SignalExternal { id, name } => write!(f, "SignalExternal {name} (to {id})"),
+            Step::RequestCancelExternal { id } => write!(f, "RequestCancelExternal (of {id})"),
             Step::UpsertSearchAttributes => f.write_str("UpsertSearchAttributes"),
             Step::ModifyProperties => f.write_str("ModifyProperties"),
             Step::AcceptUpdate { id } => write!(f, "AcceptUpdate (id {id})"),
@@ -122,6 +134,10 @@ impl Recorded {
                 }
                 Marker::Step(step) => Step::Closure { id: step.step_id, name: step.name },
             },
+            EventKind::Peer(peer) => match super::peers::step(&peer) {
+                Some(step) => step,
+                None => return Recorded::News(News::Peer(peer)),
+            },
             EventKind::SearchAttributesUpserted(_) => Step::UpsertSearchAttributes,
             EventKind::PropertiesModified(_) => Step::ModifyProperties,
             EventKind::WorkflowUpdateAccepted(accepted) => Step::AcceptUpdate { id: accepted.update.id },
@@ -158,7 +174,7 @@ impl RecordedCommand {
             RecordedCommand::Known(step) | RecordedCommand::DeprecatedPatch(step) => Ok(step),
             RecordedCommand::CancelActivity { at, scheduled_event_id } => match slots.by_event(scheduled_event_id) {
                 Some(Thing::Activity { id }) => Ok(Step::RequestCancelActivity { id: id.clone() }),
-                Some(Thing::Timer { .. } | Thing::Step { .. }) | None => {
+                Some(Thing::Timer { .. } | Thing::Step { .. } | Thing::Child { .. } | Thing::Message) | None => {
                     Err(ReplayError::Corrupt { event_id: at, problem: "an activity is canceled that is not open" })
                 }
             },

@@ -8,6 +8,7 @@
 //! | `markers` | patches and steps: what history has recorded of the code's own doing |
 //! | `slots` | what the code has under way: activities, timers and steps, by [`Handle`] |
 //! | `matching` | a command as both sides have it, and whether they agree |
+//! | `peers` | children, and messages to other workflows |
 //! | `mismatch` | the aligned difference of a task's commands |
 //!
 //! A history is walked in workflow tasks. What happened since the task before is handed over together
@@ -27,6 +28,7 @@ mod issue;
 mod markers;
 mod matching;
 mod mismatch;
+mod peers;
 mod slots;
 #[cfg(test)]
 mod tests;
@@ -34,6 +36,7 @@ mod tests;
 use std::collections::{BTreeSet, VecDeque};
 
 use crate::command::Command;
+use crate::event::PeerEvent;
 use crate::event::{
     ActivityCanceled, ActivityCompleted, ActivityFailed, ActivityStarted, ActivityTimedOut, ContinueAsNewReasons,
     Event, EventKind, TimerFired, UpdateRequest, WorkflowCancelRequested, WorkflowSignaled, WorkflowStarted,
@@ -48,6 +51,7 @@ use crate::time::Timestamp;
 use markers::Markers;
 use matching::{Issued, Recorded, RecordedCommand, Step};
 pub use mismatch::Nondeterminism;
+pub use peers::{CHILD_ALREADY_STARTED, PEER_NOT_FOUND};
 use slots::Slots;
 pub use slots::{Handle, Resolution};
 
@@ -75,6 +79,7 @@ pub struct Replayer {
     flags: BTreeSet<u32>,
     new_flags: Vec<u32>,
     activities: u64,
+    children: u64,
     timers: u64,
     steps: u64,
     markers: Markers,
@@ -195,6 +200,7 @@ impl Replayer {
             flags: BTreeSet::new(),
             new_flags: Vec::new(),
             activities: 0,
+            children: 0,
             timers: 0,
             steps: 0,
             markers: Markers::default(),
@@ -406,7 +412,11 @@ impl Replayer {
     /// The command is recorded as event `id`.
     fn bind(&mut self, id: EventId, own: &Issued) {
         match own.step {
-            Step::ScheduleActivity { .. } | Step::StartTimer { .. } => {
+            Step::ScheduleActivity { .. }
+            | Step::StartTimer { .. }
+            | Step::StartChild { .. }
+            | Step::SignalExternal { .. }
+            | Step::RequestCancelExternal { .. } => {
                 if let Some(handle) = own.handle {
                     self.slots.recorded(handle, id);
                 }
@@ -472,6 +482,7 @@ impl Replayer {
                     .attempt_started(scheduled_event_id, attempt)
                     .ok_or_else(|| unknown("an activity starts that was not scheduled"));
             }
+            News::Peer(peer) => return self.absorb_peer(id, *peer),
             News::ClosedByServer => {
                 self.phase = Phase::Closed;
                 return Ok(());
@@ -590,5 +601,6 @@ enum News {
     ActivityTimedOut(ActivityTimedOut),
     ActivityCanceled(ActivityCanceled),
     TimerFired(TimerFired),
+    Peer(Box<PeerEvent>),
     ClosedByServer,
 }

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use crate::failure::{Failure, RetryState};
-use crate::ids::{ActivityId, EventId, StepName, TimerId};
+use crate::ids::{ActivityId, EventId, RunId, StepName, TimerId, WorkflowId};
 use crate::payload::Payload;
 
 /// Stands for an activity, timer or step that the code issued. Small numbers, reused.
@@ -50,6 +50,11 @@ pub(super) enum Thing {
     Timer {
         id: TimerId,
     },
+    Child {
+        id: WorkflowId,
+    },
+    /// A message to another workflow: it cannot be taken back.
+    Message,
     /// Not in history before it is over.
     Step {
         id: u64,
@@ -65,6 +70,8 @@ pub(super) struct Slot {
     /// The event that began it; none until recorded.
     pub(super) event_id: EventId,
     pub(super) attempt: u32,
+    /// The run of a child that started.
+    pub(super) child_run: Option<RunId>,
     pub(super) cancel_requested: bool,
     pub(super) wanted: bool,
     pub(super) resolution: Option<Resolution>,
@@ -84,6 +91,7 @@ impl Slots {
             issued_at,
             event_id: EventId::NONE,
             attempt: 0,
+            child_run: None,
             cancel_requested: false,
             wanted: true,
             resolution: None,
@@ -104,6 +112,7 @@ impl Slots {
     pub(super) fn activity_id(&self, handle: Handle) -> Option<&ActivityId> {
         match &self.slots.get(handle.index())?.as_ref()?.thing {
             Thing::Activity { id } => Some(id),
+            Thing::Child { .. } | Thing::Message => None,
             Thing::Timer { .. } | Thing::Step { .. } => None,
         }
     }
@@ -111,7 +120,7 @@ impl Slots {
     pub(super) fn step_name(&self, handle: Handle) -> Option<&StepName> {
         match &self.slots.get(handle.index())?.as_ref()?.thing {
             Thing::Step { name, .. } => Some(name),
-            Thing::Activity { .. } | Thing::Timer { .. } => None,
+            Thing::Activity { .. } | Thing::Timer { .. } | Thing::Child { .. } | Thing::Message => None,
         }
     }
 
@@ -126,6 +135,14 @@ impl Slots {
             slot.event_id = id;
             self.by_event.insert(id, handle);
         }
+    }
+
+    /// The child that event `id` asked for runs. `None` if it is not known; `Some(None)` if nobody wants to know.
+    pub(super) fn child_started(&mut self, id: EventId, run_id: RunId) -> Option<Option<Handle>> {
+        let handle = *self.by_event.get(&id)?;
+        let slot = self.get_mut(handle)?;
+        slot.child_run = Some(run_id);
+        Some(slot.wanted.then_some(handle))
     }
 
     pub(super) fn attempt_started(&mut self, id: EventId, attempt: u32) -> Option<()> {

@@ -48,6 +48,7 @@ impl History {
             summary: String::new(),
             details: String::new(),
             seen_request_ids: Vec::new(),
+            parent: None,
         })));
         history
     }

@@ -16,12 +16,17 @@ use engine_core::execution::{
     ActivityProgress, ActivityRef, ActivityToken, Effect, Execution, Fact, Input, NextRun, RejectedUpdate, Rejection,
     Reply, Transition, UpdateAnswer, UpdateStanding, WorkflowTaskToken,
 };
+use engine_core::execution::{IdReusePolicy, PeerAnswer};
 use engine_core::failure::Failure;
 use engine_core::ids::{
     ActivityId, ActivityType, EventId, Namespace, PublishedName, RequestId, RunId, SignalName, TaskQueueName, TimerId,
     UpdateId, UpdateName, WorkflowId, WorkflowType,
 };
 use engine_core::payload::Payload;
+use engine_core::peer::{
+    CancelPeer, ChildOutcome, ParentClosePolicy, PeerCommand, PeerEvent, PeerFailureCause, PeerTarget, SignalPeer,
+    StartChild,
+};
 use engine_core::retry::RetryPolicy;
 use engine_core::search::SearchAttributes;
 use engine_core::time::Timestamp;
@@ -60,6 +65,7 @@ pub fn start_attributes() -> WorkflowStarted {
         summary: String::new(),
         details: String::new(),
         seen_request_ids: Vec::new(),
+        parent: None,
     }
 }
 
@@ -256,6 +262,23 @@ impl Run {
     pub fn cancel(&mut self) {
         self.send(Input::RequestCancel { reason: "stop".into(), identity: "desk".into(), request_id: None })
             .expect("a request to cancel is never refused");
+    }
+
+    /// The receiver of a message has it.
+    pub fn accepted(&mut self, initiated: u64) {
+        let answer = PeerAnswer::Accepted { run_id: peer_run() };
+        self.send(Input::PeerAnswered { initiated_event_id: EventId(initiated), answer }).expect("never refused");
+    }
+
+    /// The receiver of a message is not there, or is taken.
+    pub fn refused(&mut self, initiated: u64, cause: PeerFailureCause) {
+        let answer = PeerAnswer::Refused(cause);
+        self.send(Input::PeerAnswered { initiated_event_id: EventId(initiated), answer }).expect("never refused");
+    }
+
+    pub fn child_closed(&mut self, initiated: u64, outcome: ChildOutcome) {
+        let (initiated_event_id, run_id) = (EventId(initiated), peer_run());
+        self.send(Input::ChildClosed { initiated_event_id, run_id, outcome }).expect("never refused");
     }
 
     pub fn terminate(&mut self) {
@@ -481,6 +504,7 @@ fn effect_line(effect: &Effect) -> String {
         Effect::CancelActivity { scheduled_event_id, attempt } => {
             format!("> CancelActivity {scheduled_event_id} attempt={attempt}")
         }
+        Effect::Deliver { initiated_event_id } => format!("> Deliver {initiated_event_id}"),
         Effect::StartRun(next) => {
             format!("> StartRun attempt={} backoff={:?}", next.started.attempt, next.started.first_task_backoff)
         }
@@ -500,6 +524,77 @@ fn effect_line(effect: &Effect) -> String {
     }
 }
 
+fn peer_line(event: &PeerEvent) -> String {
+    match event {
+        PeerEvent::StartChildInitiated { child, workflow_task_completed_event_id } => {
+            format!("{} task={workflow_task_completed_event_id}", child.workflow_id)
+        }
+        PeerEvent::SignalInitiated { signal, workflow_task_completed_event_id } => {
+            format!("{} {} task={workflow_task_completed_event_id}", signal.target.workflow_id, signal.name)
+        }
+        PeerEvent::CancelInitiated { cancel, workflow_task_completed_event_id } => {
+            format!("{} task={workflow_task_completed_event_id}", cancel.target.workflow_id)
+        }
+        PeerEvent::ChildStarted { initiated_event_id, workflow_id, .. } => {
+            format!("{workflow_id} initiated={initiated_event_id}")
+        }
+        PeerEvent::ChildClosed { initiated_event_id, started_event_id, workflow_id, .. } => {
+            format!("{workflow_id} initiated={initiated_event_id} started={started_event_id}")
+        }
+        PeerEvent::Signaled { initiated_event_id, workflow_id, .. }
+        | PeerEvent::CancelDelivered { initiated_event_id, workflow_id, .. } => {
+            format!("{workflow_id} initiated={initiated_event_id}")
+        }
+        PeerEvent::StartChildFailed { initiated_event_id, workflow_id, cause, .. }
+        | PeerEvent::SignalFailed { initiated_event_id, workflow_id, cause }
+        | PeerEvent::CancelFailed { initiated_event_id, workflow_id, cause } => {
+            format!("{workflow_id} initiated={initiated_event_id} cause={cause:?}")
+        }
+    }
+}
+
+/// Starts a child with this workflow id and policy.
+pub fn start_child_with(id: &str, parent_close_policy: ParentClosePolicy) -> Command {
+    Command::Peer(Box::new(PeerCommand::StartChild(StartChild {
+        workflow_id: WorkflowId::from_trusted(id),
+        workflow_type: WorkflowType::from_trusted("ship"),
+        task_queue: None,
+        input: vec![Payload::json("1")],
+        execution_timeout: None,
+        run_timeout: None,
+        task_timeout: None,
+        retry_policy: None,
+        parent_close_policy,
+        id_reuse_policy: IdReusePolicy::AllowDuplicate,
+        memo: Vec::new(),
+        search_attributes: SearchAttributes::new(),
+    })))
+}
+
+pub fn start_child(id: &str) -> Command {
+    start_child_with(id, ParentClosePolicy::Terminate)
+}
+
+fn target(id: &str, child_only: bool) -> PeerTarget {
+    PeerTarget { workflow_id: WorkflowId::from_trusted(id), run_id: None, child_only }
+}
+
+pub fn signal_peer(id: &str) -> Command {
+    let name = SignalName::from_trusted("go");
+    let signal = SignalPeer { target: target(id, false), name, input: vec![Payload::json("1")] };
+    Command::Peer(Box::new(PeerCommand::Signal(signal)))
+}
+
+pub fn cancel_peer(id: &str, child_only: bool) -> Command {
+    let cancel = CancelPeer { target: target(id, child_only), reason: "enough".to_owned() };
+    Command::Peer(Box::new(PeerCommand::RequestCancel(cancel)))
+}
+
+/// The run that every peer of these tests has.
+pub fn peer_run() -> RunId {
+    RunId::from_parts(BEGIN, [8; 10])
+}
+
 /// An event as histories in tests show it: number, name, subject, references.
 pub fn event_line(event: &Event) -> String {
     let rest = match &event.kind {
@@ -511,6 +606,7 @@ pub fn event_line(event: &Event) -> String {
         EventKind::WorkflowTimedOut(e) => format!("retry_state={:?}", e.retry_state),
         EventKind::WorkflowCanceled(e) => format!("task={}", e.workflow_task_completed_event_id),
         EventKind::WorkflowTerminated(e) => e.reason.clone(),
+        EventKind::Peer(e) => peer_line(e),
         EventKind::WorkflowContinuedAsNew(e) => format!("task={}", e.workflow_task_completed_event_id),
         EventKind::WorkflowCancelRequested(e) => e.reason.clone(),
         EventKind::WorkflowSignaled(e) => e.name.to_string(),

@@ -6,10 +6,12 @@ use engine_core::ids::{
     ActivityId, ActivityType, EventId, PublishedName, RunId, TaskQueueName, TimerId, WorkflowId, WorkflowType,
 };
 use engine_core::payload::Payload;
+use engine_core::peer::ParentClosePolicy;
 use engine_core::time::Timestamp;
 use engine_proto::convert::{
-    ConvertError, close_status_from_proto, failure_from_proto, payload_from_proto, required, required_id,
-    run_id as parse_run_id, timestamp_from_proto, workflow_started_from_proto, workflow_task_failure_cause_from_proto,
+    ConvertError, close_status_from_proto, failure_from_proto, optional_run_id, payload_from_proto, required,
+    required_id, run_id as parse_run_id, timestamp_from_proto, workflow_started_from_proto,
+    workflow_task_failure_cause_from_proto,
 };
 use engine_proto::v1;
 
@@ -51,6 +53,8 @@ pub struct Description {
     pub pending_activities: Vec<PendingActivity>,
     /// Open timers, in order of firing.
     pub pending_timers: Vec<PendingTimer>,
+    /// Children whose end is not recorded, in order of asking.
+    pub pending_children: Vec<PendingChild>,
     /// Whether the run was asked to stop.
     pub cancel_requested: bool,
     /// Events that wait for the running workflow task to end.
@@ -147,6 +151,22 @@ pub struct PendingActivity {
     pub worker_identity: String,
 }
 
+/// A child whose end is not recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PendingChild {
+    /// Its workflow id.
+    pub workflow_id: WorkflowId,
+    /// Its type.
+    pub workflow_type: WorkflowType,
+    /// Its `StartChildInitiated` event.
+    pub initiated_event_id: EventId,
+    /// A run of its chain; `None` before it started.
+    pub run_id: Option<RunId>,
+    /// What becomes of it when this run closes first.
+    pub parent_close_policy: ParentClosePolicy,
+}
+
 /// An open timer.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
@@ -190,6 +210,7 @@ impl TryFrom<v1::DescribeWorkflowResponse> for Description {
                 .into_iter()
                 .map(TryInto::try_into)
                 .collect::<Result<_, _>>()?,
+            pending_children: message.pending_children.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
             pending_timers: message.pending_timers.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
             cancel_requested: message.cancel_requested,
             buffered_events: message.buffered_events,
@@ -239,6 +260,25 @@ impl TryFrom<v1::PendingActivity> for PendingActivity {
             heartbeat_details: message.heartbeat_details.map(payload_from_proto),
             last_failure: message.last_failure.map(failure_from_proto).transpose()?,
             worker_identity: message.worker_identity,
+        })
+    }
+}
+
+impl TryFrom<v1::PendingChild> for PendingChild {
+    type Error = ConvertError;
+
+    fn try_from(message: v1::PendingChild) -> Result<Self, ConvertError> {
+        let parent_close_policy = message.parent_close_policy();
+        Ok(PendingChild {
+            workflow_id: required_id("workflow_id", &message.workflow_id, WorkflowId::parse)?,
+            workflow_type: required_id("workflow_type", &message.workflow_type, WorkflowType::parse)?,
+            initiated_event_id: EventId(message.initiated_event_id),
+            run_id: optional_run_id("run_id", &message.run_id)?,
+            parent_close_policy: match parent_close_policy {
+                v1::ParentClosePolicy::Unspecified | v1::ParentClosePolicy::Terminate => ParentClosePolicy::Terminate,
+                v1::ParentClosePolicy::RequestCancel => ParentClosePolicy::RequestCancel,
+                v1::ParentClosePolicy::Abandon => ParentClosePolicy::Abandon,
+            },
         })
     }
 }

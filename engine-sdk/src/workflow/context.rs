@@ -17,8 +17,10 @@ use uuid::Uuid;
 
 use super::activity::ActivityCall;
 use super::cell::WorkflowState;
+use super::child::ChildCall;
 use super::combine::Elapsed;
 use super::continue_as_new::ContinueAsNew;
+use super::external::ExternalWorkflow;
 use super::publish;
 use super::query::{self, RawArguments};
 use super::signal::SignalChannel;
@@ -257,6 +259,35 @@ impl WorkflowContext {
     /// What is known of the run.
     pub fn info(&self) -> Arc<WorkflowInfo> {
         self.shared.lock().info.clone().expect("set before the code runs for the first time")
+    }
+
+    /// A child: another workflow that this one starts and deals with. Its options can be changed before it is started.
+    ///
+    /// ```
+    /// # use engine_sdk::prelude::*;
+    /// # #[workflow] async fn ship(_ctx: WorkflowContext, order: u32) -> Result<String, WorkflowError> { Ok(order.to_string()) }
+    /// #[workflow]
+    /// async fn orders(ctx: WorkflowContext, order: u32) -> Result<String, WorkflowError> {
+    ///     let parcel = ctx.child(ship).id(format!("ship-{order}")).run(order).await?; // start it and wait for its result
+    ///     let handle = ctx.child(ship).start(order).await?;                           // or keep a handle
+    ///     handle.signal_named("hurry", &true).await?;
+    ///     Ok(format!("{parcel} {}", handle.result().await?))
+    /// }
+    /// ```
+    ///
+    /// A child's next tries and continued runs are the same child: its result is that of the last.
+    pub fn child<W: Workflow>(&self, workflow: W) -> ChildCall<W::Input, W::Output> {
+        ChildCall::new(&self.shared, W::NAME, workflow.options(), W::encode_input)
+    }
+
+    /// A child of a workflow that this program does not have. Its input is a tuple of arguments: `()`, `(one,)`, `(one, two)`.
+    pub fn child_named<I: Arguments + Send, T: DeserializeOwned>(&self, workflow_type: &str) -> ChildCall<I, T> {
+        ChildCall::new(&self.shared, workflow_type, WorkflowOptions::default(), I::encode)
+    }
+
+    /// Another workflow, to be signaled or asked to stop.
+    pub fn external(&self, workflow_id: impl Into<String>) -> ExternalWorkflow {
+        ExternalWorkflow::new(&self.shared, workflow_id.into())
     }
 
     /// Goes on in a new run of the same workflow id with an empty history: of this workflow or of another. Return what

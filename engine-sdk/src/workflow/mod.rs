@@ -16,6 +16,8 @@
 //! | `properties` | search attributes, memo, details; changes of the code |
 //! | `cell`, `query` | the workflow's own state, and who may read it from outside |
 //! | `methods` | workflows written as a struct with methods |
+//! | `child` | child workflows |
+//! | `external` | signals and requests to stop for other workflows |
 //! | `combine` | `select!`, `race`, `join_all_limited`, `timeout` |
 //! | `state` | what these share: the replayer and who waits for what |
 //! | `waker` | wakes from inside and outside, panics |
@@ -37,9 +39,11 @@
 
 mod activity;
 mod cell;
+mod child;
 mod combine;
 mod context;
 mod continue_as_new;
+mod external;
 mod methods;
 mod properties;
 mod publish;
@@ -56,9 +60,11 @@ mod waker;
 
 pub use activity::{ActivityCall, ActivityFuture, CancellationType};
 pub use cell::{StateMut, StateRef, WorkflowState};
+pub use child::{ChildCall, ChildCancellation, ChildFuture, ChildHandle};
 pub use combine::{Either, Elapsed, JoinAllLimited, Race, join_all_limited, race};
 pub use context::{WorkflowContext, WorkflowInfo};
 pub use continue_as_new::ContinueAsNew;
+pub use external::ExternalWorkflow;
 pub use methods::{GiveBack, Handled, HandlerOutput, MethodCall, Methods, Running, SignalHandler, give_back};
 pub use query::{QueryReply, RawArguments};
 pub use runner::{Advance, AdvanceError, ErasedWorkflow, WorkflowEnd, WorkflowRun, WorkflowTaskError, erase};

@@ -7,6 +7,7 @@ use engine_core::event::*;
 use engine_core::failure::{Failure, RetryState};
 use engine_core::ids::*;
 use engine_core::payload::Payload;
+use engine_core::peer::PeerCommand;
 use engine_core::replay::FLAG_MATCH_IDS;
 use engine_core::retry::RetryPolicy;
 use engine_core::time::Timestamp;
@@ -46,6 +47,7 @@ impl History {
             summary: String::new(),
             details: String::new(),
             seen_request_ids: Vec::new(),
+            parent: None,
         })));
         history
     }
@@ -188,6 +190,20 @@ impl History {
             }),
             Command::CancelWorkflow { details } => {
                 EventKind::WorkflowCanceled(WorkflowCanceled { workflow_task_completed_event_id: completed, details })
+            }
+            Command::Peer(command) => {
+                let workflow_task_completed_event_id = completed;
+                EventKind::Peer(Box::new(match *command {
+                    PeerCommand::StartChild(child) => {
+                        PeerEvent::StartChildInitiated { workflow_task_completed_event_id, child }
+                    }
+                    PeerCommand::Signal(signal) => {
+                        PeerEvent::SignalInitiated { workflow_task_completed_event_id, signal }
+                    }
+                    PeerCommand::RequestCancel(cancel) => {
+                        PeerEvent::CancelInitiated { workflow_task_completed_event_id, cancel }
+                    }
+                }))
             }
             Command::ContinueAsNew(_) => EventKind::WorkflowContinuedAsNew(WorkflowContinuedAsNew {
                 workflow_task_completed_event_id: completed,

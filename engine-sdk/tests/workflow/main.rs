@@ -1,6 +1,7 @@
 //! Workflow code over hand-made histories.
 #![allow(clippy::unwrap_used, reason = "the workflows here are part of the tests")]
 
+mod children;
 mod closures;
 mod continue_as_new;
 mod history;
@@ -18,6 +19,7 @@ use engine_core::command::Command;
 use engine_core::event::{Event, Marker, StepOutcome, UpdateOutcome, UpdateRequest};
 use engine_core::ids::EventId;
 use engine_core::payload::Payload;
+use engine_core::peer::PeerCommand;
 use engine_sdk::definition::Workflow;
 use engine_sdk::workflow::{Advance, AdvanceError, WorkflowRun, WorkflowTaskError, erase};
 
@@ -126,6 +128,11 @@ fn text(command: &Command) -> String {
             format!("fail {}", failure.chain().map(|link| link.message.as_str()).collect::<Vec<_>>().join(" < "))
         }
         Command::CancelWorkflow { .. } => "canceled".into(),
+        Command::Peer(command) => match &**command {
+            PeerCommand::StartChild(child) => format!("child {} #{}", child.workflow_type, child.workflow_id),
+            PeerCommand::Signal(signal) => format!("signal {} to {}", signal.name, signal.target.workflow_id),
+            PeerCommand::RequestCancel(cancel) => format!("cancel {}", cancel.target.workflow_id),
+        },
         Command::ContinueAsNew(next) => {
             let unread: Vec<&str> = next.unread_signals.iter().map(|signal| signal.name.as_str()).collect();
             let workflow_type = next.workflow_type.as_ref().expect("the SDK names it");

@@ -121,6 +121,7 @@ impl World {
                 | Command::FailWorkflow { .. }
                 | Command::CancelWorkflow { .. }
                 | Command::ContinueAsNew(_) => return true,
+                Command::Peer(_) => {}
             }
         }
         false

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use engine_core::event::WorkflowStarted;
 use engine_core::execution::{
-    Execution, IdConflictPolicy, IdReusePolicy, Input, PendingActivity, PendingTaskState, PendingTimer, PendingUpdate,
-    PendingWorkflowTask, Rejection,
+    Execution, IdConflictPolicy, IdReusePolicy, Input, PendingActivity, PendingChild, PendingTaskState, PendingTimer,
+    PendingUpdate, PendingWorkflowTask, Rejection,
 };
 use engine_core::ids::{EventId, Namespace, RequestId, RunId, SignalName, TaskQueueName, WorkflowId, WorkflowType};
 use engine_core::limits::{STARTS_MAX, WORKFLOW_TASK_TIMEOUT_DEFAULT};
@@ -523,6 +523,7 @@ fn started(request: v1::StartWorkflowRequest, now: Timestamp) -> Result<Workflow
         summary: request.summary,
         details: request.details,
         seen_request_ids: Vec::new(),
+        parent: None,
     })
 }
 
@@ -588,6 +589,7 @@ fn description_to_proto(description: Description) -> v1::DescribeWorkflowRespons
         started: Some(convert::workflow_started_to_proto(&description.started)),
         pending_workflow_task: description.workflow_task.map(pending_workflow_task),
         pending_activities: description.activities.into_iter().map(pending_activity).collect(),
+        pending_children: description.children.into_iter().map(pending_child).collect(),
         pending_timers: description.timers.into_iter().map(pending_timer).collect(),
         pending_updates: description.updates.iter().map(pending_update).collect(),
         cancel_requested: description.cancel_requested,
@@ -640,6 +642,16 @@ fn pending_activity(activity: PendingActivity) -> v1::PendingActivity {
         heartbeat_details: activity.heartbeat_details.as_ref().map(convert::payload_to_proto),
         last_failure: activity.last_failure.as_ref().map(convert::failure_to_proto),
         worker_identity: activity.worker_identity,
+    }
+}
+
+fn pending_child(child: PendingChild) -> v1::PendingChild {
+    v1::PendingChild {
+        workflow_id: child.workflow_id.as_str().to_owned(),
+        workflow_type: child.workflow_type.as_str().to_owned(),
+        initiated_event_id: child.initiated_event_id.0,
+        run_id: child.run_id.map(|run_id| run_id.to_string()).unwrap_or_default(),
+        parent_close_policy: convert::parent_close_policy_to_proto(child.parent_close_policy).into(),
     }
 }
 

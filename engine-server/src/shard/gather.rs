@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use crate::hash::HashMap;
 use crate::queue::QueuedTask;
 use crate::session::{InHand, Outbound, Session};
+use crate::shard::messages::Errand;
 use crate::shard::request::{
     Claim, Described, LocalKey, QueryPlace, QueryTurn, Replied, Responder, ServerError, StartReply, Subscribed,
     UpdateWatch,
@@ -59,6 +60,8 @@ pub(crate) enum Release {
     Send(Arc<Session>, Outbound),
     /// News for who watches a run.
     News { shard: ShardId, run_id: RunId, last_event_id: EventId, closed: Option<(CloseStatus, Bytes)> },
+    /// A run owes another workflow a message.
+    Deliver(Errand),
     /// The run is closed for good: it may leave memory.
     Forget(ShardId, LocalKey, RunId),
     /// The run's row says when to look at it: it may leave memory.

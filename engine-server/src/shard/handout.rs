@@ -12,6 +12,7 @@ use engine_proto::{EncodedHistory, convert, v1};
 use crate::queue::{QueueKey, QueuedTask, TaskId, TaskKind};
 use crate::session::{InHand, Outbound, Session};
 use crate::shard::gather::{HandOut, Release};
+use crate::shard::messages::Errand;
 use crate::shard::request::LocalKey;
 use crate::shard::run::HotRun;
 use crate::store::ShardId;
@@ -41,6 +42,8 @@ pub(crate) fn held_task(input: &Input) -> Option<EventId> {
         | Input::Signal { .. }
         | Input::Update(_)
         | Input::RequestCancel { .. }
+        | Input::PeerAnswered { .. }
+        | Input::ChildClosed { .. }
         | Input::Terminate { .. }
         | Input::StartWorkflowTask { .. }
         | Input::ClaimWorkflowTask { .. }
@@ -125,7 +128,12 @@ pub(crate) fn release(run: &mut HotRun, shard: ShardId, key: &LocalKey, effect: 
         Effect::UpdateAnswered { update_id, answer } => {
             vec![Release::UpdateNews { shard, run_id, update_id, answer }]
         }
-        Effect::StartRun(_) => Vec::new(),
+        // A run that closed in the same transition owes it as a closed run does.
+        Effect::Deliver { initiated_event_id } if run.execution.close_status().is_none() => {
+            let run = (shard, key.clone(), run_id);
+            vec![Release::Deliver(Errand { run, initiated_event_id, parting: false, failures: 0 })]
+        }
+        Effect::Deliver { .. } | Effect::StartRun(_) => Vec::new(),
     }
 }
 

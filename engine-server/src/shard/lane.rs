@@ -22,6 +22,7 @@ use crate::node::NodeContext;
 use crate::queue::{Push, QueuedTask, TaskKind};
 use crate::session::{Outbound, Session};
 use crate::shard::gather::{HandOut, Release};
+use crate::shard::messages::{self, Errand};
 use crate::shard::request::{LocalKey, News, Replied, Request, RequestKind, Responder, ServerError, SessionResult};
 use crate::shard::shards::{Loaded, Scan, Scanned, ShardOptions, Shards};
 use crate::store::{Committed, ForeignShard, NamespaceId, OwnedShard, ShardId, StoreError, WorkflowKey};
@@ -40,6 +41,8 @@ pub(crate) struct LaneHandle {
 pub(crate) enum Internal {
     /// A task of this lane found its session.
     HandOut(Push),
+    /// A message of another workflow's run, in the order in which its lane sent them.
+    Message(Request),
     /// Shards that are this lane's from now on.
     Acquired(Vec<OwnedShard>),
     /// Shards that this node may not have: what waits for them is refused.
@@ -66,9 +69,27 @@ type Work = Pin<Box<dyn Future<Output = Done> + Send>>;
 
 /// Database work that came to an end.
 enum Done {
+    /// The receiver of a message answered.
+    Answered {
+        generation: u64,
+        errand: Errand,
+        answer: Result<RunId, ServerError>,
+    },
+    /// A message that could not be delivered is due again.
+    DeliverAgain {
+        generation: u64,
+        errand: Errand,
+    },
     Committed(Result<Committed, StoreError>),
-    Loaded { generation: u64, results: Vec<(WorkflowKey, Loaded)> },
-    Scanned { generation: u64, scan: Scan, result: Result<Scanned, StoreError> },
+    Loaded {
+        generation: u64,
+        results: Vec<(WorkflowKey, Loaded)>,
+    },
+    Scanned {
+        generation: u64,
+        scan: Scan,
+        result: Result<Scanned, StoreError>,
+    },
 }
 
 pub(crate) struct Lane {
@@ -84,6 +105,9 @@ pub(crate) struct Lane {
     work: FuturesUnordered<Work>,
     committing: bool,
     loading: bool,
+    /// Messages on their way, and those that wait until there are fewer.
+    delivering: usize,
+    undelivered: VecDeque<Errand>,
     /// Counts losses of memory: answers of the store to questions from before are ignored.
     generation: u64,
     stopping: Option<oneshot::Sender<()>>,
@@ -101,6 +125,8 @@ impl Lane {
             work: FuturesUnordered::new(),
             committing: false,
             loading: false,
+            delivering: 0,
+            undelivered: VecDeque::new(),
             generation: 0,
             stopping: None,
         }
@@ -207,6 +233,7 @@ impl Lane {
                     self.own.push_back(request);
                 }
             }
+            Internal::Message(request) => self.own.push_back(request),
             Internal::Acquired(shards) => self.acquired(&shards),
             Internal::Foreign(shards) => {
                 for shard in shards {
@@ -273,6 +300,15 @@ impl Lane {
                     Err(error) => self.lose_memory(&error),
                 }
             }
+            Done::Answered { generation, errand, answer } => {
+                self.delivering -= 1;
+                if generation == self.generation {
+                    self.answered(errand, answer, now);
+                }
+                self.deliver_waiting();
+            }
+            Done::DeliverAgain { generation, errand } if generation == self.generation => self.deliver(errand),
+            Done::DeliverAgain { .. } => {}
             Done::Loaded { generation, results } => {
                 self.loading = false;
                 if generation != self.generation {
@@ -299,6 +335,7 @@ impl Lane {
         tracing::warn!(%error, "a lane lost its memory; its shards are acquired again");
         self.generation += 1;
         self.loading = false;
+        self.undelivered.clear();
         let why = match error {
             StoreError::Fenced(_) => "another server took over the workflow's shard".to_owned(),
             other => other.to_string(),
@@ -363,6 +400,7 @@ impl Lane {
                 }
             }
             Release::Withdraw(id) => self.context.queues.lock().withdraw(&id),
+            Release::Deliver(errand) => self.deliver(errand),
             Release::HandOut(out) => self.hand(*out),
             Release::Send(session, message) => session.send(message),
             Release::News { shard, run_id, last_event_id, closed } => {
@@ -372,6 +410,46 @@ impl Lane {
             Release::Forget(shard, key, run_id) => self.shards.forget(shard, &key, run_id),
             Release::Parked(shard, key, run_id) => self.shards.parked(shard, &key, run_id),
             Release::Offer(_) | Release::Refund(..) => unreachable!("the caller keeps these for last"),
+        }
+    }
+
+    // ---- messages to other workflows --------------------------------------------------------------------------------
+
+    /// Sends what the run owes, unless there is too much on its way, or it owes it no longer.
+    fn deliver(&mut self, errand: Errand) {
+        if self.delivering >= limits::MESSAGES_IN_FLIGHT_MAX {
+            return self.undelivered.push_back(errand);
+        }
+        let Some(outgoing) = self.shards.outgoing(&errand) else {
+            return;
+        };
+        let namespace = errand.run.1.namespace;
+        let answer = messages::send(&self.context, namespace, outgoing, clock::now());
+        let generation = self.generation;
+        self.delivering += 1;
+        self.work.push(Box::pin(async move { Done::Answered { generation, errand, answer: answer.await } }));
+    }
+
+    fn deliver_waiting(&mut self) {
+        while self.delivering < limits::MESSAGES_IN_FLIGHT_MAX
+            && let Some(errand) = self.undelivered.pop_front()
+        {
+            self.deliver(errand);
+        }
+    }
+
+    fn answered(&mut self, errand: Errand, answer: Result<RunId, ServerError>, now: Timestamp) {
+        match messages::outcome(answer) {
+            Some(answer) => self.shards.answered(&errand, answer, now),
+            None => {
+                let generation = self.generation;
+                let at = now + errand.pause();
+                let errand = errand.failed();
+                self.work.push(Box::pin(async move {
+                    clock::sleep_until(Some(at)).await;
+                    Done::DeliverAgain { generation, errand }
+                }));
+            }
         }
     }
 
@@ -518,7 +596,32 @@ async fn scan_page(store: &dyn crate::store::Store, scan: Scan) -> Result<Scanne
     if !keys.is_empty() {
         runs.extend(store.load_runs(&keys).await?.into_iter().flatten());
     }
+    if scan.is_recovery() && more_after.is_none() {
+        runs.extend(owing_runs(store, scan.shard).await?);
+    }
     Ok(Scanned { runs, more_after, next_wake })
+}
+
+/// All that is stored of closed runs that owe messages.
+async fn owing_runs(
+    store: &dyn crate::store::Store,
+    shard: ShardId,
+) -> Result<Vec<crate::store::StoredRun>, StoreError> {
+    let page = u32::try_from(limits::LOAD_RUNS_MAX).unwrap_or(u32::MAX);
+    let mut after = None;
+    let mut found = Vec::new();
+    loop {
+        let rows = store.owing_runs(shard, after, page).await?;
+        let is_last = rows.len() < limits::LOAD_RUNS_MAX;
+        after = rows.last().map(|row| row.key.run_id).or(after);
+        let keys: Vec<_> = rows.into_iter().map(|row| row.key).collect();
+        if !keys.is_empty() {
+            found.extend(store.load_runs(&keys).await?.into_iter().flatten());
+        }
+        if is_last {
+            return Ok(found);
+        }
+    }
 }
 
 async fn look_up(store: &dyn crate::store::Store, keys: Vec<WorkflowKey>) -> Vec<(WorkflowKey, Loaded)> {

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use engine_core::event::{CloseStatus, UpdateRequest, WorkflowStarted};
 use engine_core::execution::{IdConflictPolicy, IdReusePolicy};
-use engine_core::execution::{Input, PendingUpdate, Rejection, Reply, UpdateStanding};
-use engine_core::execution::{PendingActivity, PendingTimer, PendingWorkflowTask, PublishedValue};
+use engine_core::execution::{
+    Input, PendingActivity, PendingChild, PendingTimer, PendingUpdate, PendingWorkflowTask, PublishedValue, Rejection,
+    Reply, UpdateStanding,
+};
 use engine_core::ids::{EventId, RunId, UpdateId};
 use engine_core::payload::Payload;
 use engine_core::search::SearchAttributes;
@@ -52,6 +54,8 @@ pub(crate) enum RequestKind {
         /// Who waits.
         responder: Responder,
     },
+    /// A message from another workflow's run.
+    Message(Box<MessageRequest>),
     /// A task found its session: start it and send it there.
     HandOut {
         /// The task.
@@ -106,6 +110,19 @@ pub(crate) struct Claim {
     pub(crate) session: Arc<Session>,
     /// Who waits, if anybody does.
     pub(crate) reply: Option<oneshot::Sender<Result<(), ServerError>>>,
+}
+
+/// A message from another workflow's run.
+#[derive(Debug)]
+pub(crate) struct MessageRequest {
+    /// The run that it is for; the current one if `None`.
+    pub(crate) run_id: Option<RunId>,
+    /// Set if it is only for a child of this run.
+    pub(crate) child_of: Option<RunId>,
+    /// What.
+    pub(crate) input: Input,
+    /// Who waits.
+    pub(crate) reply: oneshot::Sender<Result<Replied, ServerError>>,
 }
 
 /// A start.
@@ -200,6 +217,8 @@ pub(crate) struct Description {
     pub(crate) workflow_task: Option<PendingWorkflowTask>,
     /// Its activities.
     pub(crate) activities: Vec<PendingActivity>,
+    /// Its children.
+    pub(crate) children: Vec<PendingChild>,
     /// Its timers.
     pub(crate) timers: Vec<PendingTimer>,
     /// Its updates that are under way.

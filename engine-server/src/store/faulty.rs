@@ -232,6 +232,15 @@ impl Store for FaultyStore {
         self.inner()?.due_runs(shard, until, after, limit).await
     }
 
+    async fn owing_runs(
+        &self,
+        shard: ShardId,
+        after: Option<RunId>,
+        limit: u32,
+    ) -> Result<Vec<ExecutionRow>, StoreError> {
+        self.inner()?.owing_runs(shard, after, limit).await
+    }
+
     async fn execution(&self, key: &RunKey) -> Result<Option<ExecutionRow>, StoreError> {
         self.inner()?.execution(key).await
     }

@@ -22,8 +22,8 @@ use uuid::Uuid;
 
 use super::{
     Acquisition, Batch, BufferedRow, Committed, DEFAULT_NAMESPACE, Epoch, ExecutionChange, ExecutionRow, ForeignShard,
-    GROUPS_MAX, HistoryRow, ListFilter, NamespaceId, NamespaceRow, Node, OwnedShard, ProgressRow, RunKey, Search,
-    ShardId, Store, StoreError, StoreStats, StoredRun, WorkflowKey,
+    GROUPS_MAX, HistoryRow, ListFilter, NamespaceId, NamespaceRow, Node, OWES_MESSAGES, OwnedShard, ProgressRow,
+    RunKey, Search, ShardId, Store, StoreError, StoreStats, StoredRun, WorkflowKey,
 };
 
 /// A store in this process's memory. Clones are handles to the same data.
@@ -397,6 +397,26 @@ impl Store for MemoryStore {
             }
             let next = coming.peek().map_or(Timestamp::MAX, |(key, _)| key.1);
             Ok((rows, next))
+        })
+    }
+
+    async fn owing_runs(
+        &self,
+        shard: ShardId,
+        after: Option<RunId>,
+        limit: u32,
+    ) -> Result<Vec<ExecutionRow>, StoreError> {
+        self.call(|data| {
+            let owes = |row: &&ExecutionRow| {
+                row.key.shard == shard
+                    && row.status.is_some()
+                    && row.wake_at <= OWES_MESSAGES
+                    && after.is_none_or(|after| row.key.run_id > after)
+            };
+            let mut rows: Vec<ExecutionRow> = data.executions.values().filter(owes).cloned().collect();
+            rows.sort_by_key(|row| row.key.run_id);
+            rows.truncate(limit as usize);
+            Ok(rows)
         })
     }
 

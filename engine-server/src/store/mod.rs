@@ -43,6 +43,9 @@ pub use search::{GROUPS_MAX, Search};
 /// The namespace that [`Store::migrate`] creates.
 pub const DEFAULT_NAMESPACE: &str = "default";
 
+/// The `wake_at` of a closed run that still owes messages to other workflows.
+pub const OWES_MESSAGES: Timestamp = Timestamp::from_micros(-1);
+
 /// Most shards that a store can be bootstrapped with. More would cost memory and recovery time on each node, and gain
 /// nothing: a lane commits all its shards together.
 pub const SHARDS_MAX: u32 = 4096;
@@ -172,7 +175,7 @@ pub struct ExecutionRow {
     /// Number of its events; valid once it is closed, 0 before.
     pub history_length: u64,
     /// A lower bound of when the engine must look at the run by itself. [`Timestamp::EPOCH`]: at once when the shard is acquired.
-    /// [`Timestamp::MAX`]: never by itself. Meaningless once it is closed.
+    /// [`Timestamp::MAX`]: never by itself. Of a closed run only [`OWES_MESSAGES`] has a meaning.
     pub wake_at: Timestamp,
     /// The start's request id, empty if it had none.
     pub request_id: String,
@@ -426,6 +429,14 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         after: Option<(Timestamp, RunId)>,
         limit: u32,
     ) -> Result<(Vec<ExecutionRow>, Timestamp), StoreError>;
+
+    /// Closed runs of a shard that owe messages ([`OWES_MESSAGES`]), by run id, after `after`, at most `limit`.
+    async fn owing_runs(
+        &self,
+        shard: ShardId,
+        after: Option<RunId>,
+        limit: u32,
+    ) -> Result<Vec<ExecutionRow>, StoreError>;
 
     /// One run's row.
     async fn execution(&self, key: &RunKey) -> Result<Option<ExecutionRow>, StoreError>;

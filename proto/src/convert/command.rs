@@ -67,6 +67,7 @@ pub fn command_to_proto(command: &Command) -> v1::Command {
         Command::CancelWorkflow { details } => {
             Message::CancelWorkflow(v1::CancelWorkflowCommand { details: details.as_ref().map(payload_to_proto) })
         }
+        Command::Peer(command) => super::peer::command_to_proto(command),
         Command::ContinueAsNew(command) => Message::ContinueAsNew(continue_as_new_to_proto(command)),
     };
     v1::Command { command: Some(message) }
@@ -119,6 +120,9 @@ pub fn command_from_proto(message: v1::Command) -> Result<Command, ConvertError>
         },
         Message::CancelWorkflow(message) => {
             Command::CancelWorkflow { details: message.details.map(payload_from_proto) }
+        }
+        message @ (Message::StartChild(_) | Message::SignalExternal(_) | Message::RequestCancelExternal(_)) => {
+            Command::Peer(Box::new(super::peer::command_from_proto(message)?))
         }
         Message::ContinueAsNew(message) => {
             Command::ContinueAsNew(Box::new(continue_as_new(message).inside("continue_as_new")?))

@@ -10,6 +10,7 @@
 //! | `payload` | payloads |
 //! | `failure` | failures, and their limits when they come from outside |
 //! | `policy` | retry policies and activity timeouts |
+//! | `peer` | children, and messages to other workflows |
 //! | `command` | commands |
 //! | `update` | updates |
 //! | `event` | events |
@@ -30,6 +31,7 @@ mod field;
 mod history;
 mod marker;
 mod payload;
+mod peer;
 mod policy;
 #[cfg(test)]
 mod samples;
@@ -51,6 +53,7 @@ pub use marker::{marker_from_proto, marker_to_proto};
 pub use payload::{
     memo_from_proto, memo_to_proto, payload_from_proto, payload_to_proto, payloads_from_proto, payloads_to_proto,
 };
+pub use peer::{parent_close_policy_to_proto, reuse_policy_from_proto, reuse_policy_to_proto};
 pub use policy::{
     activity_timeouts_from_proto, activity_timeouts_to_proto, retry_policy_from_proto, retry_policy_to_proto,
 };

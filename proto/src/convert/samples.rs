@@ -15,6 +15,7 @@ use engine_core::event::{
     WorkflowTaskCompleted, WorkflowTaskFailed, WorkflowTaskFailureCause, WorkflowTaskScheduled, WorkflowTaskStarted,
     WorkflowTaskTimedOut, WorkflowTerminated, WorkflowTimedOut, WorkflowUpdateAccepted, WorkflowUpdateCompleted,
 };
+use engine_core::execution::IdReusePolicy;
 use engine_core::failure::{Failure, FailureKind, RetryState, TimeoutKind};
 use engine_core::ids::{
     ActivityId, ActivityType, EventId, Namespace, PatchId, PublishedName, RequestId, RunId, SearchAttributeName,
@@ -22,6 +23,10 @@ use engine_core::ids::{
 };
 use engine_core::marker::{Marker, StepMarker, StepOutcome};
 use engine_core::payload::Payload;
+use engine_core::peer::{
+    CancelPeer, ChildOutcome, Parent, ParentClosePolicy, PeerCommand, PeerEvent, PeerFailureCause, PeerTarget,
+    SignalPeer, StartChild,
+};
 use engine_core::retry::RetryPolicy;
 use engine_core::search::{SearchAttributeChanges, SearchAttributes, SearchValue};
 use engine_core::time::Timestamp;
@@ -176,6 +181,10 @@ pub(super) fn commands() -> Vec<Command> {
         Command::CompleteWorkflow { result: Some(payload("true")) },
         Command::CancelWorkflow { details: None },
         Command::CancelWorkflow { details: Some(payload("0")) },
+        Command::Peer(Box::new(PeerCommand::StartChild(child_in_full()))),
+        Command::Peer(Box::new(PeerCommand::StartChild(child_with_the_least()))),
+        Command::Peer(Box::new(PeerCommand::Signal(signal_peer()))),
+        Command::Peer(Box::new(PeerCommand::RequestCancel(cancel_peer()))),
         Command::ContinueAsNew(Box::default()),
         Command::ContinueAsNew(Box::new(ContinueAsNew {
             workflow_type: Some(WorkflowType::from_trusted("refund")),
@@ -295,6 +304,7 @@ fn started_in_full() -> WorkflowStarted {
         search_attributes: SearchAttributes::new(),
         summary: String::new(),
         details: String::new(),
+        parent: Some(Box::new(parent())),
         seen_request_ids: vec![RequestId::from_trusted("seen-1"), RequestId::from_trusted("seen-2")],
     }
 }
@@ -314,6 +324,7 @@ fn started_with_the_least() -> WorkflowStarted {
         request_id: None,
         identity: String::new(),
         memo: Vec::new(),
+        parent: None,
         seen_request_ids: Vec::new(),
         ..started_in_full()
     }
@@ -325,6 +336,7 @@ pub(super) fn events() -> Vec<Event> {
     kinds.extend(workflow_task_events());
     kinds.extend(activity_events());
     kinds.extend(timer_events());
+    kinds.extend(peer_events().into_iter().map(|event| EventKind::Peer(Box::new(event))));
     kinds.extend(marker_events());
     kinds.extend(property_events());
     let event = |(kind, number): (EventKind, u64)| Event {
@@ -333,6 +345,102 @@ pub(super) fn events() -> Vec<Event> {
         kind,
     };
     kinds.into_iter().zip(1..).map(event).collect()
+}
+
+fn parent() -> Parent {
+    Parent { workflow_id: WorkflowId::from_trusted("parent-1"), run_id: run(8), initiated_event_id: EventId(5) }
+}
+
+fn child_in_full() -> StartChild {
+    StartChild {
+        workflow_id: WorkflowId::from_trusted("child-1"),
+        workflow_type: WorkflowType::from_trusted("ship"),
+        task_queue: Some(TaskQueueName::from_trusted("warehouse")),
+        input: vec![payload("1"), Payload::default()],
+        execution_timeout: Some(Duration::from_secs(3600)),
+        run_timeout: Some(Duration::from_secs(1800)),
+        task_timeout: Some(Duration::from_secs(7)),
+        retry_policy: Some(retry_policy()),
+        parent_close_policy: ParentClosePolicy::Abandon,
+        id_reuse_policy: IdReusePolicy::RejectDuplicate,
+        memo: vec![("a".into(), payload("1"))],
+        search_attributes: search_attributes(),
+    }
+}
+
+fn child_with_the_least() -> StartChild {
+    StartChild {
+        task_queue: None,
+        input: Vec::new(),
+        execution_timeout: None,
+        run_timeout: None,
+        task_timeout: None,
+        retry_policy: None,
+        parent_close_policy: ParentClosePolicy::Terminate,
+        id_reuse_policy: IdReusePolicy::AllowDuplicate,
+        memo: Vec::new(),
+        search_attributes: SearchAttributes::new(),
+        ..child_in_full()
+    }
+}
+
+fn target(run_id: Option<RunId>) -> PeerTarget {
+    PeerTarget { workflow_id: WorkflowId::from_trusted("other"), child_only: run_id.is_none(), run_id }
+}
+
+fn signal_peer() -> SignalPeer {
+    SignalPeer { target: target(Some(run(4))), name: SignalName::from_trusted("go"), input: vec![payload("1")] }
+}
+
+fn cancel_peer() -> CancelPeer {
+    CancelPeer { target: target(None), reason: "enough".into() }
+}
+
+fn peer_events() -> Vec<PeerEvent> {
+    let completed = EventId(4);
+    let (initiated_event_id, started_event_id) = (EventId(5), EventId(9));
+    let (workflow_id, workflow_type) = (WorkflowId::from_trusted("child-1"), WorkflowType::from_trusted("ship"));
+    let closed = |outcome| PeerEvent::ChildClosed {
+        initiated_event_id,
+        started_event_id,
+        workflow_id: workflow_id.clone(),
+        workflow_type: workflow_type.clone(),
+        run_id: run(6),
+        outcome,
+    };
+    let initiated = |child| PeerEvent::StartChildInitiated { workflow_task_completed_event_id: completed, child };
+    let mut events = vec![
+        initiated(child_in_full()),
+        initiated(child_with_the_least()),
+        PeerEvent::ChildStarted {
+            initiated_event_id,
+            workflow_id: workflow_id.clone(),
+            workflow_type: workflow_type.clone(),
+            run_id: run(6),
+        },
+        closed(ChildOutcome::Completed { result: Some(payload("7")) }),
+        closed(ChildOutcome::Completed { result: None }),
+        closed(ChildOutcome::Failed {
+            failure: Failure::application("Declined", "no"),
+            retry_state: RetryState::RetryPolicyNotSet,
+        }),
+        closed(ChildOutcome::Canceled { details: Some(payload("0")) }),
+        closed(ChildOutcome::TimedOut { retry_state: RetryState::Timeout }),
+        closed(ChildOutcome::Terminated),
+        PeerEvent::SignalInitiated { workflow_task_completed_event_id: completed, signal: signal_peer() },
+        PeerEvent::Signaled { initiated_event_id, workflow_id: workflow_id.clone(), run_id: run(4) },
+        PeerEvent::CancelInitiated { workflow_task_completed_event_id: completed, cancel: cancel_peer() },
+        PeerEvent::CancelDelivered { initiated_event_id, workflow_id: workflow_id.clone(), run_id: run(4) },
+    ];
+    for cause in [PeerFailureCause::NotFound, PeerFailureCause::AlreadyStarted, PeerFailureCause::Refused] {
+        let (workflow_id, workflow_type) = (workflow_id.clone(), workflow_type.clone());
+        events.extend([
+            PeerEvent::SignalFailed { initiated_event_id, workflow_id: workflow_id.clone(), cause },
+            PeerEvent::CancelFailed { initiated_event_id, workflow_id: workflow_id.clone(), cause },
+            PeerEvent::StartChildFailed { initiated_event_id, workflow_id, workflow_type, cause },
+        ]);
+    }
+    events
 }
 
 fn workflow_events() -> Vec<EventKind> {
@@ -578,6 +686,7 @@ pub(super) fn golden_started() -> Event {
     let kind = EventKind::WorkflowStarted(Box::new(WorkflowStarted {
         input: vec![Payload::json("{\"cents\":100}")],
         continued_failure: None,
+        parent: None,
         seen_request_ids: Vec::new(),
         ..started_in_full()
     }));

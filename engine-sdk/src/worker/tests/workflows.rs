@@ -102,6 +102,7 @@ impl History {
             summary: String::new(),
             details: String::new(),
             seen_request_ids: Vec::new(),
+            parent: None,
         };
         let mut history = Self { run_id, workflow_type, events: Vec::new(), sent: 0 };
         history.push(EventKind::WorkflowStarted(Box::new(started)));

@@ -140,6 +140,10 @@ impl Shards {
                 gather.release_after(run.last_batch, release);
             }
         }
+        self.part(id, key);
+        let Some(shard) = self.shards.get_mut(&id) else {
+            return 0;
+        };
         shard.register(key, now);
         let Some(Slot::Hot(run)) = shard.slots.get_mut(key) else {
             return 0;

@@ -1,6 +1,6 @@
 //! What time does: graces end, deadlines pass, parked runs wake, old ones are parked.
 
-use engine_core::execution::Input;
+use engine_core::execution::{Effect, Input};
 use engine_core::time::Timestamp;
 
 use crate::limits;
@@ -122,6 +122,9 @@ impl Shards {
         if in_doubt && has_grace {
             shard.in_doubt.push(key.clone());
         }
+        let mut effects = effects;
+        let owed = run.execution.undelivered().into_iter();
+        effects.extend(owed.map(|initiated_event_id| Effect::Deliver { initiated_event_id }));
         shard.slots.insert(key.clone(), Slot::Hot(Box::new(run)));
         self.finish(id, &key, effects, now);
         if in_doubt && !has_grace {

@@ -24,11 +24,13 @@
 //! | `absorb` | what a transition does: rows, releases, the shard's sets |
 //! | `due` | what time does: graces, deadlines, parking |
 //! | `hand_over` | what a stop in order writes |
+//! | `parting` | what runs owe others, closed ones too |
 //! | `shard` | one shard, and its sets of deadlines and idle runs |
 
 mod absorb;
 mod due;
 mod hand_over;
+mod parting;
 mod requests;
 mod shard;
 mod start;
@@ -43,7 +45,7 @@ use engine_core::time::Timestamp;
 use crate::hash::HashMap;
 use crate::limits;
 use crate::shard::gather::{Gather, Release};
-use crate::shard::request::{LocalKey, News, Request, RequestKind, ServerError};
+use crate::shard::request::{LocalKey, News, Request, RequestKind, Responder, ServerError};
 use crate::shard::updates::UpdateWatchers;
 use crate::store::{Batch, Epoch, ExecutionRow, ShardId, StoredRun, WorkflowKey};
 
@@ -88,6 +90,11 @@ impl Scan {
     /// For runs that were in memory when the shard's last owner stopped.
     fn recovery(shard: ShardId) -> Self {
         Self { shard, until: hand_over::HANDED_OVER, after: None }
+    }
+
+    /// Whether it is for runs of the shard's last owner.
+    pub(crate) fn is_recovery(&self) -> bool {
+        self.until == hand_over::HANDED_OVER
     }
 
     /// For parked runs whose time has come. Runs whose row says "at once" are in memory already.
@@ -144,6 +151,7 @@ impl Shards {
             idle: BTreeSet::new(),
             subscriptions: HashMap::default(),
             update_watchers: UpdateWatchers::default(),
+            parting: HashMap::default(),
             // Without a grace it ends at once, and not before it begins: an attempt that a worker may have made is another one
             // than its repeat, even if that worker cannot come back.
             grace_until: Some(now + self.options.recovery_grace),
@@ -247,6 +255,12 @@ impl Shards {
                 workflow_id: stored.row.key.workflow_id.as_str().into(),
             };
             let run_id = stored.row.key.run_id;
+            if stored.row.status.is_some() {
+                if let Err(problem) = self.resume_parting(scan.shard, &key, stored, now) {
+                    tracing::error!(workflow_id = %key.workflow_id, %run_id, %problem, "what a closed run owes others is lost: its history cannot be replayed");
+                }
+                continue;
+            }
             let known = self.shards.get(&scan.shard).is_none_or(|shard| shard.slots.contains_key(&key));
             if known {
                 continue;
@@ -414,6 +428,7 @@ impl Shards {
         let release = match kind {
             RequestKind::Start(start) => Release::Started(start.reply, Err(error.clone())),
             RequestKind::Input { responder, .. } => Release::Reply(responder, Err(error.clone())),
+            RequestKind::Message(message) => Release::Reply(Responder::Call(message.reply), Err(error.clone())),
             RequestKind::HandOut { task, session } => Release::Refund(session, task.queue.kind),
             RequestKind::Claim(claim) => Release::Claimed(claim, Err(error.clone())),
             RequestKind::Describe { reply, .. } => Release::Described(reply, Err(error.clone())),
@@ -441,6 +456,7 @@ impl Shards {
             | Release::Withdraw(_)
             | Release::Send(..)
             | Release::News { .. }
+            | Release::Deliver(_)
             | Release::Begun(..)
             | Release::UpdateNews { .. }
             | Release::Forget(..)

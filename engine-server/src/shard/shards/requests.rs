@@ -5,15 +5,15 @@ use std::sync::Arc;
 use engine_core::execution::{Input, Rejection, Reply};
 use engine_core::ids::{EventId, RunId};
 use engine_core::time::Timestamp;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use crate::hash::HashMap;
 use crate::queue::QueuedTask;
 use crate::session::Session;
 use crate::shard::gather::Release;
 use crate::shard::request::{
-    Claim, Described, Description, LocalKey, News, QueryTurn, Replied, RequestKind, Responder, ServerError, Subscribed,
-    UpdateAsk, UpdateWatch,
+    Claim, Described, Description, LocalKey, MessageRequest, News, QueryTurn, Replied, RequestKind, Responder,
+    ServerError, Subscribed, UpdateAsk, UpdateWatch,
 };
 use crate::shard::run::{Holder, HotRun};
 use crate::shard::{handout, queries};
@@ -41,6 +41,16 @@ impl Shards {
                     return self.gather.release_after(run.last_batch, Release::Reply(responder, Err(error)));
                 }
                 self.input(id, key, *input, responder, now);
+            }
+            RequestKind::Message(message) => {
+                let input = message_input(*message, Some(run));
+                match input {
+                    Ok(input) => self.handle_hot(id, key, input, now),
+                    Err((reply, error)) => {
+                        let refused = Release::Reply(Responder::Call(reply), Err(error));
+                        self.gather.release_after(run.last_batch, refused);
+                    }
+                }
             }
             RequestKind::HandOut { task, session } => {
                 if run.run_id() != task.id.run_id {
@@ -112,6 +122,12 @@ impl Shards {
                 });
                 self.gather.release_after(0, Release::Reply(responder, answer));
             }
+            RequestKind::Message(message) => match message_input(*message, None) {
+                Ok(input) => self.handle_absent(id, key, input, latest, now),
+                Err((reply, error)) => {
+                    self.gather.release_after(0, Release::Reply(Responder::Call(reply), Err(error)));
+                }
+            },
             RequestKind::HandOut { task, session } => {
                 self.gather.release_after(0, Release::Refund(session, task.queue.kind));
             }
@@ -271,6 +287,24 @@ pub(super) fn subscribe(
     subscriptions.entry(run_id).or_insert_with(|| watch::Sender::new(News::default())).subscribe()
 }
 
+/// A message as an input to the run that is there; `Err` if it is for another one's child.
+#[expect(clippy::type_complexity, reason = "who waits, and what it is told")]
+fn message_input(
+    message: MessageRequest,
+    run: Option<&HotRun>,
+) -> Result<RequestKind, (oneshot::Sender<Result<Replied, ServerError>>, ServerError)> {
+    let MessageRequest { run_id, child_of, input, reply } = message;
+    let parent = run.and_then(|run| run.execution.started().parent.as_deref());
+    if let Some(wanted) = child_of
+        && parent.is_none_or(|parent| parent.run_id != wanted)
+        && run.is_some()
+    {
+        let error = ServerError::NotFound { kind: "child of run", name: wanted.to_string() };
+        return Err((reply, error));
+    }
+    Ok(RequestKind::Input { run_id, input: Box::new(input), responder: Responder::Call(reply) })
+}
+
 /// Whether a request that names a run means the current one.
 fn check_current(run: &HotRun, wanted: Option<RunId>) -> Result<(), ServerError> {
     match wanted {
@@ -291,6 +325,7 @@ fn describe(run: &HotRun) -> Described {
         history_bytes: run.history_bytes,
         workflow_task: execution.pending_workflow_task(),
         activities: execution.pending_activities(),
+        children: execution.pending_children(),
         timers: execution.pending_timers(),
         updates: execution.pending_updates(),
         cancel_requested: execution.cancel_requested(),

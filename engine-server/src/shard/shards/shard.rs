@@ -14,6 +14,7 @@ use crate::shard::updates::UpdateWatchers;
 use crate::store::{Epoch, ShardId};
 
 use super::ShardOptions;
+use super::parting::Parting;
 
 /// One shard.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub(super) struct Shard {
     pub(super) idle: BTreeSet<(Timestamp, LocalKey)>,
     pub(super) subscriptions: HashMap<RunId, watch::Sender<News>>,
     pub(super) update_watchers: UpdateWatchers,
+    /// What closed runs still owe others.
+    pub(super) parting: HashMap<RunId, Parting>,
     /// Until then workers may claim what they had in hand.
     pub(super) grace_until: Option<Timestamp>,
     pub(super) in_doubt: Vec<LocalKey>,

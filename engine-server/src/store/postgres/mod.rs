@@ -180,6 +180,15 @@ impl Store for PostgresStore {
         read::due_runs(&self.connections, shard, until, after, limit).await
     }
 
+    async fn owing_runs(
+        &self,
+        shard: ShardId,
+        after: Option<RunId>,
+        limit: u32,
+    ) -> Result<Vec<ExecutionRow>, StoreError> {
+        read::owing_runs(&self.connections, shard, after, limit).await
+    }
+
     async fn execution(&self, key: &RunKey) -> Result<Option<ExecutionRow>, StoreError> {
         Ok(read::executions(&self.connections, std::slice::from_ref(key)).await?.pop().flatten())
     }

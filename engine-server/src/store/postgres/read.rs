@@ -113,6 +113,23 @@ pub(super) async fn load_runs(
     Ok(runs)
 }
 
+pub(super) async fn owing_runs(
+    connections: &Connections,
+    shard: ShardId,
+    after: Option<RunId>,
+    limit: u32,
+) -> Result<Vec<ExecutionRow>, StoreError> {
+    let statement = format!(
+        "SELECT {EXECUTION_COLUMNS} FROM engine.execution e WHERE e.status IS NOT NULL AND e.wake_at < 0 \
+             AND e.shard_id = $1 AND e.run_id > $2 ORDER BY e.run_id LIMIT $3"
+    );
+    let query = sqlx::query(AssertSqlSafe(statement))
+        .bind(shard.0)
+        .bind(after.map_or(uuid::Uuid::nil(), RunId::as_uuid))
+        .bind(i64::from(limit));
+    connections.rows(query).await?.iter().map(|row| execution(row, 0)).collect()
+}
+
 pub(super) async fn due_runs(
     connections: &Connections,
     shard: ShardId,

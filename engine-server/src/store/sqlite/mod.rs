@@ -136,6 +136,15 @@ impl Store for SqliteStore {
         read::due_runs(&self.connections, shard, until, after, limit).await
     }
 
+    async fn owing_runs(
+        &self,
+        shard: ShardId,
+        after: Option<RunId>,
+        limit: u32,
+    ) -> Result<Vec<ExecutionRow>, StoreError> {
+        read::owing_runs(&self.connections, shard, after, limit).await
+    }
+
     async fn execution(&self, key: &RunKey) -> Result<Option<ExecutionRow>, StoreError> {
         read::execution(&self.connections, key).await
     }

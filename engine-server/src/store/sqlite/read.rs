@@ -132,6 +132,25 @@ async fn parts_of(
     Ok(run)
 }
 
+pub(super) async fn owing_runs(
+    connections: &Connections,
+    shard: ShardId,
+    after: Option<RunId>,
+    limit: u32,
+) -> Result<Vec<ExecutionRow>, StoreError> {
+    let statement = format!(
+        "SELECT {EXECUTION_COLUMNS} FROM execution e WHERE e.status IS NOT NULL AND e.wake_at < 0 \
+             AND e.shard_id = ?1 AND e.run_id > ?2 ORDER BY e.run_id LIMIT ?3"
+    );
+    let query = sqlx::query(AssertSqlSafe(statement))
+        .bind(shard.0)
+        .bind(after.map_or(Uuid::nil(), RunId::as_uuid))
+        .bind(i64::from(limit));
+    let mut reader = connections.reader().await?;
+    let rows = rows(connections, &mut reader, query).await?;
+    rows.iter().map(|row| execution_row(row, 0)).collect()
+}
+
 pub(super) async fn due_runs(
     connections: &Connections,
     shard: ShardId,

@@ -62,6 +62,22 @@ fn kind(attributes: Attributes) -> Result<EventKind, ConvertError> {
             details: message.details.map(payload_from_proto),
             identity: message.identity,
         }),
+        message @ (Attributes::StartChildInitiated(_)
+        | Attributes::StartChildFailed(_)
+        | Attributes::ChildStarted(_)
+        | Attributes::ChildCompleted(_)
+        | Attributes::ChildFailed(_)
+        | Attributes::ChildCanceled(_)
+        | Attributes::ChildTimedOut(_)
+        | Attributes::ChildTerminated(_)
+        | Attributes::SignalExternalInitiated(_)
+        | Attributes::ExternalSignaled(_)
+        | Attributes::SignalExternalFailed(_)
+        | Attributes::RequestCancelExternalInitiated(_)
+        | Attributes::ExternalCancelRequested(_)
+        | Attributes::RequestCancelExternalFailed(_)) => {
+            EventKind::Peer(Box::new(super::super::peer::event_from_proto(message)?))
+        }
         Attributes::WorkflowContinuedAsNew(message) => EventKind::WorkflowContinuedAsNew(WorkflowContinuedAsNew {
             workflow_task_completed_event_id: EventId(message.workflow_task_completed_event_id),
             new_run_id: run_id("workflow_continued_as_new.new_run_id", &message.new_run_id)?,
@@ -224,6 +240,7 @@ pub fn workflow_started_from_proto(message: v1::WorkflowStarted) -> Result<Workf
         search_attributes: search_attributes_from_proto(message.search_attributes)?,
         summary: message.summary,
         details: message.details,
+        parent: message.parent.map(super::super::peer::parent_from_proto).transpose().inside("parent")?.map(Box::new),
         seen_request_ids: message.seen_request_ids.into_iter().map(RequestId::from_trusted).collect(),
     })
 }

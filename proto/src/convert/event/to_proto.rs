@@ -48,6 +48,7 @@ fn attributes(kind: &EventKind) -> Attributes {
             details: it.details.as_ref().map(payload_to_proto),
             identity: it.identity.clone(),
         }),
+        EventKind::Peer(it) => super::super::peer::event_to_proto(it),
         EventKind::WorkflowContinuedAsNew(it) => Attributes::WorkflowContinuedAsNew(v1::WorkflowContinuedAsNew {
             workflow_task_completed_event_id: it.workflow_task_completed_event_id.0,
             new_run_id: it.new_run_id.to_string(),
@@ -211,6 +212,7 @@ pub fn workflow_started_to_proto(started: &WorkflowStarted) -> v1::WorkflowStart
         search_attributes: search_attributes_to_proto(&started.search_attributes),
         summary: started.summary.clone(),
         details: started.details.clone(),
+        parent: started.parent.as_deref().map(super::super::peer::parent_to_proto),
         seen_request_ids: started.seen_request_ids.iter().map(ToString::to_string).collect(),
     }
 }
