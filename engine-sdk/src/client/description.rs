@@ -3,7 +3,8 @@
 use engine_core::event::{CloseStatus, WorkflowStarted, WorkflowTaskFailureCause};
 use engine_core::failure::Failure;
 use engine_core::ids::{
-    ActivityId, ActivityType, EventId, PublishedName, RunId, TaskQueueName, TimerId, WorkflowId, WorkflowType,
+    ActivityId, ActivityType, EventId, PublishedName, RunId, TaskQueueName, TimerId, UpdateId, UpdateName, WorkflowId,
+    WorkflowType,
 };
 use engine_core::payload::Payload;
 use engine_core::peer::ParentClosePolicy;
@@ -55,6 +56,8 @@ pub struct Description {
     pub pending_timers: Vec<PendingTimer>,
     /// Children whose end is not recorded, in order of asking.
     pub pending_children: Vec<PendingChild>,
+    /// Updates that are under way: accepted ones in order of acceptance, then those that wait for a worker.
+    pub pending_updates: Vec<PendingUpdate>,
     /// Whether the run was asked to stop.
     pub cancel_requested: bool,
     /// Events that wait for the running workflow task to end.
@@ -167,6 +170,27 @@ pub struct PendingChild {
     pub parent_close_policy: ParentClosePolicy,
 }
 
+/// An update that is under way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PendingUpdate {
+    /// The sender's key.
+    pub update_id: UpdateId,
+    /// Which handler it is for.
+    pub name: UpdateName,
+    /// Its `WorkflowUpdateAccepted` event; none while it waits for a worker, in the server's memory only.
+    pub accepted_event_id: EventId,
+    /// When it was accepted, or came.
+    pub since: Option<Timestamp>,
+}
+
+impl PendingUpdate {
+    /// Whether the code has accepted it, which is durable.
+    pub fn is_accepted(&self) -> bool {
+        self.accepted_event_id.is_some()
+    }
+}
+
 /// An open timer.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
@@ -212,6 +236,7 @@ impl TryFrom<v1::DescribeWorkflowResponse> for Description {
                 .collect::<Result<_, _>>()?,
             pending_children: message.pending_children.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
             pending_timers: message.pending_timers.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
+            pending_updates: message.pending_updates.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
             cancel_requested: message.cancel_requested,
             buffered_events: message.buffered_events,
             published: message.published.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
@@ -279,6 +304,19 @@ impl TryFrom<v1::PendingChild> for PendingChild {
                 v1::ParentClosePolicy::RequestCancel => ParentClosePolicy::RequestCancel,
                 v1::ParentClosePolicy::Abandon => ParentClosePolicy::Abandon,
             },
+        })
+    }
+}
+
+impl TryFrom<v1::PendingUpdate> for PendingUpdate {
+    type Error = ConvertError;
+
+    fn try_from(message: v1::PendingUpdate) -> Result<Self, ConvertError> {
+        Ok(PendingUpdate {
+            update_id: required_id("update_id", &message.update_id, UpdateId::parse)?,
+            name: required_id("update_name", &message.update_name, UpdateName::parse)?,
+            accepted_event_id: EventId(message.accepted_event_id),
+            since: instant("since", message.since)?,
         })
     }
 }

@@ -41,7 +41,7 @@ use uuid::Uuid;
 
 pub use self::activities::ActivityTarget;
 pub use self::description::{
-    Description, PendingActivity, PendingState, PendingTimer, PendingWorkflowTask, Published, RunSummary,
+    Description, PendingActivity, PendingState, PendingTimer, PendingUpdate, PendingWorkflowTask, Published, RunSummary,
 };
 pub use self::error::ClientError;
 pub use self::handle::WorkflowHandle;
