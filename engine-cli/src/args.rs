@@ -127,6 +127,8 @@ pub(crate) enum Verb {
     Watch(WatchArgs),
     /// Send a message to a running workflow.
     Signal(SignalArgs),
+    /// Send a message to a running workflow and print what it answers.
+    Update(UpdateArgs),
     /// Ask a running workflow to stop; its code decides how.
     Cancel(CancelArgs),
     /// Close a running workflow at once; its code does not run again.
@@ -211,6 +213,12 @@ pub(crate) struct StartArgs {
     /// What to do when the id has an open run.
     #[arg(long, value_enum, default_value_t = ConflictPolicy::Fail, value_name = "POLICY")]
     pub(crate) id_conflict_policy: ConflictPolicy,
+    /// Sends this signal along: to the run that is open, or to the one that is started, in one transaction.
+    #[arg(long, value_name = "TEXT", conflicts_with = "wait")]
+    pub(crate) signal: Option<String>,
+    /// The signal's content, as JSON.
+    #[arg(long, value_name = "JSON", requires = "signal")]
+    pub(crate) signal_input: Option<String>,
     /// Makes a repeat of this command harmless. Default: a new UUID.
     #[arg(long, value_name = "TEXT")]
     pub(crate) request_id: Option<String>,
@@ -364,6 +372,38 @@ pub(crate) struct SignalArgs {
     /// Makes a repeat of this command harmless. Default: a new UUID.
     #[arg(long, value_name = "TEXT")]
     pub(crate) request_id: Option<String>,
+}
+
+/// Send a message that is answered.
+#[derive(Debug, Args)]
+pub(crate) struct UpdateArgs {
+    /// Which run.
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+    /// Which kind of message.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) name: String,
+    /// Its content.
+    #[command(flatten)]
+    pub(crate) input: InputArgs,
+    /// Your key for it: a repeat with the same key is the same update, and prints its answer. Default: a new UUID.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) update_id: Option<String>,
+    /// What to wait for.
+    #[arg(long, value_enum, default_value_t = UpdateWait::Completed)]
+    pub(crate) wait: UpdateWait,
+    /// Wait at most so long, at most 60s. The update goes on.
+    #[arg(long, default_value = "20s", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub(crate) timeout: Duration,
+}
+
+/// What to wait for after an update.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum UpdateWait {
+    /// The workflow took it on, which is durable.
+    Accepted,
+    /// The workflow answered it.
+    Completed,
 }
 
 /// Ask to stop.

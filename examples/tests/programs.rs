@@ -35,6 +35,14 @@ fn message_passing_shows_each_vote_to_the_query_behind_it() {
 }
 
 #[test]
+fn bank_account_takes_each_deposit_once_and_none_of_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = run(directory.path(), env!("CARGO_BIN_EXE_bank_account"), &[]);
+    let expected = "balance 500, 750, 750\nrefused: a deposit must be more than nothing\nclosed with 750\n";
+    assert_eq!(stdout(&output), expected);
+}
+
+#[test]
 fn best_quote_takes_the_first_answer_and_gives_up_the_rest() {
     let directory = tempfile::tempdir().unwrap();
     let output = run(directory.path(), env!("CARGO_BIN_EXE_best_quote"), &[]);

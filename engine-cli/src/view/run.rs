@@ -73,6 +73,9 @@ pub(crate) fn describe(run: &v1::DescribeWorkflowResponse, now: Timestamp, width
     if !run.pending_timers.is_empty() {
         sections.push(format!("Pending timers\n{}", timers(&run.pending_timers, now, width)));
     }
+    if !run.pending_updates.is_empty() {
+        sections.push(format!("Updates under way\n{}", updates(&run.pending_updates, now, width)));
+    }
     if !run.published.is_empty() {
         sections.push(format!("Published\n{}", indent(&published(&run.published, now, width.map(narrower)))));
     }
@@ -293,6 +296,22 @@ fn timers(pending: &[v1::PendingTimer], now: Timestamp, width: Option<u16>) -> S
     indented(columns, pending.iter().map(row).collect(), width)
 }
 
+fn updates(pending: &[v1::PendingUpdate], now: Timestamp, width: Option<u16>) -> String {
+    let row = |update: &v1::PendingUpdate| {
+        let stage = match update.stage() {
+            v1::UpdateStage::Accepted => "accepted, not answered",
+            v1::UpdateStage::Admitted
+            | v1::UpdateStage::Unspecified
+            | v1::UpdateStage::Completed
+            | v1::UpdateStage::Rejected => "waits for a worker",
+        };
+        let since = instant(update.since).map(|at| time::ago(at, now)).unwrap_or_default();
+        vec![text::one_line(&update.update_id, 40), text::one_line(&update.update_name, 40), stage.to_owned(), since]
+    };
+    let columns = table::Columns { header: &["ID", "NAME", "STAGE", "SINCE"], right: &[], wrapping: &[1] };
+    indented(columns, pending.iter().map(row).collect(), width)
+}
+
 fn indented(columns: table::Columns<'_>, rows: Vec<Vec<String>>, width: Option<u16>) -> String {
     indent(&table::table(columns, rows, width.map(narrower)))
 }
@@ -336,6 +355,13 @@ pub(crate) fn describe_value(run: &v1::DescribeWorkflowResponse) -> Value {
             "timer_id": timer.timer_id,
             "started_event_id": timer.started_event_id,
             "fire_time": instant_value(timer.fire_time),
+        })).collect::<Vec<_>>(),
+        "pending_updates": run.pending_updates.iter().map(|update| json!({
+            "update_id": update.update_id,
+            "update_name": update.update_name,
+            "stage": update.stage().as_str_name().trim_start_matches("UPDATE_STAGE_"),
+            "accepted_event_id": update.accepted_event_id,
+            "since": instant_value(update.since),
         })).collect::<Vec<_>>(),
         "published": published_value(&run.published),
         "search_attributes": search_attributes(run).map(|attributes| search::attributes(&attributes)),

@@ -12,6 +12,7 @@ mod result;
 mod signal;
 mod start;
 mod terminate;
+mod update;
 mod watch;
 
 use crate::args::{Verb, WorkflowArgs};
@@ -31,6 +32,7 @@ pub(crate) async fn run(arguments: WorkflowArgs, output: &mut Output) -> Result<
         Verb::Published(published) => published::run(connection, &published, output).await,
         Verb::Watch(watch) => watch::run(connection, &watch, output).await,
         Verb::Signal(signal) => signal::run(connection, signal, output).await,
+        Verb::Update(update) => update::run(connection, update, output).await,
         Verb::Cancel(cancel) => cancel::run(connection, cancel, output).await,
         Verb::Terminate(terminate) => terminate::run(connection, terminate, output).await,
         Verb::Result(result) => result::run(connection, &result, output).await,
