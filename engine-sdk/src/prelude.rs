@@ -11,6 +11,7 @@ pub use serde::{Deserialize, Serialize};
 
 pub use crate::activity::ActivityContext;
 pub use crate::client::{Client, UpdateFailure, WorkflowFailure, WorkflowHandle};
+pub use crate::data::RawArguments;
 #[cfg(feature = "embedded")]
 pub use crate::engine::Engine;
 pub use crate::error::{ActivityError, ActivityFailure, PeerFailure, WorkflowError};

@@ -15,6 +15,12 @@ impl<'a> Arguments<'a> {
         Self { types }
     }
 
+    /// Whether the one argument is all that came, undecoded.
+    fn is_raw(&self) -> bool {
+        let [Type::Path(path)] = self.types else { return false };
+        path.path.segments.last().is_some_and(|last| last.ident == "RawArguments")
+    }
+
     /// `()` for none, the type itself for one, a tuple for several.
     pub(crate) fn input_type(&self) -> TokenStream {
         match self.types {
@@ -35,6 +41,10 @@ impl<'a> Arguments<'a> {
 
     /// Encodes the names, which are references; the value is the function's.
     pub(crate) fn encode(&self, names: &[Ident]) -> TokenStream {
+        if self.is_raw() {
+            let name = &names[0];
+            return quote! { ::std::result::Result::Ok(::std::clone::Clone::clone(#name).into_payloads()) };
+        }
         let encode = self
             .types
             .iter()
@@ -49,6 +59,10 @@ impl<'a> Arguments<'a> {
 
     /// Decodes `__input` into the names.
     pub(crate) fn decode(&self, names: &[Ident]) -> TokenStream {
+        if self.is_raw() {
+            let name = &names[0];
+            return quote! { let #name = ::engine_sdk::data::RawArguments::from(__input); };
+        }
         let decode = self
             .types
             .iter()

@@ -272,7 +272,7 @@ impl Workflow {
         let queries = self.with_role(Role::Query).map(|method| match method.options.any {
             true => {
                 let name = &method.item.sig.ident;
-                let code = quote! { __state.#name(__name, ::engine_sdk::workflow::RawArguments::from(__input)) };
+                let code = quote! { __state.#name(__name, ::engine_sdk::data::RawArguments::from(__input)) };
                 let is_fallible = matches!(&method.item.sig.output, ReturnType::Type(_, ty) if query::is_result(ty));
                 let fail = is_fallible.then(|| quote! { .map_err(::std::convert::Into::into)? });
                 quote! {
@@ -352,7 +352,7 @@ impl Workflow {
         let decode = if method.options.any {
             quote! {
                 let __argument_0 = ::std::borrow::ToOwned::to_owned(__name);
-                let __argument_1 = ::engine_sdk::workflow::RawArguments::from(__input);
+                let __argument_1 = ::engine_sdk::data::RawArguments::from(__input);
             }
         } else {
             Arguments::new(&types).decode(&names)
@@ -371,6 +371,7 @@ impl Workflow {
             }
         } else {
             quote_spanned! { name.span() =>
+                #[allow(clippy::let_unit_value)]
                 let __output = __call.with(|__state| #state::#name(__state, #context #(#names),*));
                 ::engine_sdk::workflow::Handled::Done(#result(__output))
             }

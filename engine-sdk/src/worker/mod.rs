@@ -46,6 +46,7 @@ use self::session::Session;
 pub use self::shutdown::ShutdownHandle;
 use crate::activity::SharedState;
 use crate::client::{Client, ClientError};
+use crate::data::RawArguments;
 use crate::definition::{Activity, Workflow};
 
 /// Recorded with each completed workflow task.
@@ -128,6 +129,20 @@ impl Worker {
     /// Adds an activity's code. Its tasks come to this worker only if it is added.
     pub fn activity<A: Activity>(mut self, activity: A) -> Self {
         self.registry.add_activity(activity);
+        self
+    }
+
+    /// Runs workflows of any type that has no code of its own here. The code finds the type in `ctx.info().workflow_type`, and its
+    /// arguments undecoded. Tasks of all types come to this worker.
+    pub fn any_workflow<W: Workflow<Input = RawArguments>>(mut self, workflow: W) -> Self {
+        self.registry.set_any_workflow(workflow);
+        self
+    }
+
+    /// Runs activities of any type that has no code of its own here. The code finds the type in `ctx.info().activity_type`, and
+    /// its arguments undecoded. Tasks of all types come to this worker.
+    pub fn any_activity<A: Activity<Input = RawArguments>>(mut self, activity: A) -> Self {
+        self.registry.set_any_activity(activity);
         self
     }
 

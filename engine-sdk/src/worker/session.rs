@@ -237,6 +237,8 @@ impl Session {
             }),
             workflow_types: self.registry.workflow_types().map(str::to_owned).collect(),
             activity_types: self.registry.activity_types().map(str::to_owned).collect(),
+            any_workflow_type: self.registry.has_any_workflow(),
+            any_activity_type: self.registry.has_any_activity(),
             workflow_tasks_in_hand: workflow_tasks,
             activity_tasks_in_hand: activity_tasks,
             cached_runs: cached

@@ -22,14 +22,14 @@ use super::combine::Elapsed;
 use super::continue_as_new::ContinueAsNew;
 use super::external::ExternalWorkflow;
 use super::publish;
-use super::query::{self, RawArguments};
+use super::query;
 use super::signal::SignalChannel;
 use super::state::Shared;
 use super::step::StepCall;
 use super::timer::Sleep;
 use super::update::{self, UpdateChannel, UpdateHandler};
 use super::wait::{self, Canceled};
-use crate::data::Arguments;
+use crate::data::{Arguments, RawArguments};
 use crate::definition::{Activity, ActivityOptions, Query, Signal, Update, Workflow, WorkflowOptions};
 use crate::error::{ActivityError, WorkflowError};
 

@@ -66,7 +66,7 @@ pub use context::{WorkflowContext, WorkflowInfo};
 pub use continue_as_new::ContinueAsNew;
 pub use external::ExternalWorkflow;
 pub use methods::{GiveBack, Handled, HandlerOutput, MethodCall, Methods, Running, SignalHandler, give_back};
-pub use query::{QueryReply, RawArguments};
+pub use query::QueryReply;
 pub use runner::{Advance, AdvanceError, ErasedWorkflow, WorkflowEnd, WorkflowRun, WorkflowTaskError, erase};
 pub use scope::Scope;
 pub use signal::{Recv, SignalChannel};

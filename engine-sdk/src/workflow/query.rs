@@ -12,7 +12,7 @@ use engine_core::payload::Payload;
 use super::cell::WorkflowState;
 use super::state::Shared;
 use super::waker;
-use crate::data::{self, DataError, Recordable};
+use crate::data::{self, DataError, RawArguments};
 use crate::definition::Query;
 use crate::error::WorkflowError;
 
@@ -34,7 +34,7 @@ type Handler = Arc<dyn Fn(&str, Vec<Payload>) -> Result<Payload, Refusal> + Send
 /// Why a handler gave no value.
 pub(super) enum Refusal {
     Arguments(DataError),
-    Failed(Failure),
+    Failed(Box<Failure>),
 }
 
 /// The handlers of one run.
@@ -53,42 +53,6 @@ impl Queries {
     fn known(&self) -> String {
         let names: Vec<&str> = self.by_name.keys().map(String::as_str).collect();
         if names.is_empty() { "no query at all".to_owned() } else { names.join(", ") }
-    }
-}
-
-/// Arguments as they came, for handlers that answer queries of any name.
-#[derive(Debug)]
-pub struct RawArguments(Vec<Payload>);
-
-impl From<Vec<Payload>> for RawArguments {
-    fn from(payloads: Vec<Payload>) -> Self {
-        Self(payloads)
-    }
-}
-
-impl RawArguments {
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// The argument at `index`, counted from 0.
-    pub fn get<T: Recordable>(&self, index: usize) -> Result<T, DataError> {
-        let mut reader = data::ArgumentReader::new(self.0.clone(), self.0.len().max(index + 1))?;
-        for _ in 0..index {
-            reader.skip();
-        }
-        reader.next()
-    }
-
-    /// All of them, encoded.
-    pub fn into_payloads(self) -> Vec<Payload> {
-        self.0
     }
 }
 
@@ -111,7 +75,7 @@ pub(super) fn answer_from<Q: Query>(
         let mut output = None;
         look(&mut |state| output = input.take().map(|input| query.answer(state, input)));
         let output = output.expect("a look at the state lets the handler see it");
-        encode(&output.map_err(|error| Refusal::Failed(error.into_failure()))?)
+        encode(&output.map_err(|error| Refusal::Failed(Box::new(error.into_failure())))?)
     });
     if let Some(mut state) = shared.lock_as_code() {
         state.queries.by_name.insert(Q::NAME.to_owned(), handler);
@@ -123,8 +87,9 @@ pub(super) fn answer_any_from(
     shared: &Arc<Shared>,
     answer: impl Fn(&str, Vec<Payload>) -> Result<Payload, WorkflowError> + Send + Sync + 'static,
 ) {
-    let handler: Handler =
-        Arc::new(move |name, input| answer(name, input).map_err(|error| Refusal::Failed(error.into_failure())));
+    let handler: Handler = Arc::new(move |name, input| {
+        answer(name, input).map_err(|error| Refusal::Failed(Box::new(error.into_failure())))
+    });
     if let Some(mut state) = shared.lock_as_code() {
         state.queries.any = Some(handler);
     }
@@ -141,8 +106,8 @@ pub(super) fn answer_any<T, R>(
 {
     let state = state.clone();
     let handler: Handler = Arc::new(move |name, input| {
-        let output = answer(&state.read(), name, RawArguments(input));
-        encode(&output.map_err(|error| Refusal::Failed(error.into_failure()))?)
+        let output = answer(&state.read(), name, RawArguments::from(input));
+        encode(&output.map_err(|error| Refusal::Failed(Box::new(error.into_failure())))?)
     });
     if let Some(mut state) = shared.lock_as_code() {
         state.queries.any = Some(handler);
@@ -151,11 +116,11 @@ pub(super) fn answer_any<T, R>(
 
 fn encode<T: serde::Serialize>(output: &T) -> Result<Payload, Refusal> {
     let payload = data::encode_result(output)
-        .map_err(|error| Refusal::Failed(Failure::application("DataError", error.to_string())))?;
+        .map_err(|error| Refusal::Failed(Box::new(Failure::application("DataError", error.to_string()))))?;
     let (size, limit) = (payload.size(), engine_core::limits::PAYLOAD_BYTES_MAX);
     if size > limit {
         let message = format!("the answer is {size} bytes; the limit is {limit} bytes: answer with less");
-        return Err(Refusal::Failed(Failure::application("TooLarge", message)));
+        return Err(Refusal::Failed(Box::new(Failure::application("TooLarge", message))));
     }
     Ok(payload)
 }
@@ -183,7 +148,7 @@ pub(super) fn ask(shared: &Arc<Shared>, workflow: &str, name: &str, input: Vec<P
         Ok(Err(Refusal::Arguments(error))) => {
             QueryReply::Refused(format!("query {name:?} cannot take its arguments: {error}"))
         }
-        Ok(Err(Refusal::Failed(failure))) => QueryReply::Failed(Box::new(failure)),
+        Ok(Err(Refusal::Failed(failure))) => QueryReply::Failed(failure),
         Err(panic) => {
             let message = format!("the handler of query {name:?} panicked: {panic}");
             QueryReply::Failed(Box::new(Failure::application("Panic", message)))

@@ -1,9 +1,10 @@
 //! Workflows written as a struct with methods.
 
 use engine_core::payload::Payload;
+use engine_sdk::data::RawArguments;
 use engine_sdk::definition::MethodSignal;
 use engine_sdk::prelude::*;
-use engine_sdk::workflow::{QueryReply, RawArguments};
+use engine_sdk::workflow::QueryReply;
 
 use crate::{Scene, replay_run};
 

@@ -2,8 +2,9 @@
 
 use engine_core::failure::FailureKind;
 use engine_core::payload::Payload;
+use engine_sdk::data::RawArguments;
 use engine_sdk::prelude::*;
-use engine_sdk::workflow::{QueryReply, RawArguments};
+use engine_sdk::workflow::QueryReply;
 
 use crate::{Scene, replay_run};
 

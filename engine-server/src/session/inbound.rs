@@ -92,7 +92,8 @@ fn check_hello(hello: &v1::Hello, namespace: NamespaceId, grace: Duration) -> Re
         engine_core::ids::TaskQueueName::parse(queue).map_err(|e| invalid(&field, &e.to_string()))?;
     }
     let types = hello.workflow_types.len() + hello.activity_types.len();
-    if types == 0 || types > limits::TYPES_PER_WORKER_MAX {
+    let has_types = types > 0 || hello.any_workflow_type || hello.any_activity_type;
+    if !has_types || types > limits::TYPES_PER_WORKER_MAX {
         return Err(invalid(
             "hello.workflow_types",
             "a worker must have 1 to 10,000 workflow and activity types in all: register at least one",
@@ -110,6 +111,8 @@ fn check_hello(hello: &v1::Hello, namespace: NamespaceId, grace: Duration) -> Re
         queues: hello.task_queues.iter().map(|name| Arc::from(name.as_str())).collect(),
         workflow_types: hello.workflow_types.iter().cloned().collect::<HashSet<_>>(),
         activity_types: hello.activity_types.iter().cloned().collect::<HashSet<_>>(),
+        any_workflow_type: hello.any_workflow_type,
+        any_activity_type: hello.any_activity_type,
     };
     Ok((spec, grace))
 }

@@ -60,6 +60,8 @@ fn with_sessions(sessions: u64) -> TaskQueues {
             queues: vec![Arc::from("bench")],
             workflow_types: ["sequence".to_owned()].into(),
             activity_types: ["echo".to_owned()].into(),
+            any_workflow_type: false,
+            any_activity_type: false,
         };
         queues.open_session(SessionId(id), spec);
     }

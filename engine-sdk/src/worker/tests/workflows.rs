@@ -393,6 +393,9 @@ async fn a_second_task_of_a_run_waits_for_the_first_and_one_that_is_not_wanted_g
     session.send_anything(v1::ServerMessage { welcome, ..Default::default() }).await;
     let again = v1::WorkflowTask { token: b"second".to_vec(), ..stuck };
     session.workflow(again).await;
+    // What comes behind them is done, so the worker knows of both before the first one ends.
+    session.activities([activity_task("b", "double", &[json!(1)])]).await;
+    assert_eq!(value(session.result().await).1, json!(2));
     drop(release);
     let Some(Outcome::WorkflowTaskCompleted(completed)) = session.result().await.result else { panic!("a completion") };
     assert_eq!(completed.token, b"second");
