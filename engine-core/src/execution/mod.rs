@@ -315,7 +315,10 @@ impl Execution {
     /// its next deadline when it is, and never ([`Timestamp::MAX`]) once it is closed. Updates that are in memory only do not
     /// count: after a crash nothing is left of them to look at.
     pub fn wake_at(&self) -> Timestamp {
-        let is_idle = self.workflow_task.is_idle_on_disk() && self.activities.are_idle() && self.buffer.is_empty();
+        let is_idle = self.workflow_task.is_idle_on_disk()
+            && self.activities.are_idle()
+            && self.peers.are_idle()
+            && self.buffer.is_empty();
         if self.closed.is_none() && !is_idle {
             return Timestamp::EPOCH;
         }
