@@ -84,7 +84,7 @@ impl<O> UpdateSend<O> {
         Ok(UpdateHandle { run_id: Some(run_id), ..handle })
     }
 
-    fn request(&self) -> Result<Ask, UpdateFailure> {
+    fn request(&self) -> Result<Ask, ClientError> {
         let execution = match &self.named {
             Ok(named) => named.clone(),
             Err(error) => return Err(invalid("workflow_id", error.to_string())),
@@ -160,8 +160,8 @@ impl<O> UpdateHandle<O> {
             if let Some(failure) = rejection(&answer)? {
                 return Err(failure);
             }
-            if let Some(result) = outcome(answer)? {
-                return Ok(result);
+            if let Some(outcome) = outcome(answer) {
+                return outcome;
             }
         }
     }
@@ -222,8 +222,8 @@ impl<O> fmt::Debug for UpdateHandle<O> {
     }
 }
 
-fn invalid(field: &str, message: String) -> UpdateFailure {
-    ClientError::InvalidArgument { field: field.to_owned(), message }.into()
+fn invalid(field: &str, message: String) -> ClientError {
+    ClientError::InvalidArgument { field: field.to_owned(), message }
 }
 
 fn rejection(answer: &v1::UpdateWorkflowResponse) -> Result<Option<UpdateFailure>, ConvertError> {
@@ -235,14 +235,15 @@ fn rejection(answer: &v1::UpdateWorkflowResponse) -> Result<Option<UpdateFailure
     Ok(Some(UpdateFailure::Rejected(failure.into())))
 }
 
-fn outcome<O: DeserializeOwned>(answer: v1::UpdateWorkflowResponse) -> Result<Option<O>, UpdateFailure> {
-    let Some(outcome) = answer.outcome else { return Ok(None) };
-    match update_outcome_from_proto(outcome)? {
-        UpdateOutcome::Completed { result } => {
-            data::decode_result(result.as_ref()).map(Some).map_err(UpdateFailure::Undecodable)
+/// The outcome in an answer; `None` if there is none yet.
+fn outcome<O: DeserializeOwned>(answer: v1::UpdateWorkflowResponse) -> Option<Result<O, UpdateFailure>> {
+    Some(match update_outcome_from_proto(answer.outcome?) {
+        Ok(UpdateOutcome::Completed { result }) => {
+            data::decode_result(result.as_ref()).map_err(UpdateFailure::Undecodable)
         }
-        UpdateOutcome::Failed { failure } => Err(UpdateFailure::Failed(failure.into())),
-    }
+        Ok(UpdateOutcome::Failed { failure }) => Err(UpdateFailure::Failed(failure.into())),
+        Err(error) => Err(error.into()),
+    })
 }
 
 impl<T> WorkflowHandle<T> {
@@ -337,8 +338,8 @@ impl<I, T> WorkflowStart<I, T> {
         if let Some(failure) = rejection(&so_far)? {
             return Err(failure);
         }
-        if let Some(result) = outcome(so_far)? {
-            return Ok((handle, result));
+        if let Some(outcome) = outcome(so_far) {
+            return outcome.map(|result| (handle, result));
         }
         let request = Ask { execution: handle.execution()?, update_id: update.update_id.clone(), update: Some(update) };
         let result = UpdateHandle { client, request, run_id: None, output: PhantomData }.result().await?;

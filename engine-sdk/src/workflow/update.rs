@@ -38,6 +38,7 @@ pub type HandledUpdate = Result<Option<Payload>, WorkflowError>;
 #[doc(hidden)]
 pub trait UpdateHandler: Send + Sync {
     /// Whether the update is to be accepted. Must be quick, and change nothing; it cannot use the context for more than reading.
+    #[expect(clippy::result_large_err, reason = "refusals are rare")]
     fn validate(&self, name: &str, input: &[Payload]) -> Result<(), Failure>;
 
     /// Handles an accepted update.
@@ -52,7 +53,7 @@ enum Receiver {
     Channel(Arc<Validator>),
 }
 
-type Validator = dyn Fn(&[Payload]) -> Result<(), Failure> + Send + Sync;
+type Validator = dyn Fn(&[Payload]) -> Result<(), Box<Failure>> + Send + Sync;
 
 /// The updates of a run, as far as its code has to do with them.
 #[derive(Default)]
@@ -139,7 +140,7 @@ pub(super) fn decide(shared: &Arc<Shared>) -> bool {
     while let Some((delivery, receiver)) = { shared.lock().updates.next_decidable() } {
         let UpdateDelivery { request, is_accepted } = delivery;
         if !is_accepted && let Err(failure) = validate(shared, &receiver, &request) {
-            shared.lock().replayer.reject_update(request.id, failure);
+            shared.lock().replayer.reject_update(request.id, *failure);
             continue;
         }
         is_any_accepted = true;
@@ -170,9 +171,9 @@ pub(super) fn decide(shared: &Arc<Shared>) -> bool {
     is_any_accepted
 }
 
-fn validate(shared: &Arc<Shared>, receiver: &Receiver, request: &UpdateRequest) -> Result<(), Failure> {
+fn validate(shared: &Arc<Shared>, receiver: &Receiver, request: &UpdateRequest) -> Result<(), Box<Failure>> {
     shared.root.read_only(|| match receiver {
-        Receiver::Handler(handler) => handler.validate(request.name.as_str(), &request.input),
+        Receiver::Handler(handler) => handler.validate(request.name.as_str(), &request.input).map_err(Box::new),
         Receiver::Channel(validate) => validate(&request.input),
     })
 }
@@ -235,7 +236,7 @@ where
     F: Future<Output = Result<U::Output, WorkflowError>> + Send + 'static,
 {
     fn validate(&self, _name: &str, input: &[Payload]) -> Result<(), Failure> {
-        let update = decode_to_validate::<U>(input)?;
+        let update = decode_to_validate::<U>(input).map_err(|failure| *failure)?;
         (self.validate)(&update).map_err(WorkflowError::into_failure)
     }
 
@@ -245,9 +246,10 @@ where
     }
 }
 
-fn decode_to_validate<U: DeserializeOwned>(input: &[Payload]) -> Result<U, Failure> {
+fn decode_to_validate<U: DeserializeOwned>(input: &[Payload]) -> Result<U, Box<Failure>> {
     data::decode_signal(input).map_err(|error| {
-        Failure::application("DataError", format!("the content of the update cannot be used: {error}"))
+        let message = format!("the content of the update cannot be used: {error}");
+        Box::new(Failure::application("DataError", message))
     })
 }
 
@@ -283,7 +285,7 @@ impl<U: Update> UpdateChannel<U> {
     {
         let validate = move |input: &[Payload]| {
             let update = decode_to_validate::<U>(input)?;
-            validate(&update).map_err(WorkflowError::into_failure)
+            validate(&update).map_err(|error| Box::new(error.into_failure()))
         };
         register(shared, Some(U::NAME), Receiver::Channel(Arc::new(validate)));
         Self { shared: Arc::clone(shared), name: UpdateName::from_trusted(U::NAME), content: PhantomData }
