@@ -90,6 +90,16 @@ pub trait MethodSignal: Copy + Send + Sync + 'static {
     fn encode_input(input: &Self::Input) -> Result<Vec<Payload>, DataError>;
 }
 
+/// An update that a method of a workflow answers. Made by `#[update]` on a method in a `#[workflow] impl`.
+pub trait MethodUpdate: Copy + Send + Sync + 'static {
+    /// `()` without arguments, the argument itself if there is one, a tuple if there are several.
+    type Input: Recordable;
+    /// What the method answers.
+    type Output: Recordable;
+    /// The name under which it is sent and recorded.
+    const NAME: &'static str;
+}
+
 /// A question to a workflow, answered from its state. Made by `#[query]`.
 ///
 /// It can only read: it gets the state by shared reference, and no context.

@@ -285,6 +285,21 @@ impl Tally {
         self.votes.push(by);
     }
 
+    /// Answers with the number of votes.
+    #[update]
+    fn vote_and_count(&mut self, by: String) -> usize {
+        self.votes.push(by);
+        self.votes.len()
+    }
+
+    #[update_validator(vote_and_count)]
+    fn may_vote(&self, by: &String) -> Result<(), WorkflowError> {
+        if self.votes.contains(by) {
+            return Err(WorkflowError::non_retryable(format!("{by} has voted")));
+        }
+        Ok(())
+    }
+
     #[query]
     fn votes(&self) -> Vec<String> {
         self.votes.clone()
@@ -308,7 +323,9 @@ async fn queries_are_answered_while_a_workflow_runs_and_after_it_closed_and_on_a
     worker().run_until(first).await.unwrap();
     let elsewhere = async {
         assert_eq!(handle.query(Tally::VOTES, ()).await.unwrap(), ["Ada", "Grace"]);
-        handle.send(Tally::VOTE, "Joan".to_owned()).await.unwrap();
+        let refused = handle.call(Tally::VOTE_AND_COUNT, "Ada".to_owned()).await.unwrap_err().to_string();
+        assert!(refused.contains("Ada has voted"), "{refused}");
+        assert_eq!(handle.call(Tally::VOTE_AND_COUNT, "Joan".to_owned()).await.unwrap(), 3);
         assert_eq!(handle.result().await.unwrap(), "Ada, Grace, Joan");
         assert_eq!(handle.query(Tally::VOTES, ()).await.unwrap(), ["Ada", "Grace", "Joan"]);
         let error = handle.query_named::<u32>("vote", ()).await.unwrap_err().to_string();

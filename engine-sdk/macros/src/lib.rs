@@ -77,13 +77,23 @@ pub fn activity(attribute: TokenStream, item: TokenStream) -> TokenStream {
 ///         Ok(())
 ///     }
 ///
+///     #[update]
+///     async fn add(&mut self, ctx: WorkflowContext, item: Item) -> Result<usize, WorkflowError> {
+///         ctx.run(reserve, item.clone()).await?;
+///         self.items.push(item);
+///         Ok(self.items.len())
+///     }
+///
+///     #[update_validator(add)]
+///     fn may_add(&self, item: &Item) -> Result<(), TooMany> { /* an error refuses the update, which leaves no trace */ }
+///
 ///     #[query]
 ///     fn total(&self) -> u64 { self.items.iter().map(|item| item.cents).sum() }
 /// }
 /// ```
 ///
 /// `Order::WORKFLOW` is registered on workers and started by clients; `Order::PAY` and `Order::TOTAL` are sent and asked:
-/// `handle.send(Order::PAY, card)`, `handle.query(Order::TOTAL, ())`. They are as visible as their methods.
+/// `handle.send(Order::PAY, card)`, `handle.call(Order::ADD, item)`, `handle.query(Order::TOTAL, ())`. They are as visible as their methods.
 ///
 /// Methods take turns at their awaits, so `self` has plain fields in between; a reference into it cannot be kept across an
 /// `.await`, which the compiler refuses. Signals may be `async` or not; `#[signal(any)]` and `#[query(any)]` take what no other

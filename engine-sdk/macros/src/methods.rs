@@ -30,6 +30,9 @@ enum Role {
     Run,
     Signal,
     Query,
+    Update,
+    /// Of the update with this method.
+    Validator,
     /// For the others to call.
     Helper,
 }
@@ -37,6 +40,8 @@ enum Role {
 struct Method {
     role: Role,
     options: MethodOptions,
+    /// The update's method, of a validator.
+    validates: Option<Ident>,
     item: ImplItemFn,
 }
 
@@ -104,6 +109,8 @@ fn role_of(attribute: &Attribute) -> Option<Role> {
         "run" => Some(Role::Run),
         "signal" => Some(Role::Signal),
         "query" => Some(Role::Query),
+        "update" => Some(Role::Update),
+        "update_validator" => Some(Role::Validator),
         _ => None,
     }
 }
@@ -179,6 +186,7 @@ impl Workflow {
         let signals: Vec<TokenStream> =
             self.with_role(Role::Signal).filter(|it| !it.options.any).map(|it| self.signal(it)).collect();
         let constants = self.constants(&definition);
+        let updates: Vec<TokenStream> = self.with_role(Role::Update).map(|it| self.update(it)).collect();
         let workflow = self.definition(&definition);
         quote! {
             #(#attributes)*
@@ -190,6 +198,7 @@ impl Workflow {
             #workflow
             #(#signals)*
             #(#queries)*
+            #(#updates)*
         }
     }
 
@@ -228,6 +237,7 @@ impl Workflow {
         };
         let signals = self.with_role(Role::Signal).filter(|it| !it.options.any).map(|it| of(it, "signal"));
         let queries = self.with_role(Role::Query).filter(|it| !it.options.any).map(|it| of(it, "query"));
+        let updates = self.with_role(Role::Update).map(|it| of(it, "update"));
         // As visible as its method: a definition shows the state's type.
         let visibility = self.method(Role::Run).map(|run| &run.item.vis);
         quote! {
@@ -236,6 +246,7 @@ impl Workflow {
             #visibility const WORKFLOW: #definition = #definition;
             #(#signals)*
             #(#queries)*
+            #(#updates)*
         }
     }
 
@@ -269,12 +280,13 @@ impl Workflow {
         let run_arguments = if init.is_some() { &[] } else { names.as_slice() };
         let run_name = &run.item.sig.ident;
         let signals = self.with_role(Role::Signal).map(|method| self.handler(method));
+        let updates = self.with_role(Role::Update).map(|method| self.update_handler(method));
         let queries = self.with_role(Role::Query).map(|method| match method.options.any {
             true => {
                 let name = &method.item.sig.ident;
                 let code = quote! { __state.#name(__name, ::engine_sdk::data::RawArguments::from(__input)) };
                 let is_fallible = matches!(&method.item.sig.output, ReturnType::Type(_, ty) if query::is_result(ty));
-                let fail = is_fallible.then(|| quote! { .map_err(::std::convert::Into::into)? });
+                let fail = is_fallible.then(|| quote! { .map_err(::engine_sdk::error::WorkflowError::from)? });
                 quote! {
                     __methods.any_query(|__state, __name, __input| {
                         ::std::result::Result::Ok(::engine_sdk::data::encode_result(&#code #fail)?)
@@ -337,6 +349,7 @@ impl Workflow {
                     let mut __methods = ::engine_sdk::workflow::Methods::new(&__ctx, #initial);
                     #(#signals)*
                     #(#queries)*
+                    #(#updates)*
                     __methods.run(move |mut __running| #run_code)
                 }
             }
@@ -387,6 +400,79 @@ impl Workflow {
                 #decode
                 ::std::result::Result::Ok({ #call })
             });
+        }
+    }
+
+    /// Registers an update's method.
+    fn update_handler(&self, method: &Method) -> TokenStream {
+        let state = &self.state;
+        let (name, recorded) = (&method.item.sig.ident, method.recorded());
+        let (has_context, types) = method.arguments();
+        let names: Vec<Ident> = (0..types.len()).map(|index| format_ident!("__argument_{index}")).collect();
+        let arguments = Arguments::new(&types);
+        let (input, unpack) = (arguments.input_type(), arguments.pattern(&names));
+        let may_fail = matches!(&method.item.sig.output, ReturnType::Type(_, ty) if query::is_result(ty));
+        let fail = may_fail.then(|| quote! { .map_err(::engine_sdk::error::WorkflowError::from)? });
+        let context = has_context.then(|| quote! { __ctx, });
+        let call = if method.is_rewritten() {
+            quote_spanned! { name.span() => #state::#name(&mut __running, #context #(#names),*).await }
+        } else {
+            quote_spanned! { name.span() => __call.with(|__state| #state::#name(__state, #context #(#names),*)) }
+        };
+        let running = method.is_rewritten().then(|| quote! { let mut __running = __call.running(); });
+        let context = has_context.then(|| quote! { let __ctx = __call.context(); });
+        let validators = self.with_role(Role::Validator).filter(|it| it.validates.as_ref() == Some(name));
+        let validators = validators.map(|validator| {
+            let name = &validator.item.sig.ident;
+            quote! { __state.#name(#(&#names),*).map_err(::engine_sdk::error::WorkflowError::from)?; }
+        });
+        quote! {
+            __methods.update(#recorded, ::engine_sdk::workflow::UpdateMethod {
+                validate: |__state, __input| {
+                    #[allow(unused_variables, clippy::let_unit_value)]
+                    let #unpack = ::engine_sdk::data::decode_signal::<#input>(__input)?;
+                    #(#validators)*
+                    ::std::result::Result::Ok(())
+                },
+                handle: |__call, __input| {
+                    #[allow(clippy::let_unit_value)]
+                    let #unpack = ::engine_sdk::data::decode_signal::<#input>(&__input)?;
+                    let __call = ::std::clone::Clone::clone(__call);
+                    ::std::result::Result::Ok(::std::boxed::Box::pin(async move {
+                        #running
+                        #context
+                        #[allow(clippy::let_unit_value)]
+                        let __output = #call #fail;
+                        ::engine_sdk::workflow::encode_output(&__output)
+                    }))
+                },
+            });
+        }
+    }
+
+    fn update(&self, method: &Method) -> TokenStream {
+        let (ty, recorded, visibility) = (self.message(method), method.recorded(), &method.item.vis);
+        let (_, types) = method.arguments();
+        let input = Arguments::new(&types).input_type();
+        let output = match &method.item.sig.output {
+            ReturnType::Default => quote! { () },
+            ReturnType::Type(_, ty) if query::is_result(ty) => {
+                quote_spanned! { ty.span() => <#ty as ::engine_sdk::__private::ResultType>::Ok }
+            }
+            ReturnType::Type(_, ty) => ty.to_token_stream(),
+        };
+        quote! {
+            #[doc(hidden)]
+            #[allow(non_camel_case_types)]
+            #[derive(Clone, Copy, Debug)]
+            #visibility struct #ty;
+
+            #[automatically_derived]
+            impl ::engine_sdk::definition::MethodUpdate for #ty {
+                type Input = #input;
+                type Output = #output;
+                const NAME: &'static str = #recorded;
+            }
         }
     }
 
@@ -442,6 +528,7 @@ impl Workflow {
 
 fn classify(mut item: ImplItemFn) -> syn::Result<Method> {
     let mut found: Option<(Role, MethodOptions)> = None;
+    let mut validates = None;
     let mut kept = Vec::new();
     for attribute in std::mem::take(&mut item.attrs) {
         let Some(role) = role_of(&attribute) else {
@@ -449,16 +536,20 @@ fn classify(mut item: ImplItemFn) -> syn::Result<Method> {
             continue;
         };
         if found.is_some() {
-            return Err(Error::new(
-                attribute.span(),
-                "a method has one role: `#[init]`, `#[run]`, `#[signal]` or `#[query]`",
-            ));
+            let message = "a method has one role: `#[init]`, `#[run]`, `#[signal]`, `#[query]`, `#[update]` or `#[update_validator]`";
+            return Err(Error::new(attribute.span(), message));
         }
         let tokens = match &attribute.meta {
             Meta::List(list) => list.tokens.clone(),
             Meta::Path(_) | Meta::NameValue(_) => TokenStream::new(),
         };
-        let may_have_options = matches!(role, Role::Signal | Role::Query);
+        if role == Role::Validator {
+            let wanted = "name the method of the update that it validates: `#[update_validator(pay)]`";
+            validates = Some(syn::parse2::<Ident>(tokens).map_err(|_| Error::new(attribute.span(), wanted))?);
+            found = Some((role, MethodOptions::default()));
+            continue;
+        }
+        let may_have_options = matches!(role, Role::Signal | Role::Query | Role::Update);
         if !may_have_options && !tokens.is_empty() {
             return Err(Error::new(attribute.span(), "this attribute has no options"));
         }
@@ -466,7 +557,13 @@ fn classify(mut item: ImplItemFn) -> syn::Result<Method> {
     }
     item.attrs = kept;
     let (role, options) = found.unwrap_or((Role::Helper, MethodOptions::default()));
-    Ok(Method { role, options, item })
+    if role == Role::Update && options.any {
+        return Err(Error::new(
+            item.sig.ident.span(),
+            "an update has a name and a type: there is no `any` for updates",
+        ));
+    }
+    Ok(Method { role, options, validates, item })
 }
 
 fn check(methods: &[Method], span: Span, errors: &mut Errors) {
@@ -486,6 +583,8 @@ fn check(methods: &[Method], span: Span, errors: &mut Errors) {
             Role::Run => check_run(method, has_init, errors),
             Role::Signal => check_signal(method, errors),
             Role::Query => check_query(method, errors),
+            Role::Update => check_update(method, errors),
+            Role::Validator => check_validator(method, methods, errors),
             Role::Helper => {}
         }
         if method.is_rewritten() {
@@ -582,6 +681,48 @@ fn check_query(method: &Method, errors: &mut Errors) {
         return;
     }
     query::shape(signature, signature.inputs.iter().skip(1), errors);
+}
+
+fn check_update(method: &Method, errors: &mut Errors) {
+    let signature = &method.item.sig;
+    match signature.receiver() {
+        None => errors.add(
+            signature.paren_token.span.join(),
+            "the first parameter of an update's method is the state: `&mut self`",
+        ),
+        Some(receiver) if receiver.reference.is_none() => {
+            errors.add(receiver.span(), "an update's method borrows the state: `&mut self`");
+        }
+        Some(_) => {}
+    }
+    method.arguments().1.iter().for_each(|ty| check_argument("update", ty, errors));
+}
+
+fn check_validator(method: &Method, methods: &[Method], errors: &mut Errors) {
+    let signature = &method.item.sig;
+    let is_read_only =
+        signature.receiver().is_some_and(|receiver| receiver.reference.is_some() && receiver.mutability.is_none());
+    if !is_read_only {
+        errors.add(signature.ident.span(), "a validator can only read: it takes `&self`");
+    }
+    if let Some(asyncness) = signature.asyncness {
+        errors.add(asyncness.span, "a validator cannot be `async`: it decides at once");
+    }
+    if !matches!(&signature.output, ReturnType::Type(_, ty) if query::is_result(ty)) {
+        errors.add(signature.ident.span(), "a validator returns `Result<(), E>`: an error refuses the update");
+    }
+    let Some(target) = &method.validates else { return };
+    let update = methods.iter().find(|update| update.role == Role::Update && update.item.sig.ident == *target);
+    match update {
+        None => errors.add(target.span(), format!("there is no method `{target}` with `#[update]`")),
+        Some(update) => {
+            let (has_context, own) = method.arguments();
+            if has_context || own.len() != update.arguments().1.len() {
+                let message = "a validator takes the update's arguments by reference, and nothing else";
+                errors.add(signature.ident.span(), message);
+            }
+        }
+    }
 }
 
 /// Macros that wait would keep the state meanwhile.

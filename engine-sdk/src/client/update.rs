@@ -21,7 +21,7 @@ use super::{
     ANSWER_WITHIN, Client, ClientError, Patience, WorkflowHandle, WorkflowStart, payload_to_proto, until_answered,
 };
 use crate::data::{self, DataError};
-use crate::definition::{Signal, Update};
+use crate::definition::{MethodUpdate, Signal, Update};
 use crate::error::RecordedError;
 use crate::event::UpdateOutcome;
 
@@ -250,6 +250,12 @@ impl<T> WorkflowHandle<T> {
     /// A message that the code answers: `handle.update(Deposit { cents: 100 }).await?`.
     pub fn update<U: Update>(&self, update: U) -> UpdateSend<U::Output> {
         self.update_named(U::NAME, &update)
+    }
+
+    /// Calls a method of the workflow: `handle.call(Order::PAY, card)`. See [`WorkflowHandle::update`].
+    pub fn call<U: MethodUpdate>(&self, update: U, input: U::Input) -> UpdateSend<U::Output> {
+        let _ = update;
+        self.update_named(U::NAME, &input)
     }
 
     /// An update by its name, for code that this program does not have. See [`WorkflowHandle::update`].

@@ -38,6 +38,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine_core::ids::{InvalidId, TaskQueueName};
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 use self::options::Options;
@@ -87,6 +88,8 @@ pub struct Worker {
     shutdown_grace: Duration,
     shutdown: ShutdownHandle,
     on_ctrl_c: bool,
+    /// Told when the server knows the worker for the first time.
+    connected: Arc<Notify>,
 }
 
 impl Worker {
@@ -107,6 +110,7 @@ impl Worker {
             shutdown_grace: Duration::from_secs(10),
             shutdown: ShutdownHandle::default(),
             on_ctrl_c: false,
+            connected: Arc::default(),
         }
     }
 
@@ -240,7 +244,7 @@ impl Worker {
     }
 
     /// Like [`Worker::run`], and shuts down when `until` is ready; gives what `until` gave. If the worker is asked to shut down
-    /// otherwise, `until` is still waited for.
+    /// otherwise, `until` is still waited for. `until` begins when the server knows the worker, so its queries find one.
     ///
     /// ```no_run
     /// # use engine_sdk::prelude::*;
@@ -253,7 +257,12 @@ impl Worker {
     pub async fn run_until<T>(self, until: impl Future<Output = T>) -> Result<T, WorkerError> {
         let shutdown = self.shutdown.clone();
         // Both are boxed: they are large, and would make the caller's future twice as large.
+        let connected = Arc::clone(&self.connected);
         let until = Box::pin(async {
+            tokio::select! {
+                () = connected.notified() => {}
+                () = shutdown.requested() => {}
+            }
             let output = until.await;
             shutdown.shutdown();
             Ok(output)
@@ -291,7 +300,7 @@ impl Worker {
             activity_grace: self.activity_grace,
             shutdown_grace: self.shutdown_grace,
         };
-        Ok(Session::new(options, self.client, self.registry, self.state))
+        Ok(Session::new(options, self.client, self.registry, self.state, self.connected))
     }
 }
 

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use engine_core::failure::Failure;
 use engine_proto::v1;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 use tonic::{Code, Status};
 
@@ -87,10 +87,18 @@ pub(super) struct Session {
     held_queries: Vec<Asked>,
     /// Answers on their way.
     answers: Vec<v1::QueryAnswer>,
+    /// Told by each welcome.
+    connected: Arc<Notify>,
 }
 
 impl Session {
-    pub(super) fn new(options: Options, client: Client, registry: Registry, state: SharedState) -> Self {
+    pub(super) fn new(
+        options: Options,
+        client: Client,
+        registry: Registry,
+        state: SharedState,
+        connected: Arc<Notify>,
+    ) -> Self {
         let (sender, events) = mpsc::unbounded_channel();
         let registry = Arc::new(registry);
         // A stuck thread holds one workflow task, so more threads than slots have nothing to do.
@@ -111,6 +119,7 @@ impl Session {
             stream: 0,
             held_queries: Vec::new(),
             answers: Vec::new(),
+            connected,
             options,
             client,
             registry,
@@ -271,6 +280,7 @@ impl Session {
 
     fn on_message(&mut self, message: v1::ServerMessage) {
         if let Some(welcome) = message.welcome {
+            self.connected.notify_one();
             for token in welcome.refused_tasks {
                 self.activities.stop(&token, CancelReason::NotWanted);
                 (0..self.workflows.refuse(&token)).for_each(|_| self.workflow_slots.free());

@@ -7,7 +7,7 @@
 //! reference into the state while it waits. So methods take turns at their awaits, and each sees plain fields in between.
 //!
 //! Order within a workflow task: signals in the order of the history, each handled up to its first await; then handlers that
-//! were waiting; then `#[run]`.
+//! were waiting; then updates; then `#[run]`.
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
@@ -17,6 +17,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use engine_core::failure::Failure;
 use engine_core::ids::SignalName;
 use engine_core::payload::Payload;
 use futures::StreamExt;
@@ -25,7 +26,8 @@ use parking_lot::Mutex;
 
 use super::context::WorkflowContext;
 use super::query;
-use super::state::Shared;
+use super::state::{MethodSignals, Pump, Shared};
+use super::update::{HandledUpdate, UpdateHandler};
 use super::wait;
 use crate::data::DataError;
 use crate::definition::{BoxFuture, Query};
@@ -199,11 +201,37 @@ pub enum Handled {
 /// Handles a signal: its name and its content.
 pub type SignalHandler<S> = fn(&MethodCall<S>, &str, Vec<Payload>) -> Result<Handled, DataError>;
 
+/// How an update's method is called.
+#[expect(missing_debug_implementations, reason = "functions have no names")]
+pub struct UpdateMethod<S> {
+    /// Whether the update is to be accepted.
+    pub validate: fn(&S, &[Payload]) -> Result<(), WorkflowError>,
+    /// Handles one that was accepted.
+    pub handle: fn(&MethodCall<S>, Vec<Payload>) -> Result<BoxFuture<HandledUpdate>, DataError>,
+}
+
+struct BoundUpdate<S> {
+    call: MethodCall<S>,
+    method: UpdateMethod<S>,
+}
+
+impl<S: Send + 'static> UpdateHandler for BoundUpdate<S> {
+    fn validate(&self, _name: &str, input: &[Payload]) -> Result<(), Failure> {
+        let state = self.call.slot.lock();
+        (self.method.validate)(state.as_deref().expect(KEPT), input).map_err(WorkflowError::into_failure)
+    }
+
+    fn handle(&self, _name: &str, input: Vec<Payload>) -> Result<BoxFuture<HandledUpdate>, DataError> {
+        (self.method.handle)(&self.call, input)
+    }
+}
+
 /// The handlers of one run, while it begins. `#[workflow]` on an `impl` makes the calls.
 pub struct Methods<S> {
     call: MethodCall<S>,
     signals: BTreeMap<&'static str, SignalHandler<S>>,
     any_signal: Option<SignalHandler<S>>,
+    updates: Vec<(&'static str, UpdateMethod<S>)>,
 }
 
 impl<S: Send + 'static> Methods<S> {
@@ -211,7 +239,7 @@ impl<S: Send + 'static> Methods<S> {
     pub fn new(ctx: &WorkflowContext, state: S) -> Self {
         let slot = Arc::new(Mutex::new(Some(Box::new(state))));
         let call = MethodCall { ctx: ctx.clone(), shared: Arc::clone(ctx.shared()), slot };
-        Self { call, signals: BTreeMap::new(), any_signal: None }
+        Self { call, signals: BTreeMap::new(), any_signal: None, updates: Vec::new() }
     }
 
     /// Handles the signals of a name.
@@ -222,6 +250,11 @@ impl<S: Send + 'static> Methods<S> {
     /// Handles the signals that nobody else handles.
     pub fn any_signal(&mut self, handler: SignalHandler<S>) {
         self.any_signal = Some(handler);
+    }
+
+    /// Answers the updates of a name.
+    pub fn update(&mut self, name: &'static str, method: UpdateMethod<S>) {
+        self.updates.push((name, method));
     }
 
     /// Answers a query.
@@ -243,19 +276,31 @@ impl<S: Send + 'static> Methods<S> {
         self,
         code: impl FnOnce(Running<S>) -> BoxFuture<Result<T, WorkflowError>>,
     ) -> BoxFuture<Result<T, WorkflowError>> {
-        let Self { call, signals, any_signal } = self;
+        let Self { call, signals, any_signal, updates } = self;
+        for (name, method) in updates {
+            call.ctx.register_update_handler(Some(name), Arc::new(BoundUpdate { call: call.clone(), method }));
+        }
         let mut code = code(call.running());
-        let mut handlers = Handlers { call, signals, any_signal, running: FuturesUnordered::new() };
-        if let Some(mut state) = handlers.call.shared.lock_as_code() {
-            let names = handlers.signals.keys().map(|name| SignalName::from_trusted(*name)).collect();
-            state.methods =
-                Some(super::state::MethodSignals { names, any: handlers.any_signal.is_some(), waker: None });
+        let shared = Arc::clone(&call.shared);
+        let handlers = Handlers { call, signals, any_signal, running: FuturesUnordered::new(), failed: None };
+        let names = handlers.signals.keys().map(|name| SignalName::from_trusted(*name)).collect();
+        let any = handlers.any_signal.is_some();
+        let handlers = Arc::new(Mutex::new(handlers));
+        if let Some(mut state) = shared.lock_as_code() {
+            let pumped = Arc::clone(&handlers);
+            let pump: Pump = Arc::new(move |cx| pumped.lock().poll(cx));
+            state.methods = Some(MethodSignals { names, any, waker: None, pump });
         }
         Box::pin(poll_fn(move |cx| {
-            if let Err(error) = handlers.poll(cx) {
-                return Poll::Ready(Err(error));
+            let failed = {
+                let mut handlers = handlers.lock();
+                handlers.poll(cx);
+                handlers.failed.take()
+            };
+            match failed {
+                Some(error) => Poll::Ready(Err(error)),
+                None => code.as_mut().poll(cx),
             }
-            code.as_mut().poll(cx)
         }))
     }
 }
@@ -271,11 +316,19 @@ struct Handlers<S> {
     signals: BTreeMap<&'static str, SignalHandler<S>>,
     any_signal: Option<SignalHandler<S>>,
     running: FuturesUnordered<BoxFuture<Result<(), WorkflowError>>>,
+    /// Fails the workflow.
+    failed: Option<WorkflowError>,
 }
 
 impl<S: Send + 'static> Handlers<S> {
-    /// Handles what came, and lets handlers that wait go on. An error fails the workflow.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Result<(), WorkflowError> {
+    /// Handles what came, and lets handlers that wait go on. An error of one is kept.
+    fn poll(&mut self, cx: &mut Context<'_>) {
+        if self.failed.is_none() {
+            self.failed = self.try_poll(cx).err();
+        }
+    }
+
+    fn try_poll(&mut self, cx: &mut Context<'_>) -> Result<(), WorkflowError> {
         loop {
             let next = self.call.shared.lock_as_code().and_then(|mut state| state.next_method_signal(cx.waker()));
             let Some((name, input)) = next else { break };

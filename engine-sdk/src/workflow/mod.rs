@@ -65,7 +65,9 @@ pub use combine::{Either, Elapsed, JoinAllLimited, Race, join_all_limited, race}
 pub use context::{WorkflowContext, WorkflowInfo};
 pub use continue_as_new::ContinueAsNew;
 pub use external::ExternalWorkflow;
-pub use methods::{GiveBack, Handled, HandlerOutput, MethodCall, Methods, Running, SignalHandler, give_back};
+pub use methods::{
+    GiveBack, Handled, HandlerOutput, MethodCall, Methods, Running, SignalHandler, UpdateMethod, give_back,
+};
 pub use query::QueryReply;
 pub use runner::{Advance, AdvanceError, ErasedWorkflow, WorkflowEnd, WorkflowRun, WorkflowTaskError, erase};
 pub use scope::Scope;
@@ -73,6 +75,6 @@ pub use signal::{Recv, SignalChannel};
 pub use step::{StepCall, StepEnd, StepFailure, StepFuture, StepWork};
 pub use timer::Sleep;
 #[doc(hidden)]
-pub use update::{HandledUpdate, UpdateHandler};
+pub use update::{HandledUpdate, UpdateHandler, encode_output};
 pub use update::{ReceivedUpdate, RecvUpdate, UpdateChannel};
 pub use wait::Canceled;

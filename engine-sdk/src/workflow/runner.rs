@@ -309,6 +309,10 @@ impl WorkflowRun {
                 waker.wake();
             }
             let mut run = || {
+                let pump = shared.lock().methods.as_ref().map(|methods| Arc::clone(&methods.pump));
+                if let Some(pump) = pump {
+                    pump(&mut Context::from_waker(&self.waker));
+                }
                 let is_any_accepted = update::decide(&shared);
                 // The server may drop a task whose updates are all refused, so the code must not have noticed it.
                 let is_unnoticed = std::mem::take(&mut self.brings_updates_only) && !is_any_accepted;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::task::Waker;
+use std::task::{Context, Waker};
 
 use engine_core::command::UnreadSignal;
 use engine_core::event::WorkflowTaskFailureCause;
@@ -98,7 +98,12 @@ pub(super) struct MethodSignals {
     /// Whether there is a method for all other names.
     pub(super) any: bool,
     pub(super) waker: Option<Waker>,
+    /// Handles the signals that came: before updates are decided, whose validators must see what was sent before them.
+    pub(super) pump: Pump,
 }
+
+/// Lets the methods of a workflow handle what came.
+pub(super) type Pump = Arc<dyn Fn(&mut Context<'_>) + Send + Sync>;
 
 #[derive(Default)]
 struct SignalQueue {

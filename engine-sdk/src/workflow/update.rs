@@ -253,7 +253,9 @@ fn decode_to_validate<U: DeserializeOwned>(input: &[Payload]) -> Result<U, Box<F
     })
 }
 
-fn encode_output<T: Serialize>(output: &T) -> HandledUpdate {
+/// What an update's sender gets.
+#[doc(hidden)]
+pub fn encode_output<T: Serialize>(output: &T) -> HandledUpdate {
     let payload = data::encode_result(output).map_err(WorkflowError::non_retryable)?;
     Ok((payload.data.as_ref() != b"null").then_some(payload))
 }

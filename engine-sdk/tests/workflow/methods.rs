@@ -218,3 +218,75 @@ fn definitions_of_methods_have_their_names_and_types() {
     let order = Order::new("pen".into(), vec![]);
     assert_eq!((order.total(), order.item_at(0).unwrap().as_str()), (0, "pen"), "plain methods in a test");
 }
+
+#[derive(Default)]
+struct Account {
+    balance: u64,
+    limit: u64,
+}
+
+#[workflow]
+impl Account {
+    #[run]
+    async fn run(&mut self, ctx: WorkflowContext) -> Result<u64, WorkflowError> {
+        ctx.cancelled().await;
+        ctx.wait_all_handlers_finished().await;
+        Ok(self.balance)
+    }
+
+    #[signal]
+    fn allow(&mut self, limit: u64) {
+        self.limit = limit;
+    }
+
+    /// Charges, and answers with the balance after it.
+    #[update]
+    async fn deposit(&mut self, ctx: WorkflowContext, cents: u64) -> Result<u64, WorkflowError> {
+        let paid = ctx.run(charge, cents).await?;
+        self.balance += paid;
+        Ok(self.balance)
+    }
+
+    #[update_validator(deposit)]
+    fn may_deposit(&self, cents: &u64) -> Result<(), TooFew> {
+        if *cents > self.limit { Err(TooFew(self.limit as usize)) } else { Ok(()) }
+    }
+
+    #[update]
+    fn swap(&mut self, balance: u64, limit: u64) -> (u64, u64) {
+        (std::mem::replace(&mut self.balance, balance), std::mem::replace(&mut self.limit, limit))
+    }
+}
+
+#[test]
+fn updates_are_answered_by_methods_behind_the_signals_that_came_before() {
+    fn types<U: engine_sdk::definition::MethodUpdate<Input = (u64, u64), Output = (u64, u64)>>(_: U) -> &'static str {
+        U::NAME
+    }
+    assert_eq!(types(Account::SWAP), "swap");
+    let mut scene = Scene::new(Account::WORKFLOW, &[]);
+    scene.steps();
+    scene.history.signal("allow", "9");
+    scene.update("b", "deposit", "7");
+    scene.update("c", "swap", "[100,3]");
+    // The validator saw the signal before it; the swap does not wait for the charge.
+    let (commands, ids) = scene.task();
+    let asked: Vec<String> = commands.iter().map(crate::text).collect();
+    assert_eq!(asked, ["accept deposit #b 7", "accept swap #c [100,3]", "run charge #1", "answer #c [0,9]"]);
+    scene.history.activity_completed(ids[2], "7");
+    assert_eq!(scene.steps(), ["answer #b 107"]);
+    scene.history.cancel_requested("enough");
+    scene.update("d", "deposit", "3");
+    let (commands, ids) = scene.task();
+    assert_eq!(commands.len(), 2, "the run waits for its handlers: {commands:?}");
+    scene.history.activity_completed(ids[1], "3");
+    assert_eq!(scene.steps(), ["answer #d 110", "complete 110"]);
+
+    let mut scene = Scene::new(Account::WORKFLOW, &[]);
+    scene.steps();
+    scene.update("a", "deposit", "5");
+    scene.update("b", "swap", "[1]");
+    let refusals = scene.refusals();
+    assert_eq!(refusals[0], "a: only 0 items");
+    assert!(refusals[1].starts_with("b: "), "{refusals:?}");
+}

@@ -36,13 +36,13 @@ fn update(id: &str, name: &str, json: &'static str) -> UpdateRequest {
 }
 
 impl<W: engine_sdk::definition::Workflow> Scene<W> {
-    fn update(&mut self, id: &str, name: &str, json: &'static str) {
+    pub(crate) fn update(&mut self, id: &str, name: &str, json: &'static str) {
         self.updates.push(update(id, name, json));
     }
 
     /// What the task refuses, and why; it must ask for nothing.
     #[track_caller]
-    fn refusals(&mut self) -> Vec<String> {
+    pub(crate) fn refusals(&mut self) -> Vec<String> {
         let advance = self.advance().expect("the workflow task completes");
         assert_eq!(advance.commands.iter().map(text).collect::<Vec<_>>(), [""; 0]);
         self.updates.clear();
