@@ -41,14 +41,14 @@ async fn account(ctx: WorkflowContext) -> Result<u64, WorkflowError> {
 
 async fn bank(client: Client) -> anyhow::Result<()> {
     let open = || client.workflow(account).id("account-7").queue("bank");
-    let (account, first) = open().update_with_start((), Deposit { cents: 500 }).await?; // opens it if need be
-    let second = account.update(Deposit { cents: 250 }).id("transfer-42").await?;
-    let again = account.update(Deposit { cents: 250 }).id("transfer-42").await?; // a repeat is the same update
+    let (opened, first) = open().update_with_start((), Deposit { cents: 500 }).await?; // opens it if need be
+    let second = opened.update(Deposit { cents: 250 }).id("transfer-42").await?;
+    let again = opened.update(Deposit { cents: 250 }).id("transfer-42").await?; // a repeat is the same update
     println!("balance {first}, {second}, {again}");
-    if let Err(UpdateFailure::Rejected(reason)) = account.update(Deposit { cents: 0 }).await {
+    if let Err(UpdateFailure::Rejected(reason)) = opened.update(Deposit { cents: 0 }).await {
         println!("refused: {}", reason.message());
     }
-    println!("closed with {}", account.update(Close {}).await?);
+    println!("closed with {}", opened.update(Close {}).await?);
     Ok(())
 }
 
