@@ -56,12 +56,13 @@ mod tests {
     use super::*;
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_hundred_thousand_signals_arrive_once_each_over_many_runs() {
+    async fn each_signal_arrives_once_over_several_runs() {
         let engine = Engine::open("memory:").await.expect("memory is there");
-        let count = 100_000;
+        // The program itself sends five times as many: `cargo run --release --bin tally`.
+        let count = 20_000;
         let (sum, runs) = add_up(&engine, count).await.expect("it completes");
         assert_eq!(sum, count * (count - 1) / 2);
-        assert!(runs >= 5, "it continued as new: {runs} runs");
+        assert!(runs >= 2, "it continued as new: {runs} runs");
         engine.shutdown().await;
     }
 }

@@ -66,7 +66,7 @@ pub struct PendingChild {
 
 #[derive(Debug, Clone, PartialEq)]
 enum Dealing {
-    Child(Child),
+    Child(Box<Child>),
     Signal(SignalPeer),
     Cancel(CancelPeer),
 }
@@ -306,7 +306,7 @@ impl Execution {
     pub(super) fn apply_peer(&mut self, id: EventId, at: Timestamp, event: &PeerEvent) {
         let dealing = match event {
             PeerEvent::StartChildInitiated { child, .. } => {
-                Dealing::Child(Child { start: child.clone(), started: None, has_outcome: false })
+                Dealing::Child(Box::new(Child { start: child.clone(), started: None, has_outcome: false }))
             }
             PeerEvent::SignalInitiated { signal, .. } => Dealing::Signal(signal.clone()),
             PeerEvent::CancelInitiated { cancel, .. } => Dealing::Cancel(cancel.clone()),

@@ -288,7 +288,6 @@ pub(super) fn subscribe(
 }
 
 /// A message as an input to the run that is there; `Err` if it is for another one's child.
-#[expect(clippy::type_complexity, reason = "who waits, and what it is told")]
 fn message_input(
     message: MessageRequest,
     run: Option<&HotRun>,
