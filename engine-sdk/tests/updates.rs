@@ -86,7 +86,7 @@ impl Scene {
             shutdown.shutdown();
             output
         };
-        let (ended, output) = join(worker.run(), code).await;
+        let (ended, output) = join(Box::pin(worker.run()), code).await;
         ended.unwrap();
         output
     }
@@ -100,7 +100,7 @@ fn names(history: &[engine_sdk::event::Event]) -> Vec<&'static str> {
 async fn updates_are_answered_and_found_again_by_their_id_also_after_the_close() {
     for scene in Scene::each().await {
         scene
-            .with_worker(async {
+            .with_worker(Box::pin(async {
                 let start = scene.client.workflow(account).id("a").queue("accounts");
                 let handle = start.start(100).await.unwrap();
                 assert_eq!(handle.update(Deposit { cents: 5 }).id("first").await.unwrap(), 105);
@@ -129,7 +129,7 @@ async fn updates_are_answered_and_found_again_by_their_id_also_after_the_close()
                 early.drain(4..7);
                 let found = names(&history);
                 assert!(found == expected || found == early, "{found:?}");
-            })
+            }))
             .await;
         scene.engine.shutdown().await;
     }
@@ -139,7 +139,7 @@ async fn updates_are_answered_and_found_again_by_their_id_also_after_the_close()
 async fn refused_updates_leave_no_event_and_no_gap_and_say_why() {
     for scene in Scene::each().await {
         scene
-            .with_worker(async {
+            .with_worker(Box::pin(async {
                 let handle = scene.client.workflow(account).id("a").queue("accounts").start(0).await.unwrap();
                 assert_eq!(handle.update(Deposit { cents: 3 }).await.unwrap(), 3);
                 let before = handle.history().await.unwrap();
@@ -156,7 +156,7 @@ async fn refused_updates_leave_no_event_and_no_gap_and_say_why() {
                 let history = handle.history().await.unwrap();
                 assert_eq!(history.len(), before.len() + 5);
                 assert!(history.iter().zip(1..).all(|(event, number)| event.id == EventId(number)));
-            })
+            }))
             .await;
         scene.engine.shutdown().await;
     }
@@ -166,7 +166,7 @@ async fn refused_updates_leave_no_event_and_no_gap_and_say_why() {
 async fn signals_and_updates_that_come_with_a_start_reach_the_run_that_is_open() {
     for scene in Scene::each().await {
         scene
-            .with_worker(async {
+            .with_worker(Box::pin(async {
                 let start = || scene.client.workflow(account).id("a").queue("accounts");
                 let first = start().signal_with_start(10, Rename { to: "Ada".into() }).await.unwrap();
                 assert!(first.is_new());
@@ -183,7 +183,7 @@ async fn signals_and_updates_that_come_with_a_start_reach_the_run_that_is_open()
                 let history = first.history().await.unwrap();
                 assert!(matches!(history[1].kind, EventKind::WorkflowSignaled(_)), "{:?}", names(&history));
                 assert_eq!(history.last().unwrap().kind.close_status(), Some(CloseStatus::Completed));
-            })
+            }))
             .await;
         scene.engine.shutdown().await;
     }
@@ -206,7 +206,7 @@ async fn an_update_waits_for_a_worker_and_is_described_meanwhile() {
             }
             tokio::task::yield_now().await;
         }
-        let balance = scene.with_worker(async { answer.await.unwrap().unwrap() }).await;
+        let balance = scene.with_worker(Box::pin(async { answer.await.unwrap().unwrap() })).await;
         assert_eq!(balance, 9);
         scene.engine.shutdown().await;
     }
