@@ -75,6 +75,7 @@ macro_rules! store_conformance {
             reads::the_latest_runs_come_in_the_order_of_the_keys,
             reads::runs_are_loaded_in_the_order_of_the_keys,
             reads::due_runs_come_in_pages_and_tell_the_next_wake,
+            reads::closed_runs_that_owe_messages_come_by_run_id_until_they_owe_none,
             reads::a_history_is_read_from_any_event_in_both_directions,
             reads::lists_are_filtered_and_come_in_pages,
         }

@@ -9,7 +9,9 @@ use engine_core::ids::{EventId, RunId};
 use engine_core::time::Timestamp;
 
 use super::{Run, Subject, World};
-use crate::store::{ExecutionRow, HistoryRow, ListFilter, NamespaceId, Search, ShardId};
+use crate::store::{
+    ExecutionChange, ExecutionRow, ExecutionUpdate, HistoryRow, ListFilter, NamespaceId, OWES_MESSAGES, Search, ShardId,
+};
 
 /// The latest run of each id, `None` for ids without runs.
 pub async fn the_latest_runs_come_in_the_order_of_the_keys(subject: &dyn Subject) {
@@ -42,6 +44,37 @@ pub async fn runs_are_loaded_in_the_order_of_the_keys(subject: &dyn Subject) {
     assert_eq!(loaded, [Some(runs[2].stored.clone()), None, Some(runs[0].stored.clone())]);
     assert_eq!(world.store.load_runs(&[]).await.expect("load"), []);
     assert_eq!(world.store.execution(runs[1].key()).await.expect("read"), None);
+}
+
+/// Only closed ones, only of the shard.
+pub async fn closed_runs_that_owe_messages_come_by_run_id_until_they_owe_none(subject: &dyn Subject) {
+    let world = World::create(subject).await;
+    let mut runs: Vec<_> = (0..5).map(|number| Run::bare(3, number)).collect();
+    for run in &mut runs {
+        run.stored.row.wake_at = OWES_MESSAGES;
+        run.stored.row.status = Some(CloseStatus::Completed);
+    }
+    let mut settled = Run::bare(3, 100);
+    settled.stored.row.status = Some(CloseStatus::Completed);
+    settled.stored.row.wake_at = Timestamp::EPOCH;
+    let open = Run::bare(3, 101);
+    let mut elsewhere = Run::bare(4, 102);
+    elsewhere.stored.row.status = Some(CloseStatus::Failed);
+    elsewhere.stored.row.wake_at = OWES_MESSAGES;
+    world.write(runs.iter().rev().chain([&settled, &open, &elsewhere])).await;
+
+    let rows: Vec<_> = runs.iter().map(|run| run.stored.row.clone()).collect();
+    let page = async |after: Option<&Run>, limit| {
+        let after = after.map(|run| run.key().run_id);
+        world.store.owing_runs(ShardId(3), after, limit).await.expect("read")
+    };
+    assert_eq!(page(None, 3).await, rows[..3]);
+    assert_eq!(page(Some(&runs[2]), 3).await, rows[3..]);
+    let mut batch = world.batch();
+    let change = ExecutionChange::WakeAt(Timestamp::MAX);
+    batch.updates.push(ExecutionUpdate { key: runs[0].key().clone(), change });
+    world.store.commit(&batch).await.expect("commit");
+    assert_eq!(page(None, 9).await, rows[1..]);
 }
 
 /// By instant, then by run id; only open ones, only of the shard.
