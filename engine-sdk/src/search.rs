@@ -10,7 +10,7 @@ use engine_core::time::Timestamp;
 /// The name of a search attribute together with its type. `T` is what values look like in Rust: `str` for keywords and texts,
 /// `[String]` for keyword lists, `i64`, `f64`, `bool`, and [`SystemTime`].
 ///
-/// The name and type must be registered in the namespace: `engine namespace add-search-attribute`.
+/// Values are recorded in the history and shown by describe; lists cannot be filtered by them yet.
 #[derive(Debug)]
 pub struct SearchKey<T: ?Sized> {
     name: &'static str,

@@ -207,6 +207,7 @@ pub struct UpdateMethod<S> {
     /// Whether the update is to be accepted.
     pub validate: fn(&S, &[Payload]) -> Result<(), WorkflowError>,
     /// Handles one that was accepted.
+    #[expect(clippy::type_complexity, reason = "one function, spelled out")]
     pub handle: fn(&MethodCall<S>, Vec<Payload>) -> Result<BoxFuture<HandledUpdate>, DataError>,
 }
 

@@ -235,7 +235,7 @@ impl Account {
     }
 
     #[signal]
-    fn allow(&mut self, limit: u64) {
+    fn raise_limit(&mut self, limit: u64) {
         self.limit = limit;
     }
 
@@ -266,7 +266,7 @@ fn updates_are_answered_by_methods_behind_the_signals_that_came_before() {
     assert_eq!(types(Account::SWAP), "swap");
     let mut scene = Scene::new(Account::WORKFLOW, &[]);
     scene.steps();
-    scene.history.signal("allow", "9");
+    scene.history.signal("raise_limit", "9");
     scene.update("b", "deposit", "7");
     scene.update("c", "swap", "[100,3]");
     // The validator saw the signal before it; the swap does not wait for the charge.
