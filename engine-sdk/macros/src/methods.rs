@@ -383,9 +383,10 @@ impl Workflow {
                 }))
             }
         } else {
-            quote_spanned! { name.span() =>
-                #[allow(clippy::let_unit_value)]
-                let __output = __call.with(|__state| #state::#name(__state, #context #(#names),*));
+            let call = quote_spanned! { name.span() => #state::#name(__state, #context #(#names),*) };
+            // Not spanned like the user's code: what clippy thinks of a binding to `()` is none of theirs.
+            quote! {
+                let __output = __call.with(|__state| #call);
                 ::engine_sdk::workflow::Handled::Done(#result(__output))
             }
         };

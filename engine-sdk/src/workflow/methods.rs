@@ -201,14 +201,16 @@ pub enum Handled {
 /// Handles a signal: its name and its content.
 pub type SignalHandler<S> = fn(&MethodCall<S>, &str, Vec<Payload>) -> Result<Handled, DataError>;
 
+/// An update's method under way.
+pub type UpdateFuture = BoxFuture<HandledUpdate>;
+
 /// How an update's method is called.
 #[expect(missing_debug_implementations, reason = "functions have no names")]
 pub struct UpdateMethod<S> {
     /// Whether the update is to be accepted.
     pub validate: fn(&S, &[Payload]) -> Result<(), WorkflowError>,
     /// Handles one that was accepted.
-    #[expect(clippy::type_complexity, reason = "one function, spelled out")]
-    pub handle: fn(&MethodCall<S>, Vec<Payload>) -> Result<BoxFuture<HandledUpdate>, DataError>,
+    pub handle: fn(&MethodCall<S>, Vec<Payload>) -> Result<UpdateFuture, DataError>,
 }
 
 struct BoundUpdate<S> {
@@ -222,7 +224,7 @@ impl<S: Send + 'static> UpdateHandler for BoundUpdate<S> {
         (self.method.validate)(state.as_deref().expect(KEPT), input).map_err(WorkflowError::into_failure)
     }
 
-    fn handle(&self, _name: &str, input: Vec<Payload>) -> Result<BoxFuture<HandledUpdate>, DataError> {
+    fn handle(&self, _name: &str, input: Vec<Payload>) -> Result<UpdateFuture, DataError> {
         (self.method.handle)(&self.call, input)
     }
 }

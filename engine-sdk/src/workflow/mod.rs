@@ -66,7 +66,8 @@ pub use context::{WorkflowContext, WorkflowInfo};
 pub use continue_as_new::ContinueAsNew;
 pub use external::ExternalWorkflow;
 pub use methods::{
-    GiveBack, Handled, HandlerOutput, MethodCall, Methods, Running, SignalHandler, UpdateMethod, give_back,
+    GiveBack, Handled, HandlerOutput, MethodCall, Methods, Running, SignalHandler, UpdateFuture, UpdateMethod,
+    give_back,
 };
 pub use query::QueryReply;
 pub use runner::{Advance, AdvanceError, ErasedWorkflow, WorkflowEnd, WorkflowRun, WorkflowTaskError, erase};
