@@ -216,6 +216,5 @@ fn is_close(attributes: &Attributes) -> bool {
             | Attributes::WorkflowTimedOut(_)
             | Attributes::WorkflowCanceled(_)
             | Attributes::WorkflowTerminated(_)
-            | Attributes::WorkflowContinuedAsNew(_)
     )
 }

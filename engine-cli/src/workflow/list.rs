@@ -26,7 +26,6 @@ pub(super) async fn run(
         workflow_id: arguments.id.unwrap_or_default(),
         page_size: 0,
         page_token: Vec::new(),
-        query: arguments.query.unwrap_or_default(),
     };
     let mut runs = Vec::new();
     let more = loop {
@@ -45,7 +44,7 @@ pub(super) async fn run(
         Format::Text => {
             output.line(&run::list(&runs, time::now(), output.width()))?;
             if more {
-                output.line(&format!("there are more than {limit}: see --limit, --status, --type, --id, --query"))?;
+                output.line(&format!("there are more than {limit}: see --limit, --status, --type, --id"))?;
             }
         }
     }
@@ -60,6 +59,5 @@ fn status(filter: StatusFilter) -> v1::WorkflowStatus {
         StatusFilter::Canceled => v1::WorkflowStatus::Canceled,
         StatusFilter::Terminated => v1::WorkflowStatus::Terminated,
         StatusFilter::TimedOut => v1::WorkflowStatus::TimedOut,
-        StatusFilter::ContinuedAsNew => v1::WorkflowStatus::ContinuedAsNew,
     }
 }

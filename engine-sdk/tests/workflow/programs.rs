@@ -115,13 +115,9 @@ impl World {
                 Command::CancelTimer { timer_id } => {
                     self.timers.remove(timer_id.as_str()).expect("only open timers are canceled");
                 }
-                Command::PublishState { .. } | Command::AcceptUpdate(_) | Command::CompleteUpdate { .. } => {}
-                Command::RecordMarker(_) | Command::UpsertSearchAttributes { .. } | Command::ModifyProperties(_) => {}
-                Command::CompleteWorkflow { .. }
-                | Command::FailWorkflow { .. }
-                | Command::CancelWorkflow { .. }
-                | Command::ContinueAsNew(_) => return true,
-                Command::Peer(_) => {}
+                Command::CompleteWorkflow { .. } | Command::FailWorkflow { .. } | Command::CancelWorkflow { .. } => {
+                    return true;
+                }
             }
         }
         false
