@@ -51,9 +51,18 @@ deny: ## licences and sources of dependencies (needs cargo-deny)
 	cargo deny --all-features check bans licenses sources
 
 .PHONY: bench
-bench: ## workflows completed per second on a throwaway Postgres cluster, server and worker in processes of their own
+bench: ## all workloads, shortly, on a throwaway Postgres cluster, beside what other engines reached
+	scripts/ensure-postgres
 	cargo build --locked --release -p engine-bench
-	scripts/with-postgres scripts/bench
+	"$${CARGO_TARGET_DIR:-target}/release/engine-bench" all
+
+.PHONY: bench-check
+bench-check: ## all workloads, small, on every store: whether they work, not how fast (part of `make test`)
+	scripts/with-postgres cargo test --locked --workspace --test check
+
+.PHONY: bench-micro
+bench-micro: ## what single parts cost: deciding, encoding, replaying, queueing (criterion)
+	cargo bench --locked -p engine-micro
 
 .PHONY: figures
 figures: ## how soon work goes on after a kill, and what an idle server takes, beside their targets

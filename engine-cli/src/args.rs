@@ -113,14 +113,22 @@ pub(crate) enum Verb {
     Start(StartArgs),
     /// List runs, latest start first.
     List(ListArgs),
+    /// Count workflows.
+    Count(CountArgs),
     /// Show where a run stands, and what it waits for.
     Describe(RunArgs),
     /// Show what happened in a run.
     History(HistoryArgs),
+    /// Print what a run has published. No worker has to run.
+    Published(PublishedArgs),
+    /// Ask a run's code a question and print its answer. A worker has to run; the run may be closed.
+    Query(QueryArgs),
     /// Print what happens in a run until it closes.
     Watch(WatchArgs),
     /// Send a message to a running workflow.
     Signal(SignalArgs),
+    /// Send a message to a running workflow and print what it answers.
+    Update(UpdateArgs),
     /// Ask a running workflow to stop; its code decides how.
     Cancel(CancelArgs),
     /// Close a running workflow at once; its code does not run again.
@@ -205,6 +213,12 @@ pub(crate) struct StartArgs {
     /// What to do when the id has an open run.
     #[arg(long, value_enum, default_value_t = ConflictPolicy::Fail, value_name = "POLICY")]
     pub(crate) id_conflict_policy: ConflictPolicy,
+    /// Sends this signal along: to the run that is open, or to the one that is started, in one transaction.
+    #[arg(long, value_name = "TEXT", conflicts_with = "wait")]
+    pub(crate) signal: Option<String>,
+    /// The signal's content, as JSON.
+    #[arg(long, value_name = "JSON", requires = "signal")]
+    pub(crate) signal_input: Option<String>,
     /// Makes a repeat of this command harmless. Default: a new UUID.
     #[arg(long, value_name = "TEXT")]
     pub(crate) request_id: Option<String>,
@@ -234,6 +248,8 @@ pub(crate) enum StatusFilter {
     Terminated,
     /// Runs that took too long.
     TimedOut,
+    /// Runs whose code went on in a new run.
+    ContinuedAsNew,
 }
 
 /// List runs.
@@ -248,9 +264,20 @@ pub(crate) struct ListArgs {
     /// Only runs of this workflow id.
     #[arg(long, value_name = "TEXT")]
     pub(crate) id: Option<String>,
+    /// Which runs, in which order: "WorkflowType = 'order' AND Status = 'Running' ORDER BY CloseTime DESC".
+    #[arg(long, short = 'q', value_name = "FILTER", conflicts_with_all = ["status", "workflow_type", "id"])]
+    pub(crate) query: Option<String>,
     /// Most runs to print; 0 is all.
     #[arg(long, short = 'n', default_value_t = 20, value_name = "COUNT")]
     pub(crate) limit: usize,
+}
+
+/// Count workflows.
+#[derive(Debug, Args)]
+pub(crate) struct CountArgs {
+    /// Which runs: "StartTime > '2026-11-01' GROUP BY Status". Default: all.
+    #[arg(long, short = 'q', value_name = "FILTER", default_value = "")]
+    pub(crate) query: String,
 }
 
 /// How instants are printed.
@@ -280,6 +307,37 @@ pub(crate) struct HistoryArgs {
     /// Print values and messages whole, however long.
     #[arg(long)]
     pub(crate) full: bool,
+}
+
+/// Print what a run has published.
+#[derive(Debug, Args)]
+pub(crate) struct PublishedArgs {
+    /// Which run.
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+    /// Only what it shows under this name: the value alone is printed.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) name: Option<String>,
+    /// As it was when this event was the last. Default: as it is.
+    #[arg(long, value_name = "EVENT", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) at: Option<u64>,
+}
+
+/// Ask a run's code.
+#[derive(Debug, Args)]
+pub(crate) struct QueryArgs {
+    /// Which run.
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+    /// Which question.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) name: String,
+    /// Its arguments.
+    #[command(flatten)]
+    pub(crate) input: InputArgs,
+    /// Wait at most so long for the answer, at most 60s.
+    #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub(crate) timeout: Duration,
 }
 
 /// Print what happens.
@@ -314,6 +372,38 @@ pub(crate) struct SignalArgs {
     /// Makes a repeat of this command harmless. Default: a new UUID.
     #[arg(long, value_name = "TEXT")]
     pub(crate) request_id: Option<String>,
+}
+
+/// Send a message that is answered.
+#[derive(Debug, Args)]
+pub(crate) struct UpdateArgs {
+    /// Which run.
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+    /// Which kind of message.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) name: String,
+    /// Its content.
+    #[command(flatten)]
+    pub(crate) input: InputArgs,
+    /// Your key for it: a repeat with the same key is the same update, and prints its answer. Default: a new UUID.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) update_id: Option<String>,
+    /// What to wait for.
+    #[arg(long, value_enum, default_value_t = UpdateWait::Completed)]
+    pub(crate) wait: UpdateWait,
+    /// Wait at most so long, at most 60s. The update goes on.
+    #[arg(long, default_value = "20s", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub(crate) timeout: Duration,
+}
+
+/// What to wait for after an update.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum UpdateWait {
+    /// The workflow took it on, which is durable.
+    Accepted,
+    /// The workflow answered it.
+    Completed,
 }
 
 /// Ask to stop.

@@ -2,6 +2,12 @@
 
 use std::process::ExitCode;
 
+/// A server allocates small things on one thread and frees them on another. On the same work this takes a sixth off the server's CPU, and
+/// it gives memory back when the work is done (`docs/performance.md`).
+#[cfg(all(feature = "jemalloc", not(target_env = "msvc")))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     engine_cli::run(std::env::args_os())
 }

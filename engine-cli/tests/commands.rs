@@ -124,6 +124,31 @@ async fn a_workflow_is_started_seen_and_terminated_and_survives_a_kill() {
 }
 
 #[tokio::test]
+async fn an_update_is_described_while_it_waits_and_a_signal_goes_along_with_a_start() {
+    let server = Server::start(&["dev", "--db", ":memory:"]).await;
+    let start = ["--type", "t", "--queue", "q", "--id", "w", "--signal", "go", "--signal-input", "7"];
+    assert_eq!(server.json("start", &start)["started"], true);
+    assert_eq!(server.json("start", &start)["started"], false, "it goes to the run that is open");
+    let history = server.json("history", &["w"]);
+    let types: Vec<&str> = history.as_array().unwrap().iter().map(|event| event["type"].as_str().unwrap()).collect();
+    assert_eq!(types, ["WorkflowStarted", "WorkflowSignaled", "WorkflowSignaled"]);
+    assert_eq!(history[1]["attributes"]["input"][0]["data"], 7);
+
+    let update = ["w", "--name", "deposit", "--update-id", "u-1", "--input", "5", "--timeout", "0s"];
+    let (code, stdout, stderr) = server.ask("update", &update);
+    assert_eq!((code, stdout.as_str()), (7, ""));
+    assert!(stderr.contains("still waits for a worker"), "{stderr}");
+    let description = server.json("describe", &["w"]);
+    assert_eq!(description["pending_updates"][0]["update_id"], "u-1");
+    assert_eq!(description["pending_updates"][0]["stage"], "ADMITTED");
+    let (_, text, _) = server.ask("describe", &["w"]);
+    assert!(text.contains("deposit") && text.contains("waits for a worker"), "{text}");
+    server.json("terminate", &["w", "--reason", "seen enough"]);
+    let (code, _, stderr) = server.ask("update", &update);
+    assert_eq!(code, 4, "{stderr}");
+}
+
+#[tokio::test]
 async fn a_watch_prints_what_happens_until_the_run_closes() {
     let server = Server::start(&["dev", "--db", ":memory:"]).await;
     server.json("start", &["--type", "t", "--queue", "q", "--id", "watched"]);
@@ -268,4 +293,25 @@ async fn a_database_that_may_lose_what_it_acknowledged_is_refused_unless_it_is_a
     assert!(said.contains("fsync") && said.contains("--allow-unsafe-database"), "{said}");
     let server = Server::start(&["serve", "--allow-unsafe-database", "--database-url", &url]).await;
     assert_eq!(server.json("list", &[]), Value::Array(Vec::new()));
+}
+
+#[tokio::test]
+async fn a_query_without_a_worker_and_published_state_without_values_say_so() {
+    let server = Server::start(&["dev", "--db", ":memory:"]).await;
+    server.json("start", &["--type", "t", "--queue", "q", "--id", "asked"]);
+    let (code, stdout, stderr) = server.ask("query", &["asked", "--name", "status"]);
+    assert_eq!((code, stdout.as_str()), (1, ""));
+    assert_eq!(
+        stderr,
+        "error: no worker of task queue \"q\" is connected, so nobody can answer; published state needs none\n"
+    );
+    let (code, _, stderr) = server.ask("query", &["asked", "--name", "", "--timeout", "1s"]);
+    assert_eq!((code, stderr.as_str()), (1, "error: query_name: must not be empty\n"));
+    let (code, _, stderr) = server.ask("published", &["asked"]);
+    assert_eq!((code, stderr.as_str()), (0, "workflow asked has published nothing\n"));
+    let (code, _, stderr) = server.ask("published", &["asked", "--name", "status"]);
+    assert_eq!((code, stderr.as_str()), (4, "error: workflow asked has published nothing under the name \"status\"\n"));
+    assert_eq!(server.json("published", &["asked"]), serde_json::json!({}));
+    let (code, _, stderr) = server.ask("published", &["asked", "--at", "2"]);
+    assert_eq!((code, stderr.as_str()), (1, "error: at_event_id: is 2, but the last event of the run is 1\n"));
 }

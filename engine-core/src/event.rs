@@ -9,16 +9,24 @@
 //! - an activity appears as `Scheduled` and at most one closing event, which follows its `Started` if it started;
 //! - at most one close event, and nothing after it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::failure::{Failure, RetryState, TimeoutKind};
 use crate::ids::{
-    ActivityId, ActivityType, EventId, Namespace, RequestId, RunId, SignalName, TaskQueueName, TimerId, WorkflowId,
-    WorkflowType,
+    ActivityId, ActivityType, EventId, Namespace, PublishedName, RequestId, RunId, SignalName, TaskQueueName, TimerId,
+    UpdateId, UpdateName, WorkflowId, WorkflowType,
 };
 use crate::payload::Payload;
 use crate::retry::RetryPolicy;
+use crate::search::{SearchAttributeChanges, SearchAttributes};
 use crate::time::Timestamp;
+
+pub use crate::marker::{Marker, MarkerRecorded, StepMarker, StepOutcome};
+pub use crate::peer::{
+    CancelPeer, ChildOutcome, Parent, ParentClosePolicy, PeerEvent, PeerFailureCause, PeerTarget, SignalPeer,
+    StartChild,
+};
 
 /// One fact of a history.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,6 +49,7 @@ pub enum EventKind {
     WorkflowTimedOut(WorkflowTimedOut),
     WorkflowCanceled(WorkflowCanceled),
     WorkflowTerminated(WorkflowTerminated),
+    WorkflowContinuedAsNew(WorkflowContinuedAsNew),
     WorkflowCancelRequested(WorkflowCancelRequested),
     WorkflowSignaled(WorkflowSignaled),
     WorkflowTaskScheduled(WorkflowTaskScheduled),
@@ -58,6 +67,13 @@ pub enum EventKind {
     TimerStarted(TimerStarted),
     TimerFired(TimerFired),
     TimerCanceled(TimerCanceled),
+    StatePublished(StatePublished),
+    MarkerRecorded(Box<MarkerRecorded>),
+    SearchAttributesUpserted(SearchAttributesUpserted),
+    PropertiesModified(PropertiesModified),
+    WorkflowUpdateAccepted(Box<WorkflowUpdateAccepted>),
+    WorkflowUpdateCompleted(WorkflowUpdateCompleted),
+    Peer(Box<PeerEvent>),
 }
 
 /// A run began. Holds all that is needed to begin it again.
@@ -87,7 +103,7 @@ pub struct WorkflowStarted {
     pub retry_policy: Option<RetryPolicy>,
     /// Which try of the chain this run is, from 1.
     pub attempt: u32,
-    /// The run that this one continues, if any.
+    /// The run that this one continues, as its next try or because its code asked for it.
     pub continued_from: Option<RunId>,
     /// The first run of the chain.
     pub first_run_id: RunId,
@@ -101,6 +117,16 @@ pub struct WorkflowStarted {
     pub identity: String,
     /// Facts for people, not indexed.
     pub memo: Vec<(String, Payload)>,
+    /// What it is listed by.
+    pub search_attributes: SearchAttributes,
+    /// One line about it, for people. Empty: none.
+    pub summary: String,
+    /// More about it, for people. Empty: none.
+    pub details: String,
+    /// Request ids of the last signals of the run that this one continues: a signal that is repeated to this run counts once.
+    pub seen_request_ids: Vec<RequestId>,
+    /// Who started it as its child, if another workflow did.
+    pub parent: Option<Box<Parent>>,
 }
 
 /// The code returned a value. A close event.
@@ -154,6 +180,15 @@ pub struct WorkflowTerminated {
     pub identity: String,
 }
 
+/// The code asked to go on in a new run with an empty history, which began in the same transaction. A close event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkflowContinuedAsNew {
+    /// The workflow task that said so.
+    pub workflow_task_completed_event_id: EventId,
+    /// The run that follows. What it runs, and with which arguments, is in its own first event.
+    pub new_run_id: RunId,
+}
+
 /// The run was asked to stop; its code decides what to do. At most one per run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WorkflowCancelRequested {
@@ -198,8 +233,26 @@ pub struct WorkflowTaskStarted {
     pub identity: String,
     /// Size of the history so far.
     pub history_size_bytes: u64,
-    /// Whether the history has become long enough that the code should continue as new.
-    pub suggest_continue_as_new: bool,
+    /// Whether the code should continue as new, and why.
+    pub suggest_continue_as_new: ContinueAsNewReasons,
+}
+
+/// Why the code should continue as new. Recorded, so that code may depend on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ContinueAsNewReasons {
+    /// The history has many events ([`crate::limits::HISTORY_EVENTS_SUGGEST`]).
+    pub history_events: bool,
+    /// The history is large ([`crate::limits::HISTORY_BYTES_SUGGEST`]).
+    pub history_bytes: bool,
+    /// The run has accepted many updates ([`crate::limits::UPDATES_SUGGEST`]).
+    pub updates: bool,
+}
+
+impl ContinueAsNewReasons {
+    /// Whether there is any reason.
+    pub fn any(self) -> bool {
+        self.history_events || self.history_bytes || self.updates
+    }
 }
 
 /// The code moved forward; the events of its commands follow.
@@ -213,6 +266,8 @@ pub struct WorkflowTaskCompleted {
     pub identity: String,
     /// What ran the code.
     pub worker: WorkerMetadata,
+    /// Whether the code was still at work (a step ran), so that a task follows without news.
+    pub force_new_task: bool,
 }
 
 /// What ran the code at one workflow task. Read back at replay: an SDK that changes its behaviour sets a flag here, and
@@ -293,6 +348,8 @@ pub struct ActivityScheduled {
     pub timeouts: ActivityTimeouts,
     /// How attempts follow each other.
     pub retry_policy: RetryPolicy,
+    /// What it is for, for people. Empty: the code did not say.
+    pub summary: String,
 }
 
 /// The deadlines of an activity. `None` means no limit.
@@ -395,6 +452,8 @@ pub struct TimerStarted {
     pub timer_id: TimerId,
     /// How long.
     pub duration: Duration,
+    /// What it is for, for people. Empty: the code did not say.
+    pub summary: String,
 }
 
 /// The time had come. Never early by the server's clock.
@@ -417,6 +476,101 @@ pub struct TimerCanceled {
     pub started_event_id: EventId,
 }
 
+/// The code published a value, in place of the one that the name had before.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StatePublished {
+    /// The workflow task that said so.
+    pub workflow_task_completed_event_id: EventId,
+    /// Under which name.
+    pub name: PublishedName,
+    /// The value.
+    pub value: Payload,
+}
+
+/// The code changed the run's search attributes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SearchAttributesUpserted {
+    /// The workflow task that asked.
+    pub workflow_task_completed_event_id: EventId,
+    /// New values; those that are not named stay as they are.
+    pub changes: SearchAttributeChanges,
+}
+
+/// The code changed what people are shown of the run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PropertiesModified {
+    /// The workflow task that asked.
+    pub workflow_task_completed_event_id: EventId,
+    /// What changes.
+    pub changes: PropertyChanges,
+}
+
+/// A change of what people are shown of a run.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct PropertyChanges {
+    /// New entries of the memo, `None` where one is taken away; those that are not named stay as they are.
+    pub memo: BTreeMap<String, Option<Payload>>,
+    /// What the run is at, if that changes.
+    pub current_details: Option<String>,
+}
+
+/// The code took an update on: from here on it is durable, and its outcome will be. Holds the whole request.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WorkflowUpdateAccepted {
+    /// The workflow task that took it on.
+    pub workflow_task_completed_event_id: EventId,
+    /// The request as it was sent.
+    pub update: UpdateRequest,
+}
+
+/// An update that somebody sent. Its id is the sender's key: within a run a repeat with the same id is the same update.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UpdateRequest {
+    /// Unique within the run.
+    pub id: UpdateId,
+    /// Which handler.
+    pub name: UpdateName,
+    /// Arguments.
+    pub input: Vec<Payload>,
+    /// Who sent it, for people.
+    pub identity: String,
+}
+
+impl UpdateRequest {
+    /// Size of its arguments in bytes.
+    pub fn size(&self) -> usize {
+        crate::payload::total_size(&self.input)
+    }
+}
+
+/// The code's answer to an update that it had accepted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WorkflowUpdateCompleted {
+    /// The workflow task that answered.
+    pub workflow_task_completed_event_id: EventId,
+    /// The update.
+    pub update_id: UpdateId,
+    /// Its acceptance.
+    pub accepted_event_id: EventId,
+    /// The answer.
+    pub outcome: UpdateOutcome,
+}
+
+/// How an accepted update ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum UpdateOutcome {
+    /// Its handler returned a value.
+    Completed {
+        /// What it returned.
+        result: Option<Payload>,
+    },
+    /// Its handler returned an error, or the run closed before it returned.
+    Failed {
+        /// The error.
+        failure: Failure,
+    },
+}
+
 impl EventKind {
     /// The event's name, as histories show it.
     pub fn name(&self) -> &'static str {
@@ -427,6 +581,8 @@ impl EventKind {
             EventKind::WorkflowTimedOut(_) => "WorkflowTimedOut",
             EventKind::WorkflowCanceled(_) => "WorkflowCanceled",
             EventKind::WorkflowTerminated(_) => "WorkflowTerminated",
+            EventKind::WorkflowContinuedAsNew(_) => "WorkflowContinuedAsNew",
+            EventKind::Peer(event) => event.name(),
             EventKind::WorkflowCancelRequested(_) => "WorkflowCancelRequested",
             EventKind::WorkflowSignaled(_) => "WorkflowSignaled",
             EventKind::WorkflowTaskScheduled(_) => "WorkflowTaskScheduled",
@@ -444,6 +600,12 @@ impl EventKind {
             EventKind::TimerStarted(_) => "TimerStarted",
             EventKind::TimerFired(_) => "TimerFired",
             EventKind::TimerCanceled(_) => "TimerCanceled",
+            EventKind::StatePublished(_) => "StatePublished",
+            EventKind::MarkerRecorded(_) => "MarkerRecorded",
+            EventKind::SearchAttributesUpserted(_) => "SearchAttributesUpserted",
+            EventKind::PropertiesModified(_) => "PropertiesModified",
+            EventKind::WorkflowUpdateAccepted(_) => "WorkflowUpdateAccepted",
+            EventKind::WorkflowUpdateCompleted(_) => "WorkflowUpdateCompleted",
         }
     }
 
@@ -451,6 +613,7 @@ impl EventKind {
     /// workflow task is needed.
     pub fn is_news(&self) -> bool {
         match self {
+            EventKind::Peer(event) => event.is_news(),
             EventKind::WorkflowStarted(_)
             | EventKind::WorkflowCancelRequested(_)
             | EventKind::WorkflowSignaled(_)
@@ -461,19 +624,27 @@ impl EventKind {
             | EventKind::ActivityTimedOut(_)
             | EventKind::ActivityCanceled(_)
             | EventKind::TimerFired(_) => true,
+            // The code is still at work and needs another task.
+            EventKind::WorkflowTaskCompleted(end) => end.force_new_task,
             EventKind::WorkflowCompleted(_)
             | EventKind::WorkflowFailed(_)
             | EventKind::WorkflowTimedOut(_)
             | EventKind::WorkflowCanceled(_)
             | EventKind::WorkflowTerminated(_)
+            | EventKind::WorkflowContinuedAsNew(_)
             | EventKind::WorkflowTaskScheduled(_)
             | EventKind::WorkflowTaskStarted(_)
-            | EventKind::WorkflowTaskCompleted(_)
             | EventKind::ActivityScheduled(_)
             | EventKind::ActivityStarted(_)
             | EventKind::ActivityCancelRequested(_)
             | EventKind::TimerStarted(_)
-            | EventKind::TimerCanceled(_) => false,
+            | EventKind::TimerCanceled(_)
+            | EventKind::StatePublished(_)
+            | EventKind::MarkerRecorded(_)
+            | EventKind::SearchAttributesUpserted(_)
+            | EventKind::PropertiesModified(_)
+            | EventKind::WorkflowUpdateAccepted(_)
+            | EventKind::WorkflowUpdateCompleted(_) => false,
         }
     }
 
@@ -490,6 +661,7 @@ impl EventKind {
             | EventKind::WorkflowTimedOut(_)
             | EventKind::WorkflowCanceled(_)
             | EventKind::WorkflowTerminated(_)
+            | EventKind::WorkflowContinuedAsNew(_)
             | EventKind::WorkflowCancelRequested(_)
             | EventKind::WorkflowSignaled(_)
             | EventKind::WorkflowTaskScheduled(_)
@@ -502,7 +674,14 @@ impl EventKind {
             | EventKind::ActivityCancelRequested(_)
             | EventKind::TimerStarted(_)
             | EventKind::TimerFired(_)
-            | EventKind::TimerCanceled(_) => None,
+            | EventKind::TimerCanceled(_)
+            | EventKind::StatePublished(_)
+            | EventKind::Peer(_)
+            | EventKind::MarkerRecorded(_)
+            | EventKind::SearchAttributesUpserted(_)
+            | EventKind::PropertiesModified(_)
+            | EventKind::WorkflowUpdateAccepted(_)
+            | EventKind::WorkflowUpdateCompleted(_) => None,
         }
     }
 
@@ -514,6 +693,7 @@ impl EventKind {
             EventKind::WorkflowTimedOut(_) => Some(CloseStatus::TimedOut),
             EventKind::WorkflowCanceled(_) => Some(CloseStatus::Canceled),
             EventKind::WorkflowTerminated(_) => Some(CloseStatus::Terminated),
+            EventKind::WorkflowContinuedAsNew(_) => Some(CloseStatus::ContinuedAsNew),
             EventKind::WorkflowStarted(_)
             | EventKind::WorkflowCancelRequested(_)
             | EventKind::WorkflowSignaled(_)
@@ -531,7 +711,14 @@ impl EventKind {
             | EventKind::ActivityCanceled(_)
             | EventKind::TimerStarted(_)
             | EventKind::TimerFired(_)
-            | EventKind::TimerCanceled(_) => None,
+            | EventKind::TimerCanceled(_)
+            | EventKind::StatePublished(_)
+            | EventKind::Peer(_)
+            | EventKind::MarkerRecorded(_)
+            | EventKind::SearchAttributesUpserted(_)
+            | EventKind::PropertiesModified(_)
+            | EventKind::WorkflowUpdateAccepted(_)
+            | EventKind::WorkflowUpdateCompleted(_) => None,
         }
     }
 }
@@ -549,4 +736,6 @@ pub enum CloseStatus {
     Terminated,
     /// It took too long.
     TimedOut,
+    /// Its code went on in a new run.
+    ContinuedAsNew,
 }

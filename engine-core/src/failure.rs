@@ -201,7 +201,7 @@ impl Failure {
 }
 
 /// Cuts `text` to about `limit` bytes, at a character's edge, and says so in it.
-fn cut(text: &mut String, limit: usize) {
+pub(crate) fn cut(text: &mut String, limit: usize) {
     const MARK: &str = " … (cut)";
     if text.len() <= limit {
         return;

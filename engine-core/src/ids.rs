@@ -118,8 +118,37 @@ text_id! {
     SignalName
 }
 text_id! {
+    /// The name of a query.
+    QueryName
+}
+text_id! {
+    /// The name under which a run publishes a value.
+    PublishedName
+}
+text_id! {
+    /// The name of an update: which handler it is for.
+    UpdateName
+}
+text_id! {
+    /// The sender's key for one update, unique within a run: a repeat with the same id is the same update.
+    UpdateId
+}
+text_id! {
     /// A client's key that makes a request safe to repeat.
     RequestId
+}
+
+text_id! {
+    /// Names a change of workflow code, for [`crate::marker::Marker::Patch`].
+    PatchId
+}
+text_id! {
+    /// What workflow code calls one of its steps.
+    StepName
+}
+text_id! {
+    /// The name of a search attribute.
+    SearchAttributeName
 }
 
 /// One run of a workflow id: a UUIDv7, so that later runs sort after earlier ones.

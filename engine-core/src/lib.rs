@@ -13,11 +13,15 @@ pub mod command;
 pub mod event;
 pub mod execution;
 pub mod failure;
+pub mod filter;
 pub mod ids;
 pub mod limits;
+pub mod marker;
 pub mod payload;
+pub mod peer;
 pub mod replay;
 pub mod retry;
+pub mod search;
 pub mod time;
 
 // The tests of this crate and those in `tests/` share their helpers, which name the crate from outside.

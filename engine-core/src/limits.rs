@@ -13,6 +13,10 @@ pub const PAYLOAD_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Largest gRPC message, in bytes: a workflow task completion of several commands with payloads fits.
 pub const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// Most starts in one StartWorkflows call: enough that the cost of the call disappears in that of its starts, few enough that
+/// one caller cannot fill a lane's inbox.
+pub const STARTS_MAX: usize = 1_000;
+
 /// Largest failure, with its chain of causes, in bytes. Larger ones are cut: a stack trace must not fail a task.
 pub const FAILURE_BYTES_MAX: usize = 256 * 1024;
 
@@ -24,6 +28,19 @@ pub const PENDING_ACTIVITIES_MAX: usize = 10_000;
 
 /// Most timers of one run that may be open at once.
 pub const PENDING_TIMERS_MAX: usize = 10_000;
+
+/// Most names under which one run may publish. With [`PUBLISHED_VALUE_BYTES_MAX`] it keeps all that a run has published, which is
+/// held in memory while the run is active and shown by describe, within [`PAYLOAD_BYTES_MAX`].
+pub const PUBLISHED_NAMES_MAX: usize = 64;
+
+/// Largest published value, in bytes: it is for people and dashboards; results belong into the workflow's result.
+pub const PUBLISHED_VALUE_BYTES_MAX: usize = 32 * 1024;
+
+/// Most children that are open and messages to other workflows that are under way, of one run.
+pub const PENDING_PEERS_MAX: usize = 10_000;
+
+/// Longest reason of a request to another workflow to stop, in bytes. Longer ones are cut.
+pub const REASON_BYTES_MAX: usize = 1_000;
 
 /// Most commands in one workflow task completion. A workflow that wants more issues them over several tasks.
 pub const COMMANDS_PER_TASK_MAX: usize = 20_000;
@@ -37,6 +54,26 @@ pub const BUFFERED_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// How many signal request ids a run remembers. A repeat that comes after this many later signals counts twice.
 pub const SIGNAL_REQUEST_IDS_MAX: usize = 10_000;
+
+/// How many signal request ids a run hands to the next run of its chain, whose first event holds them. A repeat comes seconds
+/// after the first try; a run takes some thousand signals a second.
+pub const SIGNAL_REQUEST_IDS_CARRIED: usize = 1_000;
+
+/// Most signals that a run may hand unread to the run that continues it. Code that leaves more unread does not receive them.
+pub const UNREAD_SIGNALS_MAX: usize = 50_000;
+/// Most updates of one run that may be under way at once: admitted, or accepted and not completed. Each may hold its payload in
+/// memory. Further ones are refused with RESOURCE_EXHAUSTED until one is answered.
+pub const UPDATES_IN_FLIGHT_MAX: usize = 10;
+
+/// Most updates that one run may accept. Each is remembered, so that a repeat finds its outcome.
+pub const UPDATES_PER_RUN_MAX: usize = 2000;
+
+/// Number of accepted updates from which a workflow task suggests continue-as-new: 90 % of [`UPDATES_PER_RUN_MAX`].
+pub const UPDATES_SUGGEST: usize = UPDATES_PER_RUN_MAX / 10 * 9;
+
+/// Most bytes of arguments of updates that one workflow task brings; the first is always brought. The message that carries the
+/// task also carries history.
+pub const UPDATE_BYTES_PER_TASK_MAX: usize = 4 * 1024 * 1024;
 
 /// History length from which a workflow task suggests continue-as-new, in events. Replay reads all of it.
 pub const HISTORY_EVENTS_SUGGEST: u64 = 10_000;
@@ -60,6 +97,37 @@ pub const WORKFLOW_TASK_BACKOFF_MAX: Duration = Duration::from_secs(60);
 /// How many workers in a row may vanish with one workflow task before it counts as failed, and pauses like a failed one. Code that
 /// kills its process (a stack overflow, too much memory) must not go through all workers in a loop.
 pub const WORKFLOW_TASK_LOSSES_MAX: u32 = 5;
+
+/// Longest time for which a run's workflow tasks may follow each other without news, because a step of its code is still at work.
+/// Each such task grows the history by three events; work that takes longer is for an activity.
+pub const STEP_TIME_MAX: Duration = Duration::from_secs(30 * 60);
+
+/// Most search attributes of one run.
+pub const SEARCH_ATTRIBUTES_MAX: usize = 100;
+
+/// Largest value of a search attribute, in bytes, but for texts: values are compared as a whole, and sorted by.
+pub const SEARCH_VALUE_BYTES_MAX: usize = 1000;
+
+/// Most bytes of names and values of a run's search attributes together. They are part of the row by which the run is listed.
+pub const SEARCH_ATTRIBUTES_BYTES_MAX: usize = 40 * 1024;
+
+/// Longest summary (of a run, an activity, a timer), in bytes: one line in a list.
+pub const SUMMARY_BYTES_MAX: usize = 400;
+
+/// Longest details of a run, in bytes: a page for people.
+pub const DETAILS_BYTES_MAX: usize = 20_000;
+
+/// Longest filter of a list or count, in bytes.
+pub const FILTER_BYTES_MAX: usize = 10_000;
+
+/// Most parentheses and NOTs of a filter within each other: each is a call on the stack.
+pub const FILTER_DEPTH_MAX: usize = 50;
+
+/// Most conditions in a filter.
+pub const FILTER_CONDITIONS_MAX: usize = 200;
+
+/// Most values in one IN of a filter: each is a parameter of a statement.
+pub const FILTER_VALUES_MAX: usize = 500;
 
 /// Longest timer and timeout, 100 years: a sanity bound that keeps instants far from overflow.
 pub const DURATION_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);

@@ -24,6 +24,17 @@ impl Payload {
         Self { encoding: JSON.to_owned(), data: data.into(), metadata: BTreeMap::new() }
     }
 
+    /// Copies the bytes into memory of their own.
+    ///
+    /// For what is kept: a payload that came in a message is a slice of the buffer that the message was read into, and holds
+    /// all of that (8 KiB and more) for its own hundred bytes.
+    pub fn detach(&mut self) {
+        self.data = Bytes::copy_from_slice(&self.data);
+        for value in self.metadata.values_mut() {
+            *value = Bytes::copy_from_slice(value);
+        }
+    }
+
     /// Its size for the limits, in bytes.
     pub fn size(&self) -> usize {
         let metadata: usize = self.metadata.iter().map(|(k, v)| k.len() + v.len()).sum();

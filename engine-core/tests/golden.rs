@@ -7,14 +7,18 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
-use engine_core::command::Command;
-use engine_core::execution::{ActivityRef, Effect, Input};
-use engine_core::failure::Failure;
+use engine_core::command::{Command, ContinueAsNew, UnreadSignal};
+use engine_core::event::{Marker, StepMarker, StepOutcome};
+use engine_core::execution::{ActivityRef, Input};
+use engine_core::failure::{Failure, RetryState};
+use engine_core::ids::{PatchId, SignalName, StepName};
+use engine_core::peer::{ChildOutcome, PeerFailureCause};
 
 mod support;
 
 use support::{
-    Run, cancel_activity, cancel_timer, complete, fail, retry, schedule, schedule_with, seconds, start_timer,
+    Run, cancel_activity, cancel_peer, cancel_timer, complete, fail, publish, retry, schedule, schedule_with, seconds,
+    signal_peer, start_child, start_timer,
 };
 
 /// A scenario: its name, which is the file's, and what happens.
@@ -35,8 +39,16 @@ const SCENARIOS: &[Scenario] = &[
     ("terminated_in_flight", terminated_in_flight),
     ("run_timeout_with_retry", run_timeout_with_retry),
     ("workflow_retried", workflow_retried),
+    ("continued_as_new", continued_as_new),
+    ("run_that_continues", run_that_continues),
+    ("child_completes", child_completes),
+    ("child_ends_during_a_task", child_ends_during_a_task),
+    ("child_cannot_start", child_cannot_start),
+    ("messages_to_others", messages_to_others),
     ("two_equal_timers", two_equal_timers),
     ("timer_canceled_after_it_fired", timer_canceled_after_it_fired),
+    ("state_published", state_published),
+    ("patch_and_steps", patch_and_steps),
     ("transient_task_failures", transient_task_failures),
     ("task_times_out", task_times_out),
 ];
@@ -90,6 +102,13 @@ fn hello_world() -> Run {
     let token = run.take_activity("a");
     run.complete_activity(token);
     run.turn(vec![complete()]);
+    run
+}
+
+fn state_published() -> Run {
+    let mut run = waiting_for_activity(publish("status", "\"begun\""));
+    run.signal("go");
+    run.turn(vec![publish("status", "\"done\""), publish("total", "3"), complete()]);
     run
 }
 
@@ -223,23 +242,94 @@ fn run_timeout_with_retry() -> Run {
 
 fn workflow_retried() -> Run {
     let mut first = Run::start_with(|started| started.retry_policy = Some(retry(2)));
-    let token = first.take_task();
-    let input = Input::CompleteWorkflowTask {
-        token,
-        commands: vec![fail("Declined")],
-        worker: engine_core::event::WorkerMetadata::default(),
-        identity: "worker".into(),
-    };
-    let transition = first.send(input).expect("the task is the run's");
-    let next = transition.effects.into_iter().find_map(|effect| match effect {
-        Effect::StartRun(started) => Some(*started),
-        _ => None,
-    });
-    let mut second = Run::begin(next.expect("a run follows"), first.now).expect("the start is valid");
+    first.turn(vec![fail("Declined")]);
+    let next = first.next_run.take().expect("a run follows");
+    let mut second = Run::begin_next(next, first.now).expect("the start is valid");
     second.signal("in the pause");
     second.advance_to_deadline();
     second.turn(vec![fail("Declined")]);
     second
+}
+
+fn continued() -> Run {
+    let mut run = Run::start();
+    run.signal("read");
+    run.signal("unread");
+    let unread = UnreadSignal { name: SignalName::from_trusted("unread"), input: Vec::new() };
+    let command = ContinueAsNew { unread_signals: vec![unread], ..ContinueAsNew::default() };
+    let token = run.take_task();
+    run.signal("unseen");
+    run.finish_task(token, vec![start_timer("t", seconds(9)), Command::ContinueAsNew(Box::new(command))]);
+    run
+}
+
+fn continued_as_new() -> Run {
+    continued()
+}
+
+fn run_that_continues() -> Run {
+    let mut first = continued();
+    let next = first.next_run.take().expect("a run follows");
+    let mut second = Run::begin_next(next, first.now).expect("the start is valid");
+    second.turn(vec![complete()]);
+    second
+}
+
+fn patch_and_steps() -> Run {
+    let mut run = Run::start();
+    let record = |marker| Command::RecordMarker(Box::new(marker));
+    let patch = Marker::Patch { patch_id: PatchId::from_trusted("by courier"), deprecated: false };
+    let step = |step_id, outcome| {
+        let (name, took) = (StepName::from_trusted("ask"), seconds(1));
+        record(Marker::Step(StepMarker { step_id, name, outcome, attempt: 1, took }))
+    };
+    let token = run.take_task();
+    run.signal("while the step is at work");
+    run.extend_task(token, vec![record(patch), start_timer("t", seconds(9))]);
+    let failure = Failure::application("Busy", "later");
+    let failed = StepOutcome::Failed { failure, retry_state: RetryState::MaximumAttemptsReached };
+    run.turn(vec![step(2, StepOutcome::Completed { result: None }), step(1, failed), complete()]);
+    run
+}
+
+fn child_completes() -> Run {
+    let mut run = Run::start();
+    run.turn(vec![start_child("c")]);
+    run.accepted(5);
+    run.turn(vec![]);
+    run.child_closed(5, ChildOutcome::Completed { result: None });
+    run.turn(vec![complete()]);
+    run
+}
+
+fn child_ends_during_a_task() -> Run {
+    let mut run = Run::start();
+    run.turn(vec![start_child("c")]);
+    run.signal("go");
+    let token = run.take_task();
+    run.child_closed(5, ChildOutcome::Terminated);
+    run.signal("late");
+    run.finish_task(token, vec![start_timer("t", seconds(9))]);
+    run.turn(vec![complete()]);
+    run
+}
+
+fn child_cannot_start() -> Run {
+    let mut run = Run::start();
+    run.turn(vec![start_child("c")]);
+    run.refused(5, PeerFailureCause::AlreadyStarted);
+    run.turn(vec![complete()]);
+    run
+}
+
+fn messages_to_others() -> Run {
+    let mut run = Run::start();
+    run.turn(vec![signal_peer("a"), cancel_peer("b", false), signal_peer("gone")]);
+    run.accepted(5);
+    run.accepted(6);
+    run.refused(7, PeerFailureCause::NotFound);
+    run.turn(vec![complete()]);
+    run
 }
 
 fn two_equal_timers() -> Run {

@@ -5,30 +5,41 @@
 //! deciding changed nothing, and that what is stored gives the state that a crash would leave.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use engine_core::command::Command;
-use engine_core::event::{Event, EventKind, WorkerMetadata, WorkflowTaskFailureCause};
+use engine_core::event::{
+    Event, EventKind, Marker, PropertyChanges, StepMarker, StepOutcome, WorkerMetadata, WorkflowTaskFailureCause,
+};
 use engine_core::execution::{
-    ActivityRef, ActivityToken, Effect, Input, PendingTaskState, Reply, Transition, WorkflowTaskToken,
+    ActivityRef, ActivityToken, Effect, Input, PeerAnswer, PendingTaskState, PendingUpdate, RejectedUpdate, Reply,
+    Transition, WorkflowTaskToken,
 };
 use engine_core::failure::Failure;
-use engine_core::ids::{ActivityId, EventId};
+use engine_core::ids::{ActivityId, EventId, PatchId, SearchAttributeName, StepName, UpdateId};
+use engine_core::limits;
 use engine_core::payload::Payload;
+use engine_core::peer::{ChildOutcome, ParentClosePolicy, PeerFailureCause};
+use engine_core::search::SearchValue;
 use engine_core::time::Timestamp;
 use proptest::prelude::*;
 
 mod support;
 
-use support::{Run, cancel_activity, cancel_timer, complete, fail, retry, schedule_with, seconds, signal, start_timer};
+use support::{
+    Run, accept, answer, cancel_activity, cancel_peer, cancel_timer, complete, fail, peer_run, publish, retry,
+    schedule_with, seconds, signal, signal_peer, start_child_with, start_timer, update,
+};
 
 /// One thing that happens. Numbers pick one of what there is.
 #[derive(Debug, Clone)]
 enum Step {
     Signal { request_id: Option<u8> },
+    Update { id: u8 },
     Cancel,
     Terminate,
     TakeTask,
-    CompleteTask { token: u8, commands: Vec<Code> },
+    CompleteTask { token: u8, commands: Vec<Code>, rejected: Vec<u8>, force_new_task: bool },
     FailTask { token: u8 },
     ReleaseTask { token: u8 },
     ClaimTask { token: u8 },
@@ -37,6 +48,8 @@ enum Step {
     FailActivity { token: u8, by_id: bool },
     StopActivity { token: u8 },
     Heartbeat { token: u8, details: bool },
+    AnswerPeer { which: u8, accepted: bool },
+    CloseChild { which: u8 },
     LoseActivity { token: u8 },
     ReleaseActivity { token: u8 },
     ClaimActivity { token: u8 },
@@ -44,6 +57,7 @@ enum Step {
     WaitForDeadline,
     ClockSetBack { deciseconds: u16 },
     Crash,
+    HandOver,
     EndGrace,
     Park,
 }
@@ -62,7 +76,25 @@ enum Verb {
     CancelActivity,
     StartTimer { deciseconds: u16 },
     CancelTimer,
-    Close { failed: bool },
+    Publish,
+    AcceptUpdate,
+    CompleteUpdate,
+    Patch,
+    Step,
+    Upsert,
+    Modify,
+    StartChild,
+    SignalPeer,
+    CancelPeer,
+    Close(End),
+}
+
+/// How the code closes the run.
+#[derive(Debug, Clone, Copy)]
+enum End {
+    Completed,
+    Failed,
+    ContinuedAsNew,
 }
 
 fn code() -> impl Strategy<Value = Code> {
@@ -71,28 +103,50 @@ fn code() -> impl Strategy<Value = Code> {
         3 => Just(Verb::CancelActivity),
         5 => (0..60_u16).prop_map(|deciseconds| Verb::StartTimer { deciseconds }),
         3 => Just(Verb::CancelTimer),
+        2 => Just(Verb::StartChild),
+        1 => Just(Verb::SignalPeer),
+        1 => Just(Verb::CancelPeer),
+        2 => Just(Verb::Publish),
+        1 => Just(Verb::Patch),
+        1 => Just(Verb::Step),
+        1 => Just(Verb::Upsert),
+        1 => Just(Verb::Modify),
+        3 => Just(Verb::AcceptUpdate),
+        2 => Just(Verb::CompleteUpdate),
     ];
     (verb, any::<u8>(), proptest::bool::weighted(0.03)).prop_map(|(verb, pick, wild)| Code { verb, pick, wild })
 }
 
 /// What the code asks for in one task; sometimes it ends by closing the run.
 fn codes() -> impl Strategy<Value = Vec<Code>> {
-    let close = proptest::option::weighted(0.06, any::<bool>());
+    let close = proptest::option::weighted(
+        0.06,
+        prop_oneof![Just(End::Completed), Just(End::Failed), Just(End::ContinuedAsNew)],
+    );
     (proptest::collection::vec(code(), 0..5), close).prop_map(|(mut codes, close)| {
-        codes.extend(close.map(|failed| Code { verb: Verb::Close { failed }, pick: 0, wild: false }));
+        codes.extend(close.map(|end| Code { verb: Verb::Close(end), pick: 0, wild: false }));
         codes
     })
 }
 
 fn step() -> impl Strategy<Value = Step> {
     let recent = || prop_oneof![6 => Just(0_u8), 1 => any::<u8>()];
+    let rejected = || proptest::collection::vec(0..POOL, 0..3);
     prop_oneof![
         6 => proptest::option::of(0..6_u8).prop_map(|request_id| Step::Signal { request_id }),
+        6 => (0..POOL).prop_map(|id| Step::Update { id }),
         1 => Just(Step::Cancel),
         1 => prop_oneof![9 => Just(Step::EndGrace), 1 => Just(Step::Terminate)],
         12 => Just(Step::TakeTask),
-        14 => (recent(), codes())
-            .prop_map(|(token, commands)| Step::CompleteTask { token, commands }),
+        14 => (recent(), codes(), rejected(), proptest::bool::weighted(0.1)).prop_map(
+            |(token, commands, rejected, force_new_task)| Step::CompleteTask { token, commands, rejected, force_new_task },
+        ),
+        4 => (recent(), rejected()).prop_map(|(token, rejected)| Step::CompleteTask {
+            token,
+            commands: Vec::new(),
+            rejected,
+            force_new_task: false,
+        }),
         3 => recent().prop_map(|token| Step::FailTask { token }),
         2 => recent().prop_map(|token| Step::ReleaseTask { token }),
         2 => recent().prop_map(|token| Step::ClaimTask { token }),
@@ -104,10 +158,13 @@ fn step() -> impl Strategy<Value = Step> {
         2 => recent().prop_map(|token| Step::LoseActivity { token }),
         2 => recent().prop_map(|token| Step::ReleaseActivity { token }),
         2 => recent().prop_map(|token| Step::ClaimActivity { token }),
+        8 => (any::<u8>(), any::<bool>()).prop_map(|(which, accepted)| Step::AnswerPeer { which, accepted }),
+        4 => any::<u8>().prop_map(|which| Step::CloseChild { which }),
         6 => (0..40_u16).prop_map(|deciseconds| Step::Wait { deciseconds }),
         4 => Just(Step::WaitForDeadline),
         1 => (0..30_u16).prop_map(|deciseconds| Step::ClockSetBack { deciseconds }),
         3 => Just(Step::Crash),
+        2 => Just(Step::HandOver),
         4 => Just(Step::EndGrace),
         3 => Just(Step::Park),
     ]
@@ -123,6 +180,8 @@ struct World {
     /// Activities in their queues, with their attempts.
     offered_activities: BTreeMap<EventId, u32>,
     signals_accepted: usize,
+    /// Signals that came while the code ran and went to the run that continues it.
+    signals_handed_over: usize,
     /// How often an activity that may run only once was given to a worker that got it.
     only_once: BTreeMap<EventId, i32>,
 }
@@ -139,6 +198,7 @@ impl World {
             offered_task: offered_task.then_some(1),
             offered_activities: BTreeMap::new(),
             signals_accepted: 0,
+            signals_handed_over: 0,
             only_once: BTreeMap::new(),
         }
     }
@@ -165,9 +225,13 @@ impl World {
                     let before = self.offered_activities.remove(scheduled_event_id);
                     assert!(before.is_none_or(|before| before == *attempt), "another attempt was withdrawn");
                 }
-                Effect::CancelActivity { .. } | Effect::Closed(_) => {}
-                Effect::StartRun(started) => {
-                    Run::begin((**started).clone(), self.run.now).expect("the next run of a chain can start");
+                Effect::UpdateAnswered { .. }
+                | Effect::CancelActivity { .. }
+                | Effect::Closed(_)
+                | Effect::Deliver { .. } => {}
+                Effect::StartRun(next) => {
+                    self.signals_handed_over += next.signals.len();
+                    Run::begin_next((**next).clone(), self.run.now).expect("the next run of a chain can start");
                 }
             }
         }
@@ -198,15 +262,50 @@ impl World {
                 }
             }
             Step::Cancel => self.run_cancel(),
+            Step::Update { id } => {
+                self.send(Input::Update(Box::new(update(&update_name(id)))));
+            }
             Step::Terminate => {
                 self.send(Input::Terminate { reason: String::new(), details: None, identity });
             }
+            Step::AnswerPeer { which, accepted } => {
+                // Sometimes one that was answered before, or never asked.
+                let owed = self.run.execution.undelivered();
+                let id = owed.get(usize::from(which) % (owed.len() + 1)).map_or(EventId(u64::from(which)), |id| *id);
+                let answer = match accepted {
+                    true => PeerAnswer::Accepted { run_id: peer_run() },
+                    false => PeerAnswer::Refused(PeerFailureCause::NotFound),
+                };
+                self.send(Input::PeerAnswered { initiated_event_id: id, answer });
+            }
+            Step::CloseChild { which } => {
+                let children = self.run.execution.pending_children();
+                let child = children.get(usize::from(which) % (children.len() + 1));
+                let id = child.map_or(EventId(u64::from(which)), |child| child.initiated_event_id);
+                let outcome = ChildOutcome::Completed { result: None };
+                self.send(Input::ChildClosed { initiated_event_id: id, run_id: peer_run(), outcome });
+            }
             Step::TakeTask => self.take_task(),
-            Step::CompleteTask { token, commands } => {
+            Step::CompleteTask { token, commands, rejected, force_new_task } => {
                 if let Some(token) = self.task_token(token) {
                     let commands = self.commands(&commands);
                     let worker = WorkerMetadata::default();
-                    self.send(Input::CompleteWorkflowTask { token, commands, worker, identity });
+                    let reject = |id| RejectedUpdate {
+                        update_id: UpdateId::from_trusted(update_name(id)),
+                        failure: Failure::application("Invalid", "no"),
+                    };
+                    let rejected_updates = rejected.into_iter().map(reject).collect();
+                    let events = self.run.history.len();
+                    let input = Input::CompleteWorkflowTask {
+                        token,
+                        commands,
+                        rejected_updates,
+                        worker,
+                        force_new_task,
+                        identity,
+                    };
+                    let dropped = self.send(input).is_some_and(|done| done.reply == Reply::WorkflowTaskDropped);
+                    assert!(!dropped || self.run.history.len() == events, "a dropped task was written");
                 }
             }
             Step::FailTask { token } => {
@@ -298,6 +397,16 @@ impl World {
                 self.offered_task = None;
                 self.offered_activities.clear();
             }
+            Step::HandOver => {
+                let is_closed = self.run.execution.close_status().is_some();
+                if !is_closed && !self.run.execution.is_workflow_task_in_hand() {
+                    self.run.hand_over();
+                    let offers = self.run.execution.offers();
+                    self.offered_task = None;
+                    self.offered_activities.clear();
+                    self.follow(&offers);
+                }
+            }
             Step::EndGrace => {
                 self.send(Input::EndGrace);
             }
@@ -315,6 +424,13 @@ impl World {
 
     fn commands(&self, codes: &[Code]) -> Vec<Command> {
         let [mut activities, mut timers] = open_ids(&self.run.history);
+        let number =
+            |update: &PendingUpdate| update.update_id.as_str()[1..].parse::<u8>().expect("a letter and a number");
+        let pending = self.run.execution.pending_updates();
+        let of_stage = |accepted| {
+            pending.iter().filter(move |update| update.accepted_event_id.is_some() == accepted).map(number).collect()
+        };
+        let (mut admitted, mut accepted): (BTreeSet<u8>, BTreeSet<u8>) = (of_stage(false), of_stage(true));
         let free = |open: &BTreeSet<u8>| (0..POOL).filter(|id| !open.contains(id)).collect::<Vec<u8>>();
         let command = |code: &Code| {
             Some(match code.verb {
@@ -338,8 +454,51 @@ impl World {
                     timers.remove(&id);
                     cancel_timer(&format!("t{id}"))
                 }
-                Verb::Close { failed: false } => complete(),
-                Verb::Close { failed: true } => fail("Declined"),
+                Verb::Publish => publish(&format!("p{}", code.pick % POOL), &code.pick.to_string()),
+                Verb::Patch => {
+                    let patch_id = PatchId::from_trusted(format!("p{}", code.pick));
+                    Command::RecordMarker(Box::new(Marker::Patch { patch_id, deprecated: code.wild }))
+                }
+                Verb::Step => Command::RecordMarker(Box::new(Marker::Step(StepMarker {
+                    step_id: u64::from(code.pick),
+                    name: StepName::from_trusted("quote"),
+                    outcome: StepOutcome::Completed { result: Some(Payload::json("1")) },
+                    attempt: 1,
+                    took: Duration::ZERO,
+                }))),
+                Verb::Upsert => {
+                    let value = (!code.pick.is_multiple_of(3)).then(|| SearchValue::Int(code.pick.into()));
+                    let value = if code.wild { Some(SearchValue::Double(f64::NAN)) } else { value };
+                    let name = SearchAttributeName::from_trusted(format!("a{}", code.pick % POOL));
+                    Command::UpsertSearchAttributes { changes: BTreeMap::from([(name, value)]) }
+                }
+                Verb::Modify => {
+                    let value = (!code.pick.is_multiple_of(3)).then(|| Payload::json("2"));
+                    let memo = BTreeMap::from([(format!("m{}", code.pick % POOL), value)]);
+                    let current_details = code.wild.then(|| "x".repeat(limits::DETAILS_BYTES_MAX + 1));
+                    Command::ModifyProperties(PropertyChanges { memo, current_details })
+                }
+                Verb::AcceptUpdate => {
+                    let id = pick_id(code, admitted.iter().copied())?;
+                    admitted.remove(&id);
+                    accepted.insert(id);
+                    accept(&update_name(id))
+                }
+                Verb::CompleteUpdate => {
+                    let id = pick_id(code, accepted.iter().copied())?;
+                    accepted.remove(&id);
+                    answer(&update_name(id))
+                }
+                Verb::StartChild => {
+                    let policies =
+                        [ParentClosePolicy::Terminate, ParentClosePolicy::RequestCancel, ParentClosePolicy::Abandon];
+                    start_child_with(&format!("c{}", code.pick % POOL), policies[usize::from(code.pick) % 3])
+                }
+                Verb::SignalPeer => signal_peer("other"),
+                Verb::CancelPeer => cancel_peer(&format!("c{}", code.pick % POOL), !code.wild),
+                Verb::Close(End::Completed) => complete(),
+                Verb::Close(End::Failed) => fail("Declined"),
+                Verb::Close(End::ContinuedAsNew) => Command::ContinueAsNew(Box::default()),
             })
         };
         codes.iter().filter_map(command).collect()
@@ -394,8 +553,11 @@ impl World {
         assert_eq!(self.offered_activities, scheduled_activities, "the queue and the run disagree about activities");
         check_history(&self.run.history);
         let recorded = self.run.history.iter().chain(&self.run.buffered).filter(|event| is_signal(event)).count();
-        assert_eq!(recorded, self.signals_accepted, "an acknowledged signal was lost or doubled");
+        let known = recorded + self.signals_handed_over;
+        assert_eq!(known, self.signals_accepted, "an acknowledged signal was lost or doubled");
         assert_eq!(run.buffered_len(), self.run.buffered.len());
+        let in_memory = run.pending_updates().iter().any(|update| !update.accepted_event_id.is_some());
+        assert!(!in_memory || run.pending_workflow_task().is_some(), "an update waits for no workflow task");
         let task = run.pending_workflow_task().map(|task| task.state);
         if !matches!(task, Some(PendingTaskState::Started | PendingTaskState::InDoubt)) {
             assert_eq!(run.buffered_len(), 0, "events wait for a workflow task that does not run");
@@ -417,7 +579,9 @@ impl World {
             self.take(Step::TakeTask);
             self.take(Step::CompleteTask {
                 token: 0,
-                commands: vec![Code { verb: Verb::Close { failed: false }, pick: 0, wild: false }],
+                force_new_task: false,
+                commands: vec![Code { verb: Verb::Close(End::Completed), pick: 0, wild: false }],
+                rejected: Vec::new(),
             });
             self.take(Step::Wait { deciseconds: 600 });
         }
@@ -433,6 +597,10 @@ fn pick_from_last<T: Copy>(known: &[T], pick: u8) -> Option<T> {
 
 fn activity_name(id: u8) -> String {
     format!("a{id}")
+}
+
+fn update_name(id: u8) -> String {
+    format!("u{id}")
 }
 
 /// How many ids of each kind the code uses.
@@ -496,6 +664,7 @@ fn check_history(history: &[Event]) {
     let mut ended = BTreeSet::new();
     let mut timers: BTreeMap<EventId, Timestamp> = BTreeMap::new();
     let mut clock = Timestamp::EPOCH;
+    let mut updates: BTreeMap<&UpdateId, Option<EventId>> = BTreeMap::new();
     for (event, number) in history.iter().zip(1..) {
         assert_eq!(event.id, EventId(number), "ids are not contiguous");
         match &event.kind {
@@ -512,6 +681,14 @@ fn check_history(history: &[Event]) {
             EventKind::TimerFired(timer) => {
                 let fire_at = timers.remove(&timer.started_event_id).expect("a timer fired that was not open");
                 assert!(event.at >= fire_at, "a timer fired early");
+            }
+            EventKind::WorkflowUpdateAccepted(accepted) => {
+                let before = updates.insert(&accepted.update.id, Some(event.id));
+                assert_eq!(before, None, "an update was accepted twice");
+            }
+            EventKind::WorkflowUpdateCompleted(end) => {
+                let accepted = updates.get_mut(&end.update_id).and_then(Option::take);
+                assert_eq!(accepted, Some(end.accepted_event_id), "an update was completed that was not open");
             }
             EventKind::TimerCanceled(timer) => {
                 timers.remove(&timer.started_event_id).expect("a timer was canceled that was not open");

@@ -150,6 +150,39 @@ impl ArgumentReader {
     }
 }
 
+/// Arguments as they came, for code that takes those of any definition: `#[workflow] async fn any(ctx: WorkflowContext, args:
+/// RawArguments)`, `#[signal(any)]`, `#[query(any)]`.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct RawArguments(Vec<Payload>);
+
+impl From<Vec<Payload>> for RawArguments {
+    fn from(payloads: Vec<Payload>) -> Self {
+        Self(payloads)
+    }
+}
+
+impl RawArguments {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The argument at `index`, counted from 0. One that is missing can be read as an `Option`.
+    pub fn get<T: Recordable>(&self, index: usize) -> Result<T, DataError> {
+        decode_at(Place::Argument(index + 1), self.0.get(index))
+    }
+
+    /// All of them, encoded.
+    pub fn into_payloads(self) -> Vec<Payload> {
+        self.0
+    }
+}
+
 fn encode_at<T: Serialize + ?Sized>(place: Place, value: &T) -> Result<Payload, DataError> {
     match serde_json::to_vec(value) {
         Ok(json) => Ok(Payload::json(Bytes::from(json))),

@@ -1,4 +1,4 @@
-//! Definitions: what `#[activity]`, `#[workflow]` and `#[signal]` make of a function or type.
+//! Definitions: what `#[activity]`, `#[workflow]`, `#[signal]` and `#[update]` make of a function or type.
 //!
 //! A definition is a value (a unit struct named like the function) that is used the same way everywhere: called from a workflow,
 //! registered on a worker, started by a client. Its input and output types are checked by the compiler at each of them.
@@ -75,6 +75,66 @@ pub trait Workflow: Copy + Send + Sync + 'static {
     note = "put `#[signal]` above the type, or name the signal: `ctx.signal_channel::<T>(\"name\")`, `handle.signal_named(\"name\", value)`"
 )]
 pub trait Signal: Recordable {
+    /// The name under which it is sent and recorded.
+    const NAME: &'static str;
+}
+
+/// A signal that a method of a workflow handles. Made by `#[signal]` on a method in a `#[workflow] impl`.
+pub trait MethodSignal: Copy + Send + Sync + 'static {
+    /// `()` without arguments, the argument itself if there is one, a tuple if there are several.
+    type Input: Send + 'static;
+    /// The name under which it is sent and recorded.
+    const NAME: &'static str;
+
+    /// One payload for each argument.
+    fn encode_input(input: &Self::Input) -> Result<Vec<Payload>, DataError>;
+}
+
+/// An update that a method of a workflow answers. Made by `#[update]` on a method in a `#[workflow] impl`.
+pub trait MethodUpdate: Copy + Send + Sync + 'static {
+    /// `()` without arguments, the argument itself if there is one, a tuple if there are several.
+    type Input: Recordable;
+    /// What the method answers.
+    type Output: Recordable;
+    /// The name under which it is sent and recorded.
+    const NAME: &'static str;
+}
+
+/// A question to a workflow, answered from its state. Made by `#[query]`.
+///
+/// It can only read: it gets the state by shared reference, and no context.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a query",
+    label = "expected a function with the attribute `#[query]`",
+    note = "put `#[query]` above the function: `#[query] fn name(state: &T) -> U`; by name: `handle.query_named::<U>(\"name\", ())`"
+)]
+pub trait Query: Copy + Send + Sync + 'static {
+    /// What it reads.
+    type State: Send + 'static;
+    /// `()` without arguments, the argument itself if there is one, a tuple if there are several.
+    type Input: Send + 'static;
+    /// What it answers.
+    type Output: Recordable;
+    /// The name under which it is asked.
+    const NAME: &'static str;
+
+    /// One payload for each argument.
+    fn encode_input(input: &Self::Input) -> Result<Vec<Payload>, DataError>;
+    /// The reverse of [`Query::encode_input`].
+    fn decode_input(input: Vec<Payload>) -> Result<Self::Input, DataError>;
+    /// Runs the code.
+    fn answer(&self, state: &Self::State, input: Self::Input) -> Result<Self::Output, WorkflowError>;
+}
+
+/// A message that a workflow answers. Made by `#[update]` on a type.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an update",
+    label = "expected a type with the attribute `#[update]`",
+    note = "put `#[update(returns = T)]` above the type, or name the update: `handle.update_named::<T>(\"name\", value)`"
+)]
+pub trait Update: Recordable {
+    /// What the workflow answers.
+    type Output: Recordable;
     /// The name under which it is sent and recorded.
     const NAME: &'static str;
 }

@@ -17,11 +17,13 @@ use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
+use engine_core::command::ContinueAsNew;
 use engine_core::failure::{Failure, FailureKind};
 pub use engine_core::failure::{RetryState, TimeoutKind};
 use engine_core::ids::{ActivityId, ActivityType, EventId};
 use engine_core::limits;
 use engine_core::payload::Payload;
+use engine_core::replay::{CHILD_ALREADY_STARTED, PEER_NOT_FOUND};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -119,13 +121,15 @@ impl fmt::Debug for ActivityError {
 /// `?` turns every [`std::error::Error`] into one, an [`ActivityFailure`] with its whole chain.
 pub struct WorkflowError {
     failure: Box<Failure>,
+    /// Not an error at all: how the code goes on in a new run, or why it cannot.
+    continue_as_new: Option<Result<Box<ContinueAsNew>, String>>,
 }
 
 impl WorkflowError {
     /// An error that the workflow's retry policy, if it has one, may retry. Takes a message, any error, or a boxed error
     /// such as `anyhow::Error`.
     pub fn retryable<E: Into<BoxError> + 'static>(error: E) -> Self {
-        Self { failure: Box::new(failure_of_boxed(error, "WorkflowError")) }
+        Self { failure: Box::new(failure_of_boxed(error, "WorkflowError")), continue_as_new: None }
     }
 
     /// An error after which no further run follows. Takes what [`WorkflowError::retryable`] takes.
@@ -137,7 +141,22 @@ impl WorkflowError {
 
     /// The code accepted a request to cancel: the run closes as canceled, not as failed.
     pub fn canceled() -> Self {
-        Self { failure: Box::new(canceled_failure("the workflow was canceled")) }
+        Self { failure: Box::new(canceled_failure("the workflow was canceled")), continue_as_new: None }
+    }
+
+    /// What ends the code because it goes on in a new run.
+    pub(crate) fn continue_as_new(next: Result<Box<ContinueAsNew>, String>) -> Self {
+        let failure = Failure::application("ContinueAsNew", "the workflow goes on in a new run: return this");
+        Self { failure: Box::new(failure), continue_as_new: Some(next) }
+    }
+
+    /// Whether it is what [`crate::workflow::ContinueAsNew`] gave: not an error, but to be returned like one.
+    pub fn is_continue_as_new(&self) -> bool {
+        self.continue_as_new.is_some()
+    }
+
+    pub(crate) fn take_continue_as_new(&mut self) -> Option<Result<Box<ContinueAsNew>, String>> {
+        self.continue_as_new.take()
     }
 
     /// Replaces the type name, which retry policies are matched against.
@@ -168,8 +187,12 @@ impl WorkflowError {
 
     /// Whether it is the failure of an activity that was canceled.
     pub(crate) fn is_canceled_activity(&self) -> bool {
-        matches!(self.failure.kind, FailureKind::Activity { .. })
-            && self.failure.cause.as_deref().is_some_and(is_canceled)
+        let is_step = match &self.failure.kind {
+            FailureKind::Activity { .. } => true,
+            FailureKind::Application { type_name, .. } => type_name == PEER_FAILURE,
+            _ => false,
+        };
+        is_step && self.failure.cause.as_deref().is_some_and(is_canceled)
     }
 
     /// The value attached to [`WorkflowError::canceled`].
@@ -198,7 +221,7 @@ impl WorkflowError {
 
 impl<E: Error + 'static> From<E> for WorkflowError {
     fn from(error: E) -> Self {
-        Self { failure: Box::new(failure_of(error)) }
+        Self { failure: Box::new(failure_of(error)), continue_as_new: None }
     }
 }
 
@@ -361,6 +384,93 @@ impl From<ActivityFailure> for Failure {
     }
 }
 
+/// The type name of a [`PeerFailure`] that passed through a history.
+const PEER_FAILURE: &str = "PeerFailure";
+
+/// Dealing with another workflow failed: a child did not complete or could not be started, or a message could not be delivered.
+///
+/// Its text names the workflow; [`Error::source`] says why.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PeerFailure {
+    workflow_id: String,
+    reason: Box<RecordedError>,
+}
+
+impl PeerFailure {
+    pub(crate) fn new(workflow_id: String, reason: Failure) -> Self {
+        Self { workflow_id, reason: Box::new(reason.into()) }
+    }
+
+    pub(crate) fn canceled(workflow_id: String) -> Self {
+        Self::new(workflow_id, canceled_failure("it was asked to stop"))
+    }
+
+    /// The other workflow's id.
+    pub fn workflow_id(&self) -> &str {
+        &self.workflow_id
+    }
+
+    /// Whether the child accepted a request to cancel.
+    pub fn is_canceled(&self) -> bool {
+        matches!(self.reason.kind, FailureKind::Canceled { .. })
+    }
+
+    /// Whether the child was terminated.
+    pub fn is_terminated(&self) -> bool {
+        matches!(self.reason.kind, FailureKind::Terminated)
+    }
+
+    /// Whether the child took longer than its timeouts allow.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self.reason.kind, FailureKind::Timeout { .. })
+    }
+
+    /// Whether there is no such open workflow.
+    pub fn is_not_found(&self) -> bool {
+        self.error_type() == Some(PEER_NOT_FOUND)
+    }
+
+    /// Whether the child's workflow id has a run that is open, or that the id-reuse policy protects.
+    pub fn is_already_started(&self) -> bool {
+        self.error_type() == Some(CHILD_ALREADY_STARTED)
+    }
+
+    /// The type name of the error that the child returned; `None` if it did not return one.
+    pub fn error_type(&self) -> Option<&str> {
+        self.reason.error_type()
+    }
+
+    /// Why.
+    pub fn reason(&self) -> &RecordedError {
+        &self.reason
+    }
+
+    /// The value that the child attached to its error, or to its end as canceled; `None` if it attached none.
+    pub fn details<T: DeserializeOwned>(&self) -> Result<Option<T>, DataError> {
+        self.reason.details()
+    }
+}
+
+impl fmt::Display for PeerFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "workflow {} did not do what was asked: {}", self.workflow_id, self.reason)
+    }
+}
+
+impl Error for PeerFailure {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.reason.source()
+    }
+}
+
+impl From<PeerFailure> for Failure {
+    fn from(failure: PeerFailure) -> Failure {
+        let cause = Some(Box::new((*failure.reason).into()));
+        let message = format!("workflow {} did not do what was asked", failure.workflow_id);
+        Failure { cause, ..Failure::application(PEER_FAILURE, message) }
+    }
+}
+
 /// An error that came out of a history: all that is left of it are type name, message, details and causes.
 #[derive(Clone, PartialEq)]
 pub struct RecordedError {
@@ -480,6 +590,9 @@ fn failure_of<E: Error + 'static>(error: E) -> Failure {
     if let Some(recorded) = take::<ActivityFailure>(&mut slot) {
         return recorded.into();
     }
+    if let Some(recorded) = take::<PeerFailure>(&mut slot) {
+        return recorded.into();
+    }
     if let Some(recorded) = take::<RecordedError>(&mut slot) {
         return recorded.into();
     }
@@ -498,6 +611,10 @@ fn failure_of_boxed<E: Into<BoxError> + 'static>(error: E, message_type: &str) -
     let is_message = (&error as &dyn Any).is::<String>() || (&error as &dyn Any).is::<&'static str>();
     let boxed: BoxError = error.into();
     let boxed = match boxed.downcast::<ActivityFailure>() {
+        Ok(recorded) => return (*recorded).into(),
+        Err(boxed) => boxed,
+    };
+    let boxed = match boxed.downcast::<PeerFailure>() {
         Ok(recorded) => return (*recorded).into(),
         Err(boxed) => boxed,
     };

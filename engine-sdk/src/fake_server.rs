@@ -23,14 +23,18 @@ pub(crate) struct FakeServer {
 
 /// A call that waits for the test's answer.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "lives for one call")]
 pub(crate) enum Call {
     Start(v1::StartWorkflowRequest, Answer<v1::StartWorkflowResponse>),
+    StartMany(v1::StartWorkflowsRequest, Answer<v1::StartWorkflowsResponse>),
     Signal(v1::SignalWorkflowRequest, Answer<v1::SignalWorkflowResponse>),
     Terminate(v1::TerminateWorkflowRequest, Answer<v1::TerminateWorkflowResponse>),
     List(v1::ListWorkflowsRequest, Answer<v1::ListWorkflowsResponse>),
     History(v1::GetWorkflowHistoryRequest, Answer<v1::GetWorkflowHistoryResponse>),
     Watch(v1::WatchWorkflowRequest, Answer<Vec<Result<v1::WatchWorkflowResponse, Status>>>),
     Result(v1::GetWorkflowResultRequest, Answer<v1::GetWorkflowResultResponse>),
+    Query(v1::QueryWorkflowRequest, Answer<v1::QueryWorkflowResponse>),
+    Published(v1::GetPublishedRequest, Answer<v1::GetPublishedResponse>),
     CompleteActivity(v1::CompleteActivityRequest, Answer<v1::CompleteActivityResponse>),
 }
 
@@ -209,6 +213,13 @@ impl WorkflowService for Service {
         self.ask(Call::Start, request).await
     }
 
+    async fn start_workflows(
+        &self,
+        request: Request<v1::StartWorkflowsRequest>,
+    ) -> Result<Response<v1::StartWorkflowsResponse>, Status> {
+        self.ask(Call::StartMany, request).await
+    }
+
     async fn signal_workflow(
         &self,
         request: Request<v1::SignalWorkflowRequest>,
@@ -264,6 +275,55 @@ impl WorkflowService for Service {
         request: Request<v1::GetWorkflowResultRequest>,
     ) -> Result<Response<v1::GetWorkflowResultResponse>, Status> {
         self.ask(Call::Result, request).await
+    }
+
+    async fn update_workflow(
+        &self,
+        _: Request<v1::UpdateWorkflowRequest>,
+    ) -> Result<Response<v1::UpdateWorkflowResponse>, Status> {
+        Err(Status::unimplemented("not in tests"))
+    }
+
+    async fn poll_update(
+        &self,
+        _: Request<v1::PollUpdateRequest>,
+    ) -> Result<Response<v1::UpdateWorkflowResponse>, Status> {
+        Err(Status::unimplemented("not in tests"))
+    }
+
+    async fn signal_with_start(
+        &self,
+        _: Request<v1::SignalWithStartRequest>,
+    ) -> Result<Response<v1::StartWorkflowResponse>, Status> {
+        Err(Status::unimplemented("not in tests"))
+    }
+
+    async fn update_with_start(
+        &self,
+        _: Request<v1::UpdateWithStartRequest>,
+    ) -> Result<Response<v1::UpdateWithStartResponse>, Status> {
+        Err(Status::unimplemented("not in tests"))
+    }
+
+    async fn query_workflow(
+        &self,
+        request: Request<v1::QueryWorkflowRequest>,
+    ) -> Result<Response<v1::QueryWorkflowResponse>, Status> {
+        self.ask(Call::Query, request).await
+    }
+
+    async fn count_workflows(
+        &self,
+        _: Request<v1::CountWorkflowsRequest>,
+    ) -> Result<Response<v1::CountWorkflowsResponse>, Status> {
+        Err(Status::unimplemented("not in tests"))
+    }
+
+    async fn get_published(
+        &self,
+        request: Request<v1::GetPublishedRequest>,
+    ) -> Result<Response<v1::GetPublishedResponse>, Status> {
+        self.ask(Call::Published, request).await
     }
 }
 

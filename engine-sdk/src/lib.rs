@@ -44,13 +44,15 @@ pub mod error;
 #[cfg(test)]
 mod fake_server;
 pub mod prelude;
+pub mod search;
 pub mod transport;
 pub mod worker;
 pub mod workflow;
 
 /// What histories and failures are made of, as clients read them.
+pub use engine_core::search::{SearchAttributes, SearchType, SearchValue};
 pub use engine_core::{event, failure, ids, time};
-pub use engine_sdk_macros::{activity, payload, signal, workflow};
+pub use engine_sdk_macros::{activity, payload, query, signal, update, workflow};
 
 /// What the attributes' code needs. Not for use by hand.
 #[doc(hidden)]

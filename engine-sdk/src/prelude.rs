@@ -2,21 +2,25 @@
 
 use std::time::Duration;
 
+pub use engine_core::peer::ParentClosePolicy;
 pub use engine_core::retry::RetryPolicy;
-pub use engine_sdk_macros::{activity, payload, signal, workflow};
+pub use engine_sdk_macros::{activity, payload, query, signal, update, workflow};
 pub use futures::future::{join_all, try_join_all};
 pub use futures::{join, try_join};
 pub use serde::{Deserialize, Serialize};
 
 pub use crate::activity::ActivityContext;
-pub use crate::client::{Client, WorkflowFailure, WorkflowHandle};
+pub use crate::client::{Client, UpdateFailure, WorkflowFailure, WorkflowHandle};
+pub use crate::data::RawArguments;
 #[cfg(feature = "embedded")]
 pub use crate::engine::Engine;
-pub use crate::error::{ActivityError, ActivityFailure, WorkflowError};
+pub use crate::error::{ActivityError, ActivityFailure, PeerFailure, WorkflowError};
+pub use crate::search::SearchKey;
 pub use crate::select;
 pub use crate::worker::Worker;
 pub use crate::workflow::{
-    ActivityCall, ActivityFuture, Canceled, Elapsed, SignalChannel, WorkflowContext, join_all_limited, race,
+    ActivityCall, ActivityFuture, Canceled, CancellationType, ChildCancellation, ChildHandle, ContinueAsNew, Elapsed,
+    Scope, SignalChannel, UpdateChannel, WorkflowContext, WorkflowState, join_all_limited, race,
 };
 
 /// So many milliseconds.

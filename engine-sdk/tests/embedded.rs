@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use engine_sdk::client::{ActivityTarget, ClientError, ListFilter};
+use engine_core::ids::EventId;
+use engine_sdk::client::{ActivityTarget, ClientError, ListFilter, QueryError};
 use engine_sdk::engine::{Engine, EngineError};
 use engine_sdk::prelude::*;
 use engine_sdk::worker::ShutdownHandle;
@@ -63,6 +64,14 @@ async fn approved_checkout(ctx: WorkflowContext, card: u32) -> Result<String, Wo
 #[workflow]
 async fn desk_checkout(ctx: WorkflowContext) -> Result<bool, WorkflowError> {
     Ok(ctx.run(ask_desk, ()).await?)
+}
+
+#[workflow]
+async fn parcel(ctx: WorkflowContext) -> Result<(), WorkflowError> {
+    ctx.publish("status", "packed");
+    ctx.signals::<Approval>().recv().await;
+    ctx.publish("status", "sent");
+    Ok(())
 }
 
 /// A worker in a task of its own.
@@ -200,4 +209,130 @@ async fn a_file_has_one_engine_and_a_text_that_names_no_database_is_refused() {
     engine.shutdown().await;
     let error = Engine::open("mysql://root:secret@localhost").await.unwrap_err().to_string();
     assert!(error.contains("\"mysql\"") && !error.contains("secret"), "{error}");
+}
+
+#[tokio::test]
+async fn what_a_workflow_publishes_is_read_with_no_worker_running() {
+    let engine = Engine::open("memory:").await.unwrap();
+    let client = engine.client();
+    let worker = Worker::new(client.clone(), "orders").workflow(parcel);
+    let handle = client.workflow(parcel).queue("orders").start(()).await.unwrap();
+    assert_eq!(handle.published::<String>("status").await.unwrap(), None);
+    worker
+        .run_until(async {
+            handle.signal(Approval { by: "desk".into() }).await.unwrap();
+            handle.result().await.unwrap();
+        })
+        .await
+        .unwrap();
+    assert_eq!(handle.published::<String>("status").await.unwrap().as_deref(), Some("sent"));
+    let shown = handle.describe().await.unwrap().published;
+    assert_eq!(shown.len(), 1);
+    let before = EventId(shown[0].event_id.0 - 1);
+    // The signal may have come before the first workflow task or after it: both values may be of one task.
+    let earlier = handle.published_at::<String>("status", before).await.unwrap();
+    assert_eq!(earlier.as_deref(), Some("packed"));
+    let error = handle.published::<u32>("status").await.unwrap_err().to_string();
+    assert!(error.contains("invalid type: string"), "{error}");
+    let error = handle.published::<u32>("").await.unwrap_err().to_string();
+    assert_eq!(error, "name must not be empty");
+}
+
+#[activity]
+async fn does_anything(ctx: ActivityContext, args: RawArguments) -> Result<String, ActivityError> {
+    let first: u32 = args.get(0)?;
+    Ok(format!("{} of {first} and {} more", ctx.info().activity_type, args.len() - 1))
+}
+
+/// Runs the activity that its own type names.
+#[workflow]
+async fn interprets(ctx: WorkflowContext, args: RawArguments) -> Result<String, WorkflowError> {
+    let number: u32 = args.get(0)?;
+    let verb = ctx.info().workflow_type.to_string();
+    Ok(ctx.run_named::<String>(&verb, (number, true)).await?)
+}
+
+#[tokio::test]
+async fn types_without_code_of_their_own_go_to_the_code_for_all() {
+    let engine = Engine::open("memory:").await.unwrap();
+    let client = engine.client();
+    let worker =
+        Worker::new(client.clone(), "orders").workflow(parcel).any_workflow(interprets).any_activity(does_anything);
+    let run = client.workflow_named::<String>("bake").queue("orders").run(vec![serde_json::json!(7)]);
+    assert_eq!(worker.run_until(run).await.unwrap().unwrap(), "bake of 7 and 1 more");
+    // Alone they are enough for a worker.
+    let worker = Worker::new(client.clone(), "others").any_workflow(interprets).any_activity(does_anything);
+    let run = client.workflow_named::<String>("fry").queue("others").run(vec![serde_json::json!(8)]);
+    assert_eq!(worker.run_until(run).await.unwrap().unwrap(), "fry of 8 and 1 more");
+}
+
+#[derive(Default)]
+struct Tally {
+    votes: Vec<String>,
+}
+
+#[workflow]
+impl Tally {
+    #[run]
+    async fn run(&mut self, ctx: WorkflowContext, wanted: usize) -> Result<String, WorkflowError> {
+        self.wait_until(move |tally| tally.votes.len() >= wanted).await;
+        ctx.publish("votes", &self.votes);
+        Ok(self.votes.join(", "))
+    }
+
+    #[signal]
+    fn vote(&mut self, by: String) {
+        self.votes.push(by);
+    }
+
+    /// Answers with the number of votes.
+    #[update]
+    fn vote_and_count(&mut self, by: String) -> usize {
+        self.votes.push(by);
+        self.votes.len()
+    }
+
+    #[update_validator(vote_and_count)]
+    fn may_vote(&self, by: &String) -> Result<(), WorkflowError> {
+        if self.votes.contains(by) {
+            return Err(WorkflowError::non_retryable(format!("{by} has voted")));
+        }
+        Ok(())
+    }
+
+    #[query]
+    fn votes(&self) -> Vec<String> {
+        self.votes.clone()
+    }
+}
+
+#[tokio::test]
+async fn queries_are_answered_while_a_workflow_runs_and_after_it_closed_and_on_a_worker_that_never_had_it() {
+    let engine = Engine::open("memory:").await.unwrap();
+    let client = engine.client();
+    let handle = client.workflow(Tally::WORKFLOW).queue("orders").start(3).await.unwrap();
+    let error = handle.query(Tally::VOTES, ()).await.unwrap_err();
+    assert!(matches!(&error, QueryError::Unanswered { message } if message.contains("no worker")), "{error:?}");
+    let worker = || Worker::new(client.clone(), "orders").workflow(Tally::WORKFLOW);
+    let first = async {
+        for by in ["Ada", "Grace"] {
+            handle.send(Tally::VOTE, by.to_owned()).await.unwrap();
+            assert_eq!(handle.query(Tally::VOTES, ()).await.unwrap().last().unwrap(), by, "the signal before is seen");
+        }
+    };
+    worker().run_until(first).await.unwrap();
+    let elsewhere = async {
+        assert_eq!(handle.query(Tally::VOTES, ()).await.unwrap(), ["Ada", "Grace"]);
+        let refused = handle.call(Tally::VOTE_AND_COUNT, "Ada".to_owned()).await.unwrap_err().to_string();
+        assert!(refused.contains("Ada has voted"), "{refused}");
+        assert_eq!(handle.call(Tally::VOTE_AND_COUNT, "Joan".to_owned()).await.unwrap(), 3);
+        assert_eq!(handle.result().await.unwrap(), "Ada, Grace, Joan");
+        assert_eq!(handle.query(Tally::VOTES, ()).await.unwrap(), ["Ada", "Grace", "Joan"]);
+        let error = handle.query_named::<u32>("vote", ()).await.unwrap_err().to_string();
+        assert_eq!(error, "query_name: workflow Tally has no query \"vote\"; it has votes");
+    };
+    worker().run_until(elsewhere).await.unwrap();
+    assert_eq!(handle.published::<Vec<String>>("votes").await.unwrap().unwrap().len(), 3);
+    let types: Vec<&str> = handle.history().await.unwrap().iter().map(|event| event.kind.name()).collect();
+    assert!(types.iter().all(|name| !name.contains("Quer")), "{types:?}");
 }

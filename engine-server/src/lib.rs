@@ -3,6 +3,7 @@
 //! [`Server`] puts them together. `ARCHITECTURE.md` at the root of the repository tells the way of a request through them.
 
 mod clock;
+mod hash;
 pub mod limits;
 mod namespaces;
 mod node;

@@ -22,14 +22,23 @@ pub const LANE_DRAIN_MAX: usize = 1_024;
 /// sends them again.
 pub const HELD_RESULTS_MAX: usize = 4_096;
 
+/// Most messages to other workflows that a lane has on their way at once. The rest waits in the runs that owe them.
+pub const MESSAGES_IN_FLIGHT_MAX: usize = 1_024;
+
+/// First pause before a message that could not be delivered is tried again; doubled up to [`MESSAGE_RETRY_MAX`].
+pub const MESSAGE_RETRY_INITIAL: Duration = Duration::from_millis(50);
+
+/// Longest pause before a message is tried again.
+pub const MESSAGE_RETRY_MAX: Duration = Duration::from_secs(5);
+
 /// Most runs that one read of the store loads.
 pub const LOAD_RUNS_MAX: usize = 256;
 
 /// How much of the end of a run's history stays in memory. A workflow task that needs more sends the worker to read the rest.
 pub const HISTORY_TAIL_BYTES: usize = 256 * 1024;
 
-/// Default budget for runs in memory, for each lane.
-pub const CACHE_BYTES_DEFAULT: usize = 64 * 1024 * 1024;
+/// Default budget for runs in memory, for each lane: some 10,000 idle runs. Runs with work under way are kept beyond it.
+pub const CACHE_BYTES_DEFAULT: usize = 32 * 1024 * 1024;
 
 /// How long an idle run stays in memory before it is parked.
 pub const PARK_AFTER: Duration = Duration::from_secs(10);
@@ -79,6 +88,27 @@ pub const RESULT_WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// Wait of a GetWorkflowResult call that does not say how long.
 pub const RESULT_WAIT_DEFAULT: Duration = Duration::from_secs(20);
+
+/// Longest wait of one call for what becomes of an update.
+pub const UPDATE_WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// Wait of such a call that does not say how long.
+pub const UPDATE_WAIT_DEFAULT: Duration = Duration::from_secs(20);
+
+/// Longest wait for the answer to a query.
+pub const QUERY_WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// Wait for the answer to a query that does not say how long.
+pub const QUERY_WAIT_DEFAULT: Duration = Duration::from_secs(10);
+
+/// Most queries of one run that may wait for its workflow task. Each is a caller that waits, with a few words of memory.
+pub const QUERIES_WAITING_MAX: usize = 1_000;
+
+/// Most queries that one worker may have in hand. A worker that answers none of them is asked no more.
+pub const QUERIES_IN_HAND_MAX: usize = 200;
+
+/// Failures in a row of a run's workflow task from which its queries are refused instead of waiting for it.
+pub const QUERY_TASK_FAILURES: u32 = 2;
 
 /// Largest page of a list.
 pub const LIST_PAGE_MAX: u32 = 1_000;

@@ -91,6 +91,12 @@ impl NodeContext {
         self.lane(push.task.shard).internal.send(Internal::HandOut(push)).ok();
     }
 
+    /// Sends a message of another workflow's run to its lane, in order and without waiting: lanes must not wait for each other. What
+    /// is on its way is bounded by the sender ([`limits::MESSAGES_IN_FLIGHT_MAX`]).
+    pub(crate) fn post(&self, request: Request) {
+        self.lane(request.shard).internal.send(Internal::Message(request)).ok();
+    }
+
     /// Sends a request to its lane, waiting while the lane is behind.
     pub(crate) async fn send(&self, request: Request) {
         self.lane(request.shard).requests.send(request).await.ok();

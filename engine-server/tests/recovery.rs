@@ -7,10 +7,13 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
+use engine_core::time::Timestamp;
 use engine_proto::v1;
 use engine_server::NodeOptions;
-use engine_server::store::Store;
+use engine_server::limits;
 use engine_server::store::faulty::{Fault, FaultyStore};
+use engine_server::store::memory::MemoryStore;
+use engine_server::store::{ShardId, Store};
 use support::*;
 use tonic_types::StatusExt;
 
@@ -176,4 +179,87 @@ async fn a_run_that_was_parked_wakes_at_its_time_after_a_restart() {
     worker.complete_workflow_task(&task, vec![complete_workflow()]).await;
     assert!(history(&server, "w").await.contains(&"TimerFired".to_owned()));
     server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_stop_in_order_puts_only_what_workers_have_in_doubt() {
+    let store = store().await;
+    // A grace that no test waits for: what comes at once was not in doubt.
+    let patient = || NodeOptions { recovery_grace: Duration::from_secs(3600), ..options() };
+    let old = start(Arc::clone(&store), options()).await;
+    client(&old).start_workflow(start_request("w")).await.unwrap();
+    let mut first = Worker::connect(&old, hello(1), 1).await;
+    let task = first.workflow_task().await;
+    first.complete_workflow_task(&task, vec![schedule_activity("taken", 0), schedule_activity("queued", 0)]).await;
+    let taken = first.activity_task().await;
+    old.shutdown().await;
+    let new = start(Arc::clone(&store), patient()).await;
+    let mut second = Worker::connect(&new, hello(2), 4).await;
+    let queued = second.activity_task().await;
+    assert_eq!((queued.activity_id.as_str(), queued.attempt), ("queued", 1));
+    second.complete_activity(&queued).await;
+    // The worker that has the other comes back with it.
+    let back = v1::Hello { activity_tasks_in_hand: vec![taken.token.clone()], ..hello(1) };
+    let mut first = Worker::connect(&new, back, 0).await;
+    assert_eq!(first.welcome.refused_tasks, Vec::<Vec<u8>>::new());
+    assert_eq!(first.complete_activity(&taken).await.code, 0);
+    assert_eq!(describe(&new, "w").await.pending_activities, []);
+    new.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_a_worker_had_at_a_stop_in_order_and_does_not_claim_is_another_attempt_after_the_grace() {
+    let store = store().await;
+    let old = start(Arc::clone(&store), options()).await;
+    client(&old).start_workflow(start_request("w")).await.unwrap();
+    let mut worker = Worker::connect(&old, hello(1), 1).await;
+    let task = worker.workflow_task().await;
+    worker.complete_workflow_task(&task, vec![schedule_activity("a", 0)]).await;
+    assert_eq!(worker.activity_task().await.attempt, 1);
+    old.shutdown().await;
+    let new = start(store, options()).await;
+    let mut worker = Worker::connect(&new, hello(2), 4).await;
+    assert_eq!(worker.activity_task().await.attempt, 2);
+    new.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_stop_in_order_parks_what_is_idle() {
+    let store = store().await;
+    let server = start(Arc::clone(&store), options()).await;
+    let runs = 20;
+    let mut worker = Worker::connect(&server, hello(1), 100).await;
+    for n in 0..runs {
+        client(&server).start_workflow(start_request(&format!("w{n}"))).await.unwrap();
+        let task = worker.workflow_task().await;
+        worker.complete_workflow_task(&task, vec![start_timer("t", 3_600_000)]).await;
+    }
+    server.shutdown().await;
+    let mut idle = 0;
+    for shard in 0..4 {
+        let (rows, next) = store.due_runs(ShardId(shard), Timestamp::from_micros(1), None, 1).await.unwrap();
+        assert!(rows.is_empty(), "an idle run was left as if it were in memory");
+        assert!(next > Timestamp::from_micros(1));
+        idle += store.due_runs(ShardId(shard), Timestamp::MAX, None, 100).await.unwrap().0.len();
+    }
+    assert_eq!(idle, runs);
+}
+
+#[tokio::test]
+async fn more_runs_than_one_read_loads_are_recovered() {
+    let store = MemoryStore::new();
+    store.migrate(1).await.unwrap();
+    let store: Arc<dyn Store> = Arc::new(store);
+    let old = start(Arc::clone(&store), options()).await;
+    let runs = u32::try_from(2 * limits::LOAD_RUNS_MAX + 1).unwrap();
+    for n in 0..runs {
+        client(&old).start_workflow(start_request(&format!("w{n}"))).await.unwrap();
+    }
+    // The old one never stops in order: its successor finds all of them as they were in its memory.
+    let new = start(store, options()).await;
+    let mut worker = Worker::connect(&new, hello(1), runs).await;
+    for _ in 0..runs {
+        worker.workflow_task().await;
+    }
+    drop((new, old));
 }

@@ -12,6 +12,7 @@ use engine_server::store::Store;
 use engine_server::store::faulty::{Fault, FaultyStore, Gate};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use prost::Message as _;
 use support::*;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -103,5 +104,56 @@ async fn a_server_that_is_behind_refuses_starts_with_a_hint_and_keeps_what_it_ac
         }
     }
     assert_eq!(listed, accepted + 1, "exactly what was acknowledged is there");
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_history_reads_the_same_in_pages_of_any_size_and_in_either_direction() {
+    let server = start(store().await, options()).await;
+    let mut client = client(&server);
+    client.start_workflow(start_request("order-1")).await.unwrap();
+    for number in 0..9 {
+        let signal = v1::SignalWorkflowRequest {
+            namespace: "default".into(),
+            execution: Some(v1::WorkflowExecution { workflow_id: "order-1".into(), run_id: String::new() }),
+            signal_name: format!("signal-{number}"),
+            ..Default::default()
+        };
+        client.signal_workflow(signal).await.unwrap();
+    }
+    // The start and the signals, each a turn of its own.
+    let events = 10;
+    for page_size in 1..=events + 1 {
+        for reverse in [false, true] {
+            let mut ids = Vec::new();
+            let mut pages = 0;
+            let mut page_token = Vec::new();
+            loop {
+                let request = v1::GetWorkflowHistoryRequest {
+                    namespace: "default".into(),
+                    execution: Some(v1::WorkflowExecution { workflow_id: "order-1".into(), run_id: String::new() }),
+                    page_size,
+                    page_token,
+                    reverse,
+                    ..Default::default()
+                };
+                let page = client.get_workflow_history(request).await.unwrap().into_inner();
+                let page_events = page.history.unwrap_or_default().events;
+                assert!(!page_events.is_empty() && page_events.len() <= page_size as usize);
+                ids.extend(page_events.into_iter().map(|event| v1::HistoryEvent::decode(event).unwrap().event_id));
+                pages += 1;
+                page_token = page.next_page_token;
+                if page_token.is_empty() {
+                    break;
+                }
+            }
+            let mut expected: Vec<u64> = (1..=u64::from(events)).collect();
+            if reverse {
+                expected.reverse();
+            }
+            assert_eq!(ids, expected, "pages of {page_size}, reverse: {reverse}");
+            assert_eq!(pages, events.div_ceil(page_size), "no empty page behind the last event");
+        }
+    }
     server.shutdown().await;
 }

@@ -52,6 +52,44 @@ async fn a_one_activity_workflow_runs_to_its_result_with_the_golden_history() {
 }
 
 #[tokio::test]
+async fn a_start_that_waits_is_answered_with_the_outcome_or_without_when_time_is_up() {
+    let server = start(store().await, options()).await;
+    let waits = |id, nanos| {
+        let wait = Some(prost_types::Duration { seconds: 0, nanos });
+        v1::StartWorkflowRequest { request_id: "once".into(), wait, ..start_request(id) }
+    };
+    let early = client(&server).start_workflow(waits("w", 1)).await.unwrap().into_inner();
+    assert!(early.started && early.outcome.is_none(), "no worker: the start is durable, the outcome is not known");
+
+    let mut worker = Worker::connect(&server, hello(1), 4).await;
+    let again = tokio::spawn({
+        let mut client = client(&server);
+        let request =
+            v1::StartWorkflowRequest { wait: Some(prost_types::Duration { seconds: 60, nanos: 0 }), ..waits("w", 0) };
+        async move { client.start_workflow(request).await }
+    });
+    let task = worker.workflow_task().await;
+    worker.complete_workflow_task(&task, vec![complete_workflow()]).await;
+    // Before or after the close: the repeat is about the same run, and has its outcome.
+    let again = again.await.unwrap().unwrap().into_inner();
+    assert_eq!((again.run_id, again.started), (early.run_id, true));
+    assert_eq!(again.outcome.unwrap().status(), v1::WorkflowStatus::Completed);
+
+    let request = v1::StartWorkflowRequest {
+        wait: Some(prost_types::Duration { seconds: 60, nanos: 0 }),
+        ..start_request("new")
+    };
+    let (started, ()) =
+        tokio::join!(async { client(&server).start_workflow(request).await.unwrap().into_inner() }, async {
+            worker.grant(1, 0);
+            let task = worker.workflow_task().await;
+            worker.complete_workflow_task(&task, vec![complete_workflow()]).await;
+        });
+    assert_eq!(started.outcome.unwrap().run_id, started.run_id);
+    server.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_broken_stream_gives_its_tasks_to_another_worker() {
     let server = start(store().await, options()).await;
     client(&server).start_workflow(start_request("w")).await.unwrap();

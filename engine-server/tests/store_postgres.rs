@@ -6,9 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use engine_core::event::CloseStatus;
+use engine_core::ids::EventId;
+use engine_core::time::Timestamp;
 use engine_server::store::conformance::{Run, Subject, World, node};
 use engine_server::store::postgres::{PostgresOptions, PostgresStore};
-use engine_server::store::{ShardId, Store, StoreError};
+use engine_server::store::{ExecutionChange, ExecutionUpdate, ShardId, Store, StoreError};
 use engine_testkit::postgres::{PostgresCluster, fresh_database, shared_cluster};
 use sqlx::{Connection, PgConnection};
 
@@ -99,6 +102,67 @@ async fn a_batch_that_timed_out_is_not_applied_after_the_takeover() {
     batch.shards = vec![(ShardId(3), acquisition.owned[0].epoch)];
     hasty.commit(&batch).await.unwrap();
     assert_eq!(world.load(run.key()).await, Some(run.stored));
+}
+
+/// Turns of many runs as a lane writes them: starts of unseen ids, turns, closes, wakes, buffers and progress.
+async fn write_and_read(world: &World, numbers: std::ops::Range<u64>) {
+    for number in numbers {
+        let run = Run::new((number % 8) as i32, number);
+        let mut batch = world.batch();
+        run.add_to(&mut batch);
+        batch.presumed_first.push(run.key().run_id);
+        world.store.commit(&batch).await.unwrap();
+        let (shard, run_id) = (run.key().shard, run.key().run_id);
+        let change = |change| ExecutionUpdate { key: run.key().clone(), change };
+        let mut batch = world.batch();
+        batch.updates.push(change(ExecutionChange::WakeAt(Timestamp::from_micros(5))));
+        batch.updates.push(change(ExecutionChange::Close {
+            status: CloseStatus::Completed,
+            at: Timestamp::from_micros(9),
+            history_length: 11,
+        }));
+        batch.buffered_deletes.push((shard, run_id));
+        batch.progress_deletes.push((shard, run_id, EventId(5)));
+        world.store.commit(&batch).await.unwrap();
+        assert!(world.store.latest_runs(&[run.workflow()]).await.unwrap()[0].is_some());
+        assert!(world.load(run.key()).await.is_some());
+        world.store.due_runs(shard, Timestamp::MAX, None, 10).await.unwrap();
+        world.store.read_history(shard, run_id, EventId(1), false, 10, 1000).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn no_statement_of_the_hot_path_reads_a_whole_table_whatever_the_planner_believes() {
+    let database = Database::fresh().await;
+    let world = World::create(&database).await;
+    let mut connection = database.connection().await;
+    // A session tells of its scans when it ends, so that each round looks at those of its own store.
+    let mut scans = async |world: World| -> Vec<(String, i64)> {
+        world.store.close().await;
+        let others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND backend_type = \
+                      'client backend' AND pid <> pg_backend_pid()";
+        while sqlx::query_scalar::<_, i64>(others).fetch_one(&mut connection).await.unwrap() > 0 {
+            // Lets the server breathe between two looks; the answer does not depend on it.
+            sqlx::query("SELECT pg_sleep(0.005)").execute(&mut connection).await.unwrap();
+        }
+        let scans = "SELECT relname::text, seq_scan FROM pg_stat_user_tables WHERE relname IN ('execution', 'history', \
+                     'buffered_event', 'activity_progress') ORDER BY relname";
+        sqlx::query_as(scans).fetch_all(&mut connection).await.unwrap()
+    };
+    // To create the indexes reads the tables too, as does ANALYZE.
+    let before = scans(world).await;
+    assert_eq!(before.len(), 4);
+    let world = World::create(&database).await;
+    write_and_read(&world, 0..20).await;
+    assert_eq!(scans(world).await, before, "tables that were never analysed");
+
+    let mut analyst = database.connection().await;
+    sqlx::query("ANALYZE").execute(&mut analyst).await.unwrap();
+    analyst.close().await.unwrap();
+    let before = scans(World::create(&database).await).await;
+    let world = World::create(&database).await;
+    write_and_read(&world, 20..40).await;
+    assert_eq!(scans(world).await, before, "tables that the planner knows to be tiny");
 }
 
 #[tokio::test]

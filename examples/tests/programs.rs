@@ -28,6 +28,28 @@ fn hello_greets_and_is_what_the_readme_shows() {
 }
 
 #[test]
+fn message_passing_shows_each_vote_to_the_query_behind_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = run(directory.path(), env!("CARGO_BIN_EXE_message_passing"), &[]);
+    assert_eq!(stdout(&output), "votes missing: [2, 1, 0]; accepted\n");
+}
+
+#[test]
+fn bank_account_takes_each_deposit_once_and_none_of_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = run(directory.path(), env!("CARGO_BIN_EXE_bank_account"), &[]);
+    let expected = "balance 500, 750, 750\nrefused: a deposit must be more than nothing\nclosed with 750\n";
+    assert_eq!(stdout(&output), expected);
+}
+
+#[test]
+fn best_quote_takes_the_first_answer_and_gives_up_the_rest() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = run(directory.path(), env!("CARGO_BIN_EXE_best_quote"), &[]);
+    assert_eq!(stdout(&output), "7.50 from corner shop; 1 done\n");
+}
+
+#[test]
 fn order_saga_tells_what_became_of_orders() {
     let directory = tempfile::tempdir().unwrap();
     let arguments = ["--orders", "2", "--refuse", "1", "--name", "order"];

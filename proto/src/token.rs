@@ -5,6 +5,7 @@
 //! version, so that a server can refuse, and one day read, the tokens of another version.
 
 use bytes::{BufMut as _, Bytes, BytesMut};
+use engine_core::event::ContinueAsNewReasons;
 use engine_core::execution;
 use engine_core::ids::{EventId, RunId, WorkflowId};
 use engine_core::time::Timestamp;
@@ -58,7 +59,11 @@ struct WorkflowTaskMessage {
     #[prost(uint64, tag = "6")]
     history_size_bytes: u64,
     #[prost(bool, tag = "7")]
-    suggest_continue_as_new: bool,
+    suggest_for_history_events: bool,
+    #[prost(bool, tag = "8")]
+    suggest_for_history_bytes: bool,
+    #[prost(bool, tag = "9")]
+    suggest_for_updates: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -93,7 +98,9 @@ impl WorkflowTaskToken {
             scheduled_at: self.task.scheduled_at.as_micros(),
             started_at: self.task.started_at.as_micros(),
             history_size_bytes: self.task.history_size_bytes,
-            suggest_continue_as_new: self.task.suggest_continue_as_new,
+            suggest_for_history_events: self.task.suggest_continue_as_new.history_events,
+            suggest_for_history_bytes: self.task.suggest_continue_as_new.history_bytes,
+            suggest_for_updates: self.task.suggest_continue_as_new.updates,
         };
         seal(WORKFLOW_TASK_V1, &message)
     }
@@ -112,7 +119,11 @@ impl WorkflowTaskToken {
                 scheduled_at: Timestamp::from_micros(message.scheduled_at),
                 started_at: Timestamp::from_micros(message.started_at),
                 history_size_bytes: message.history_size_bytes,
-                suggest_continue_as_new: message.suggest_continue_as_new,
+                suggest_continue_as_new: ContinueAsNewReasons {
+                    history_events: message.suggest_for_history_events,
+                    history_bytes: message.suggest_for_history_bytes,
+                    updates: message.suggest_for_updates,
+                },
             },
         })
     }
@@ -214,7 +225,11 @@ mod tests {
                 scheduled_at: Timestamp::from_micros(1_700_000_000_000_001),
                 started_at: Timestamp::from_micros(-2),
                 history_size_bytes: 1 << 40,
-                suggest_continue_as_new: true,
+                suggest_continue_as_new: ContinueAsNewReasons {
+                    history_events: false,
+                    history_bytes: true,
+                    updates: true,
+                },
             },
         }
     }

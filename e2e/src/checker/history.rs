@@ -89,9 +89,16 @@ fn issuer(fact: &Attributes) -> Option<u64> {
         Attributes::ActivityCancelRequested(event) => Some(event.workflow_task_completed_event_id),
         Attributes::TimerStarted(event) => Some(event.workflow_task_completed_event_id),
         Attributes::TimerCanceled(event) => Some(event.workflow_task_completed_event_id),
+        Attributes::StatePublished(event) => Some(event.workflow_task_completed_event_id),
+        Attributes::MarkerRecorded(event) => Some(event.workflow_task_completed_event_id),
+        Attributes::SearchAttributesUpserted(event) => Some(event.workflow_task_completed_event_id),
+        Attributes::PropertiesModified(event) => Some(event.workflow_task_completed_event_id),
+        Attributes::WorkflowUpdateAccepted(event) => Some(event.workflow_task_completed_event_id),
+        Attributes::WorkflowUpdateCompleted(event) => Some(event.workflow_task_completed_event_id),
         Attributes::WorkflowCompleted(event) => Some(event.workflow_task_completed_event_id),
         Attributes::WorkflowFailed(event) => Some(event.workflow_task_completed_event_id),
         Attributes::WorkflowCanceled(event) => Some(event.workflow_task_completed_event_id),
+        Attributes::WorkflowContinuedAsNew(event) => Some(event.workflow_task_completed_event_id),
         _ => None,
     }
 }
@@ -154,6 +161,7 @@ fn referred(fact: &Attributes) -> Vec<u64> {
         Attributes::ActivityCancelRequested(event) => ids.push(event.scheduled_event_id),
         Attributes::TimerFired(event) => ids.push(event.started_event_id),
         Attributes::TimerCanceled(event) => ids.push(event.started_event_id),
+        Attributes::WorkflowUpdateCompleted(event) => ids.push(event.accepted_event_id),
         _ => {}
     }
     if let Some((scheduled, started)) = task_ends(fact) {

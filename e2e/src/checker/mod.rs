@@ -216,5 +216,6 @@ fn is_close(attributes: &Attributes) -> bool {
             | Attributes::WorkflowTimedOut(_)
             | Attributes::WorkflowCanceled(_)
             | Attributes::WorkflowTerminated(_)
+            | Attributes::WorkflowContinuedAsNew(_)
     )
 }

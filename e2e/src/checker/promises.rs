@@ -71,6 +71,7 @@ fn listed(run: &Run, violations: &mut Violations) {
         Some(Attributes::WorkflowTimedOut(_)) => v1::WorkflowStatus::TimedOut,
         Some(Attributes::WorkflowCanceled(_)) => v1::WorkflowStatus::Canceled,
         Some(Attributes::WorkflowTerminated(_)) => v1::WorkflowStatus::Terminated,
+        Some(Attributes::WorkflowContinuedAsNew(_)) => v1::WorkflowStatus::ContinuedAsNew,
         _ => v1::WorkflowStatus::Running,
     };
     let length = if status == v1::WorkflowStatus::Running { 0 } else { run.events.len() as u64 };

@@ -28,6 +28,7 @@ fn right() -> Evidence {
             workflow_task_completed_event_id: 4,
             timer_id: "t".into(),
             duration: Some(Duration { seconds: 2, nanos: 0 }),
+            summary: String::new(),
         }),
         activity(4, "1", 0),
         activity(4, "2", 1),
@@ -212,6 +213,7 @@ fn a_command_of_no_task_or_behind_another_event_is_found() {
         workflow_task_completed_event_id: 4,
         timer_id: "late".into(),
         duration: None,
+        summary: String::new(),
     });
     assert_eq!(broken(|e| insert(e, late)), [Rule::CommandsOfTask]);
 }

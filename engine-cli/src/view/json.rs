@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use engine_core::event::{
-    ActivityTimeouts, Event, EventKind, WorkerMetadata, WorkflowStarted, WorkflowTaskFailureCause,
+    ActivityTimeouts, ContinueAsNewReasons, Event, EventKind, Marker, StepOutcome, UpdateOutcome, WorkerMetadata,
+    WorkflowStarted, WorkflowTaskFailureCause,
 };
 use engine_core::failure::{Failure, FailureKind, RetryState, TimeoutKind};
 use engine_core::ids::{EventId, RunId};
@@ -14,7 +15,7 @@ use engine_proto::convert;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::{payload, time};
+use super::{payload, search, time};
 
 /// An event as it is printed.
 #[derive(Debug, Serialize)]
@@ -62,6 +63,11 @@ fn attributes(kind: &EventKind) -> Value {
             "details": optional_payload(it.details.as_ref()),
             "identity": it.identity,
         }),
+        EventKind::Peer(it) => super::peer::value(it),
+        EventKind::WorkflowContinuedAsNew(it) => json!({
+            "workflow_task_completed_event_id": it.workflow_task_completed_event_id.0,
+            "new_run_id": it.new_run_id.to_string(),
+        }),
         EventKind::WorkflowCancelRequested(it) => json!({
             "reason": it.reason,
             "identity": it.identity,
@@ -82,7 +88,7 @@ fn attributes(kind: &EventKind) -> Value {
             "scheduled_event_id": it.scheduled_event_id.0,
             "identity": it.identity,
             "history_size_bytes": it.history_size_bytes,
-            "suggest_continue_as_new": it.suggest_continue_as_new,
+            "suggest_continue_as_new": reasons(it.suggest_continue_as_new),
         }),
         EventKind::WorkflowTaskCompleted(it) => json!({
             "scheduled_event_id": it.scheduled_event_id.0,
@@ -110,6 +116,7 @@ fn attributes(kind: &EventKind) -> Value {
             "input": payloads(&it.input),
             "timeouts": timeouts(&it.timeouts),
             "retry_policy": retry_policy(&it.retry_policy),
+            "summary": it.summary,
         }),
         EventKind::ActivityStarted(it) => json!({
             "scheduled_event_id": it.scheduled_event_id.0,
@@ -151,6 +158,7 @@ fn attributes(kind: &EventKind) -> Value {
             "workflow_task_completed_event_id": it.workflow_task_completed_event_id.0,
             "timer_id": it.timer_id.as_str(),
             "duration": time::seconds(it.duration),
+            "summary": it.summary,
         }),
         EventKind::TimerFired(it) => json!({
             "timer_id": it.timer_id.as_str(),
@@ -161,6 +169,69 @@ fn attributes(kind: &EventKind) -> Value {
             "timer_id": it.timer_id.as_str(),
             "started_event_id": it.started_event_id.0,
         }),
+        EventKind::WorkflowUpdateAccepted(it) => json!({
+            "workflow_task_completed_event_id": it.workflow_task_completed_event_id.0,
+            "update_id": it.update.id.as_str(),
+            "update_name": it.update.name.as_str(),
+            "input": payloads(&it.update.input),
+            "identity": it.update.identity,
+        }),
+        EventKind::WorkflowUpdateCompleted(it) => {
+            let (result, failed) = match &it.outcome {
+                UpdateOutcome::Completed { result } => (optional_payload(result.as_ref()), Value::Null),
+                UpdateOutcome::Failed { failure: error } => (Value::Null, failure(error)),
+            };
+            json!({
+                "workflow_task_completed_event_id": it.workflow_task_completed_event_id.0,
+                "update_id": it.update_id.as_str(),
+                "accepted_event_id": it.accepted_event_id.0,
+                "result": result,
+                "failure": failed,
+            })
+        }
+        EventKind::StatePublished(it) => json!({
+            "workflow_task_completed_event_id": it.workflow_task_completed_event_id.0,
+            "name": it.name.as_str(),
+            "value": payload::value(&it.value),
+        }),
+        EventKind::MarkerRecorded(it) => json!({
+            "workflow_task_completed_event_id": it.workflow_task_completed_event_id.0,
+            "marker": marker(&it.marker),
+        }),
+        EventKind::SearchAttributesUpserted(it) => json!({
+            "workflow_task_completed_event_id": it.workflow_task_completed_event_id.0,
+            "search_attributes": search::changes(&it.changes),
+        }),
+        EventKind::PropertiesModified(it) => json!({
+            "workflow_task_completed_event_id": it.workflow_task_completed_event_id.0,
+            "memo": it.changes.memo.iter().map(|(key, value)| (key.clone(), optional_payload(value.as_ref()))).collect::<Map<_, _>>(),
+            "current_details": it.changes.current_details,
+        }),
+    }
+}
+
+fn marker(marker: &Marker) -> Value {
+    match marker {
+        Marker::Patch { patch_id, deprecated } => {
+            json!({ "kind": marker.kind(), "patch_id": patch_id.as_str(), "deprecated": deprecated })
+        }
+        Marker::Step(step) => {
+            let mut value = json!({
+                "kind": marker.kind(),
+                "step_id": step.step_id,
+                "name": step.name.as_str(),
+                "attempt": step.attempt,
+                "took": time::seconds(step.took),
+            });
+            match &step.outcome {
+                StepOutcome::Completed { result } => value["result"] = optional_payload(result.as_ref()),
+                StepOutcome::Failed { failure: failed, retry_state: state } => {
+                    value["failure"] = failure(failed);
+                    value["retry_state"] = json!(retry_state(*state));
+                }
+            }
+            value
+        }
     }
 }
 
@@ -187,7 +258,21 @@ pub(crate) fn started(it: &WorkflowStarted) -> Value {
         "request_id": it.request_id.as_ref().map(|id| id.as_str()),
         "identity": it.identity,
         "memo": memo,
+        "search_attributes": search::attributes(&it.search_attributes),
+        "summary": it.summary,
+        "details": it.details,
+        "parent": it.parent.as_ref().map(|parent| json!({
+            "workflow_id": parent.workflow_id.as_str(),
+            "run_id": parent.run_id.to_string(),
+            "initiated_event_id": parent.initiated_event_id.0,
+        })),
+        "seen_request_ids": it.seen_request_ids.iter().map(|id| id.as_str()).collect::<Vec<_>>(),
     })
+}
+
+fn reasons(it: ContinueAsNewReasons) -> Vec<&'static str> {
+    let all = [(it.history_events, "HISTORY_EVENTS"), (it.history_bytes, "HISTORY_BYTES"), (it.updates, "UPDATES")];
+    all.into_iter().filter(|(is_one, _)| *is_one).map(|(_, name)| name).collect()
 }
 
 /// A failure with its causes.
@@ -239,7 +324,7 @@ pub(crate) fn optional_payload(it: Option<&Payload>) -> Value {
     it.map_or(Value::Null, payload::value)
 }
 
-fn payloads(them: &[Payload]) -> Vec<Value> {
+pub(super) fn payloads(them: &[Payload]) -> Vec<Value> {
     them.iter().map(payload::value).collect()
 }
 
@@ -252,7 +337,7 @@ fn timeouts(it: &ActivityTimeouts) -> Value {
     })
 }
 
-fn retry_policy(it: &RetryPolicy) -> Value {
+pub(super) fn retry_policy(it: &RetryPolicy) -> Value {
     json!({
         "initial_interval": time::seconds(it.initial_interval),
         "backoff_coefficient": it.backoff_coefficient,
@@ -272,7 +357,7 @@ fn worker(it: &WorkerMetadata) -> Value {
     })
 }
 
-fn duration(it: Option<Duration>) -> Value {
+pub(super) fn duration(it: Option<Duration>) -> Value {
     it.map_or(Value::Null, |duration| json!(time::seconds(duration)))
 }
 
@@ -286,7 +371,7 @@ fn reference(it: EventId) -> Value {
 
 // Enum values are printed under their names in the .proto files, without the enum's own name in front.
 
-fn retry_state(it: RetryState) -> &'static str {
+pub(super) fn retry_state(it: RetryState) -> &'static str {
     convert::retry_state_to_proto(it).as_str_name().trim_start_matches("RETRY_STATE_")
 }
 
@@ -333,11 +418,12 @@ mod tests {
                 workflow_task_completed_event_id: EventId(4),
                 timer_id: TimerId::from_trusted("1"),
                 duration: Duration::from_millis(1500),
+                summary: "until the offer ends".into(),
             }),
         };
         assert_eq!(
             serde_json::to_string(&event(&timer)).unwrap(),
-            r#"{"event_id":5,"time":"2023-11-14T22:13:20.123456Z","type":"TimerStarted","attributes":{"duration":"1.5s","timer_id":"1","workflow_task_completed_event_id":4}}"#
+            r#"{"event_id":5,"time":"2023-11-14T22:13:20.123456Z","type":"TimerStarted","attributes":{"duration":"1.5s","summary":"until the offer ends","timer_id":"1","workflow_task_completed_event_id":4}}"#
         );
         let declined = Failure::application("shop::Declined", "no");
         let failed = Event {

@@ -2,11 +2,12 @@
 
 use engine_core::failure::Failure;
 use engine_core::payload::Payload;
+use engine_core::search::SearchAttributes;
 use engine_core::time::Timestamp;
 use engine_proto::{convert, v1};
 use serde_json::{Value, json};
 
-use super::{failure, json, payload, table, text, time, words};
+use super::{failure, json, payload, search, table, text, time, words};
 
 /// Runs as a table.
 pub(crate) fn list(runs: &[v1::WorkflowSummary], now: Timestamp, width: Option<u16>) -> String {
@@ -50,10 +51,15 @@ pub(crate) fn summary_value(run: &v1::WorkflowSummary) -> Value {
 /// A run's state for people: what it is, and above all what it waits for.
 pub(crate) fn describe(run: &v1::DescribeWorkflowResponse, now: Timestamp, width: Option<u16>) -> String {
     let mut sections = vec![overview(run, now)];
+    sections.extend(shown(run));
     let is_open = run.summary.as_ref().is_some_and(|summary| summary.status() == v1::WorkflowStatus::Running);
     match &run.pending_workflow_task {
         Some(task) => sections.push(format!("Pending workflow task\n  {}", workflow_task(task, now).join("\n  "))),
-        None if is_open && run.pending_activities.is_empty() && run.pending_timers.is_empty() => {
+        None if is_open
+            && run.pending_activities.is_empty()
+            && run.pending_children.is_empty()
+            && run.pending_timers.is_empty() =>
+        {
             sections.push("Waits for news: a signal, or a request to cancel.".to_owned());
         }
         None => {}
@@ -61,10 +67,81 @@ pub(crate) fn describe(run: &v1::DescribeWorkflowResponse, now: Timestamp, width
     if !run.pending_activities.is_empty() {
         sections.push(format!("Pending activities\n{}", activities(&run.pending_activities, now, width)));
     }
+    if !run.pending_children.is_empty() {
+        sections.push(format!("Pending children\n{}", children(&run.pending_children, width)));
+    }
     if !run.pending_timers.is_empty() {
         sections.push(format!("Pending timers\n{}", timers(&run.pending_timers, now, width)));
     }
+    if !run.pending_updates.is_empty() {
+        sections.push(format!("Updates under way\n{}", updates(&run.pending_updates, now, width)));
+    }
+    if !run.published.is_empty() {
+        sections.push(format!("Published\n{}", indent(&published(&run.published, now, width.map(narrower)))));
+    }
     sections.join("\n\n")
+}
+
+/// What people are told of a run.
+fn shown(run: &v1::DescribeWorkflowResponse) -> Option<String> {
+    let mut lines = Vec::new();
+    if let Some(started) = &run.started {
+        lines.extend([&started.summary, &started.details].map(|text| text::one_line(text, text::SHORT)));
+    }
+    lines.push(text::one_line(&run.current_details, text::SHORT));
+    for (name, value) in search_attributes(run).iter().flatten() {
+        lines.push(format!("{name} = {}", text::one_line(&search::words(value), text::SHORT)));
+    }
+    for (key, value) in &run.memo {
+        let value = payload::words(&convert::payload_from_proto(value.clone()), text::SHORT);
+        lines.push(format!("memo {} = {value}", text::one_line(key, text::SHORT)));
+    }
+    lines.retain(|line| !line.is_empty());
+    (!lines.is_empty()).then(|| format!("About\n  {}", lines.join("\n  ")))
+}
+
+fn search_attributes(run: &v1::DescribeWorkflowResponse) -> Option<SearchAttributes> {
+    convert::search_attributes_from_proto(run.search_attributes.clone()).ok()
+}
+
+/// What a run shows, as a table.
+pub(crate) fn published(values: &[v1::PublishedValue], now: Timestamp, width: Option<u16>) -> String {
+    let row = |value: &v1::PublishedValue| {
+        vec![
+            text::one_line(&value.name, 60),
+            value
+                .value
+                .clone()
+                .map(|it| payload::words(&convert::payload_from_proto(it), text::SHORT))
+                .unwrap_or_default(),
+            value.event_id.to_string(),
+            instant(value.time).map(|at| time::ago(at, now)).unwrap_or_default(),
+        ]
+    };
+    let columns = table::Columns { header: &["NAME", "VALUE", "EVENT", "PUBLISHED"], right: &[2], wrapping: &[1] };
+    table::table(columns, values.iter().map(row).collect(), width)
+}
+
+/// What a run shows, for programs: by name.
+pub(crate) fn published_value(values: &[v1::PublishedValue]) -> Value {
+    let entry = |value: &v1::PublishedValue| {
+        let payload = value.value.clone().map(convert::payload_from_proto);
+        let entry = json!({
+            "value": json::optional_payload(payload.as_ref()),
+            "event_id": value.event_id,
+            "time": instant_value(value.time),
+        });
+        (value.name.clone(), entry)
+    };
+    Value::Object(values.iter().map(entry).collect())
+}
+
+fn narrower(width: u16) -> u16 {
+    width.saturating_sub(2)
+}
+
+fn indent(text: &str) -> String {
+    text.lines().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
 }
 
 fn overview(run: &v1::DescribeWorkflowResponse, now: Timestamp) -> String {
@@ -185,6 +262,29 @@ fn activity_state(activity: &v1::PendingActivity, now: Timestamp) -> String {
     state
 }
 
+fn children(pending: &[v1::PendingChild], width: Option<u16>) -> String {
+    let row = |child: &v1::PendingChild| {
+        let policy = convert_policy(child.parent_close_policy());
+        let standing = if child.run_id.is_empty() { "to be started".to_owned() } else { child.run_id.clone() };
+        vec![
+            text::one_line(&child.workflow_id, 60),
+            text::one_line(&child.workflow_type, 40),
+            standing,
+            policy.to_owned(),
+        ]
+    };
+    let columns = table::Columns { header: &["ID", "TYPE", "RUN", "IF THIS CLOSES"], right: &[], wrapping: &[0] };
+    indented(columns, pending.iter().map(row).collect(), width)
+}
+
+fn convert_policy(policy: v1::ParentClosePolicy) -> &'static str {
+    match policy {
+        v1::ParentClosePolicy::Unspecified | v1::ParentClosePolicy::Terminate => "terminated",
+        v1::ParentClosePolicy::RequestCancel => "asked to stop",
+        v1::ParentClosePolicy::Abandon => "goes on",
+    }
+}
+
 fn timers(pending: &[v1::PendingTimer], now: Timestamp, width: Option<u16>) -> String {
     let row = |timer: &v1::PendingTimer| {
         let fires = instant(timer.fire_time)
@@ -196,9 +296,24 @@ fn timers(pending: &[v1::PendingTimer], now: Timestamp, width: Option<u16>) -> S
     indented(columns, pending.iter().map(row).collect(), width)
 }
 
+fn updates(pending: &[v1::PendingUpdate], now: Timestamp, width: Option<u16>) -> String {
+    let row = |update: &v1::PendingUpdate| {
+        let stage = match update.stage() {
+            v1::UpdateStage::Accepted => "accepted, not answered",
+            v1::UpdateStage::Admitted
+            | v1::UpdateStage::Unspecified
+            | v1::UpdateStage::Completed
+            | v1::UpdateStage::Rejected => "waits for a worker",
+        };
+        let since = instant(update.since).map(|at| time::ago(at, now)).unwrap_or_default();
+        vec![text::one_line(&update.update_id, 40), text::one_line(&update.update_name, 40), stage.to_owned(), since]
+    };
+    let columns = table::Columns { header: &["ID", "NAME", "STAGE", "SINCE"], right: &[], wrapping: &[1] };
+    indented(columns, pending.iter().map(row).collect(), width)
+}
+
 fn indented(columns: table::Columns<'_>, rows: Vec<Vec<String>>, width: Option<u16>) -> String {
-    let table = table::table(columns, rows, width.map(|width| width.saturating_sub(2)));
-    table.lines().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
+    indent(&table::table(columns, rows, width.map(narrower)))
 }
 
 fn waits_since(at: Option<prost_types::Timestamp>, now: Timestamp) -> String {
@@ -229,11 +344,29 @@ pub(crate) fn describe_value(run: &v1::DescribeWorkflowResponse) -> Value {
         "buffered_events": run.buffered_events,
         "pending_workflow_task": run.pending_workflow_task.as_ref().map(workflow_task_value),
         "pending_activities": run.pending_activities.iter().map(activity_value).collect::<Vec<_>>(),
+        "pending_children": run.pending_children.iter().map(|child| json!({
+            "workflow_id": child.workflow_id,
+            "workflow_type": child.workflow_type,
+            "initiated_event_id": child.initiated_event_id,
+            "run_id": (!child.run_id.is_empty()).then_some(&child.run_id),
+            "parent_close_policy": child.parent_close_policy().as_str_name().trim_start_matches("PARENT_CLOSE_POLICY_"),
+        })).collect::<Vec<_>>(),
         "pending_timers": run.pending_timers.iter().map(|timer| json!({
             "timer_id": timer.timer_id,
             "started_event_id": timer.started_event_id,
             "fire_time": instant_value(timer.fire_time),
         })).collect::<Vec<_>>(),
+        "pending_updates": run.pending_updates.iter().map(|update| json!({
+            "update_id": update.update_id,
+            "update_name": update.update_name,
+            "stage": update.stage().as_str_name().trim_start_matches("UPDATE_STAGE_"),
+            "accepted_event_id": update.accepted_event_id,
+            "since": instant_value(update.since),
+        })).collect::<Vec<_>>(),
+        "published": published_value(&run.published),
+        "search_attributes": search_attributes(run).map(|attributes| search::attributes(&attributes)),
+        "memo": run.memo.iter().map(|(key, value)| (key.clone(), payload::value(&convert::payload_from_proto(value.clone())))).collect::<serde_json::Map<_, _>>(),
+        "current_details": run.current_details,
     })
 }
 
@@ -401,6 +534,29 @@ Pending activities
         let value = describe_value(&run);
         assert_eq!(value["pending_activities"][0]["last_failure"]["type_name"], "shop::Declined");
         assert_eq!(value["pending_activities"][0]["state"], "BACKING_OFF");
+    }
+
+    #[test]
+    fn what_is_published_is_shown_with_its_event_and_age() {
+        let run = v1::DescribeWorkflowResponse {
+            summary: Some(summary()),
+            published: vec![v1::PublishedValue {
+                name: "status".into(),
+                event_id: 7,
+                time: earlier(10),
+                value: Some(convert::payload_to_proto(&Payload::json("\"packed\""))),
+            }],
+            ..v1::DescribeWorkflowResponse::default()
+        };
+        let text = describe(&run, NOW, None);
+        let expected = "\
+Published
+  NAME    VALUE     EVENT  PUBLISHED
+  status  \"packed\"      7  10s ago";
+        assert_eq!(text.split("\n\n").last().unwrap(), expected);
+        let value = describe_value(&run);
+        assert_eq!(value["published"]["status"]["value"]["data"], "packed");
+        assert_eq!(value["published"]["status"]["event_id"], 7);
     }
 
     #[test]

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use engine_core::event::{
-    ActivityScheduled, ActivityTimeouts, Event, EventKind, WorkerMetadata, WorkflowStarted, WorkflowTaskFailureCause,
+    ActivityScheduled, ActivityTimeouts, Event, EventKind, Marker, StepOutcome, UpdateOutcome, WorkerMetadata,
+    WorkflowStarted, WorkflowTaskFailureCause,
 };
 use engine_core::ids::EventId;
 use engine_core::payload::Payload;
 
 use super::failure::{one_line_words, retry_state_words, timeout_words};
-use super::{payload, text, time};
+use super::{payload, search, text, time};
 
 /// Tells events in order, so that an event which only names another by number can say what that one was about.
 #[derive(Debug)]
@@ -50,6 +51,8 @@ impl Narrator {
             EventKind::WorkflowTerminated(it) => {
                 vec![reason(&it.reason, limit), details(it.details.as_ref(), limit), by(&it.identity)]
             }
+            EventKind::Peer(it) => super::peer::words(it, limit),
+            EventKind::WorkflowContinuedAsNew(it) => vec![format!("continued by run {}", it.new_run_id)],
             EventKind::WorkflowCancelRequested(it) => vec![reason(&it.reason, limit), by(&it.identity)],
             EventKind::WorkflowSignaled(it) => vec![
                 format!("signal {}", text::one_line(it.name.as_str(), limit)),
@@ -63,13 +66,17 @@ impl Narrator {
             ],
             EventKind::WorkflowTaskStarted(it) => vec![
                 by(&it.identity),
-                if it.suggest_continue_as_new {
+                if it.suggest_continue_as_new.any() {
                     format!("history has become long ({})", text::size(it.history_size_bytes))
                 } else {
                     String::new()
                 },
             ],
-            EventKind::WorkflowTaskCompleted(it) => vec![by(&it.identity), worker(&it.worker)],
+            EventKind::WorkflowTaskCompleted(it) => vec![
+                by(&it.identity),
+                worker(&it.worker),
+                if it.force_new_task { "a step is at work".to_owned() } else { String::new() },
+            ],
             EventKind::WorkflowTaskFailed(it) => {
                 vec![cause_words(it.cause).to_owned(), one_line_words(&it.failure, limit), by(&it.identity)]
             }
@@ -82,6 +89,7 @@ impl Narrator {
                     input(&it.input, limit),
                     format!("queue {}", text::one_line(it.task_queue.as_str(), limit)),
                     timeouts(&it.timeouts),
+                    text::one_line(&it.summary, limit),
                 ];
                 if it.retry_policy.maximum_attempts != 0 {
                     parts.push(format!("at most {}", text::count(it.retry_policy.maximum_attempts.into(), "attempt")));
@@ -118,15 +126,66 @@ impl Narrator {
                 vec![
                     format!("timer {}", text::one_line(it.timer_id.as_str(), limit)),
                     format!("for {}", time::words(it.duration)),
+                    text::one_line(&it.summary, limit),
                 ]
             }
             EventKind::TimerFired(it) => vec![format!("timer {}", text::one_line(it.timer_id.as_str(), limit))],
+            EventKind::WorkflowUpdateAccepted(it) => vec![
+                format!("update {}", text::one_line(it.update.name.as_str(), limit)),
+                format!("id {}", text::one_line(it.update.id.as_str(), limit)),
+                input(&it.update.input, limit),
+                by(&it.update.identity),
+            ],
+            EventKind::WorkflowUpdateCompleted(it) => {
+                let outcome = match &it.outcome {
+                    UpdateOutcome::Completed { result: value } => result(value.as_ref(), limit),
+                    UpdateOutcome::Failed { failure } => format!("failed: {}", one_line_words(failure, limit)),
+                };
+                vec![format!("update id {}", text::one_line(it.update_id.as_str(), limit)), outcome]
+            }
+            EventKind::StatePublished(it) => {
+                vec![format!("{} = {}", text::one_line(it.name.as_str(), limit), payload::words(&it.value, limit))]
+            }
             EventKind::TimerCanceled(it) => vec![format!("timer {}", text::one_line(it.timer_id.as_str(), limit))],
+            EventKind::MarkerRecorded(it) => marker(&it.marker, limit),
+            EventKind::SearchAttributesUpserted(it) => it
+                .changes
+                .iter()
+                .map(|(name, value)| match value {
+                    Some(value) => format!("{name} = {}", text::one_line(&search::words(value), limit)),
+                    None => format!("without {name}"),
+                })
+                .collect(),
+            EventKind::PropertiesModified(it) => {
+                let memo = it.changes.memo.iter().map(|(key, value)| match value {
+                    Some(value) => format!("{} = {}", text::one_line(key, limit), payload::words(value, limit)),
+                    None => format!("without {}", text::one_line(key, limit)),
+                });
+                let details = it.changes.current_details.iter().map(|details| text::one_line(details, limit));
+                memo.chain(details).collect()
+            }
         }
     }
 
     fn activity(&self, scheduled: EventId) -> String {
         self.activities.get(&scheduled).cloned().unwrap_or_else(|| format!("the activity of event {scheduled}"))
+    }
+}
+
+fn marker(marker: &Marker, limit: usize) -> Vec<String> {
+    match marker {
+        Marker::Patch { patch_id, deprecated } => vec![
+            format!("patch {}", text::one_line(patch_id.as_str(), limit)),
+            if *deprecated { "deprecated".to_owned() } else { String::new() },
+        ],
+        Marker::Step(step) => vec![
+            format!("step {}", text::one_line(step.name.as_str(), limit)),
+            if step.attempt > 1 { attempt(step.attempt) } else { String::new() },
+            match &step.outcome {
+                StepOutcome::Completed { result: value } => result(value.as_ref(), limit),
+                StepOutcome::Failed { failure, .. } => one_line_words(failure, limit),
+            },
+        ],
     }
 }
 
@@ -140,6 +199,10 @@ fn started(it: &WorkflowStarted, limit: usize) -> Vec<String> {
         it.continued_failure
             .as_ref()
             .map(|failure| format!("which failed: {}", one_line_words(failure, limit)))
+            .unwrap_or_default(),
+        it.parent
+            .as_ref()
+            .map(|parent| format!("child of {}", text::one_line(parent.workflow_id.as_str(), limit)))
             .unwrap_or_default(),
         it.run_timeout.map(|timeout| format!("run timeout {}", time::words(timeout))).unwrap_or_default(),
         it.execution_timeout.map(|timeout| format!("execution timeout {}", time::words(timeout))).unwrap_or_default(),
@@ -174,19 +237,19 @@ fn worker(it: &WorkerMetadata) -> String {
     if it.build_id.is_empty() { String::new() } else { format!("build {}", text::one_line(&it.build_id, text::SHORT)) }
 }
 
-fn input(payloads: &[Payload], limit: usize) -> String {
+pub(super) fn input(payloads: &[Payload], limit: usize) -> String {
     if payloads.is_empty() { String::new() } else { format!("input {}", payload::list_words(payloads, limit)) }
 }
 
-fn result(value: Option<&Payload>, limit: usize) -> String {
+pub(super) fn result(value: Option<&Payload>, limit: usize) -> String {
     value.map_or_else(|| "no result".to_owned(), |value| format!("result {}", payload::words(value, limit)))
 }
 
-fn details(value: Option<&Payload>, limit: usize) -> String {
+pub(super) fn details(value: Option<&Payload>, limit: usize) -> String {
     value.map(|value| format!("details {}", payload::words(value, limit))).unwrap_or_default()
 }
 
-fn reason(text: &str, limit: usize) -> String {
+pub(super) fn reason(text: &str, limit: usize) -> String {
     if text.is_empty() { String::new() } else { format!("reason: {}", text::one_line(text, limit)) }
 }
 

@@ -138,6 +138,11 @@ pub(super) mod tests {
             request_id: None,
             identity: "ann@desk".into(),
             memo: Vec::new(),
+            search_attributes: Default::default(),
+            summary: String::new(),
+            details: String::new(),
+            seen_request_ids: Vec::new(),
+            parent: None,
         }
     }
 
@@ -152,13 +157,14 @@ pub(super) mod tests {
                 scheduled_event_id: EventId(scheduled),
                 identity: "worker@host".into(),
                 history_size_bytes: 300,
-                suggest_continue_as_new: false,
+                suggest_continue_as_new: ContinueAsNewReasons::default(),
             }),
             EventKind::WorkflowTaskCompleted(WorkflowTaskCompleted {
                 scheduled_event_id: EventId(scheduled),
                 started_event_id: EventId(scheduled + 1),
                 identity: "worker@host".into(),
                 worker: WorkerMetadata { build_id: "v7".into(), ..WorkerMetadata::default() },
+                force_new_task: false,
             }),
         ]
     }
@@ -177,6 +183,7 @@ pub(super) mod tests {
                     ..ActivityTimeouts::default()
                 },
                 retry_policy: RetryPolicy { maximum_attempts: 2, ..RetryPolicy::default() },
+                summary: String::new(),
             }))
         };
         let begun = |scheduled, attempt, last_failure| {
@@ -197,6 +204,7 @@ pub(super) mod tests {
                 workflow_task_completed_event_id: EventId(4),
                 timer_id: TimerId::from_trusted("2"),
                 duration: Duration::from_secs(14 * 86_400),
+                summary: "until the offer ends".into(),
             }),
             begun(5, 2, Some(Failure::application("shop::Busy", "try later"))),
             EventKind::ActivityCompleted(ActivityCompleted {
@@ -247,7 +255,7 @@ pub(super) mod tests {
  3  +0.096s  WorkflowTaskStarted    by worker@host
  4  +0.180s  WorkflowTaskCompleted  by worker@host, build v7
  5  +0.288s  ActivityScheduled      charge_card (1), input 42, queue orders, start-to-close 30s, at most 2 attempts
- 6  +0.420s  TimerStarted           timer 2, for 14days
+ 6  +0.420s  TimerStarted           timer 2, for 14days, until the offer ends
  7  +0.576s  ActivityStarted        charge_card (1), attempt 2, by worker@host, the attempt before failed: shop::Busy: try later
  8  +0.756s  ActivityCompleted      charge_card (1), result "paid"
  9  +0.960s  WorkflowSignaled       signal approval, input {"by":"desk-3"}, by bob@desk

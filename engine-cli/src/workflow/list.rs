@@ -26,6 +26,7 @@ pub(super) async fn run(
         workflow_id: arguments.id.unwrap_or_default(),
         page_size: 0,
         page_token: Vec::new(),
+        query: arguments.query.unwrap_or_default(),
     };
     let mut runs = Vec::new();
     let more = loop {
@@ -44,7 +45,7 @@ pub(super) async fn run(
         Format::Text => {
             output.line(&run::list(&runs, time::now(), output.width()))?;
             if more {
-                output.line(&format!("there are more than {limit}: see --limit, --status, --type, --id"))?;
+                output.line(&format!("there are more than {limit}: see --limit, --status, --type, --id, --query"))?;
             }
         }
     }
@@ -59,5 +60,6 @@ fn status(filter: StatusFilter) -> v1::WorkflowStatus {
         StatusFilter::Canceled => v1::WorkflowStatus::Canceled,
         StatusFilter::Terminated => v1::WorkflowStatus::Terminated,
         StatusFilter::TimedOut => v1::WorkflowStatus::TimedOut,
+        StatusFilter::ContinuedAsNew => v1::WorkflowStatus::ContinuedAsNew,
     }
 }

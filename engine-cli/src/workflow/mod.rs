@@ -1,14 +1,18 @@
 //! The client verbs, one file each. Each reads its input first and connects then: to find a typing error must not need a server.
 
 mod cancel;
+mod count;
 mod describe;
 mod history;
 mod list;
 mod patience;
+mod published;
+mod query;
 mod result;
 mod signal;
 mod start;
 mod terminate;
+mod update;
 mod watch;
 
 use crate::args::{Verb, WorkflowArgs};
@@ -21,10 +25,14 @@ pub(crate) async fn run(arguments: WorkflowArgs, output: &mut Output) -> Result<
     match arguments.verb {
         Verb::Start(start) => start::run(connection, start, output).await,
         Verb::List(list) => list::run(connection, list, output).await,
+        Verb::Count(count) => count::run(connection, count, output).await,
         Verb::Describe(run) => describe::run(connection, &run, output).await,
         Verb::History(history) => history::run(connection, &history, output).await,
+        Verb::Query(query) => query::run(connection, &query, output).await,
+        Verb::Published(published) => published::run(connection, &published, output).await,
         Verb::Watch(watch) => watch::run(connection, &watch, output).await,
         Verb::Signal(signal) => signal::run(connection, signal, output).await,
+        Verb::Update(update) => update::run(connection, update, output).await,
         Verb::Cancel(cancel) => cancel::run(connection, cancel, output).await,
         Verb::Terminate(terminate) => terminate::run(connection, terminate, output).await,
         Verb::Result(result) => result::run(connection, &result, output).await,

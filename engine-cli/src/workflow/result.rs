@@ -99,7 +99,10 @@ fn exit(status: v1::WorkflowStatus) -> Exit {
         | v1::WorkflowStatus::Canceled
         | v1::WorkflowStatus::Terminated
         | v1::WorkflowStatus::TimedOut => Exit::WorkflowFailed,
-        v1::WorkflowStatus::Running | v1::WorkflowStatus::Unspecified => Exit::Failed,
+        // A result is that of the chain's last run, which is not continued.
+        v1::WorkflowStatus::ContinuedAsNew | v1::WorkflowStatus::Running | v1::WorkflowStatus::Unspecified => {
+            Exit::Failed
+        }
     }
 }
 

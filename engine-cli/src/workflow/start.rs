@@ -19,12 +19,19 @@ pub(super) async fn run(
     output: &mut Output,
 ) -> Result<Exit, CliError> {
     let wait = arguments.wait.then_some(arguments.timeout);
+    let signal = signal(&arguments)?;
     let mut request = request(arguments)?;
     let mut client = Client::connect(connection).await?;
     request.namespace.clone_from(&client.namespace);
     request.identity.clone_from(&client.identity);
     let (workflow_id, request_id) = (request.workflow_id.clone(), request.request_id.clone());
-    let response = client.service.start_workflow(client::request(request)).await;
+    let response = match signal {
+        Some(signal) => {
+            let request = v1::SignalWithStartRequest { start: Some(request), ..signal };
+            client.service.signal_with_start(client::request(request)).await
+        }
+        None => client.service.start_workflow(client::request(request)).await,
+    };
     let started = response.map_err(|status| repeatable(&client, &status, &request_id))?.into_inner();
     match output.format() {
         // With --wait the outcome is the answer.
@@ -76,7 +83,19 @@ fn request(arguments: StartArgs) -> Result<v1::StartWorkflowRequest, CliError> {
         request_id: arguments.request_id.unwrap_or_else(|| Uuid::now_v7().to_string()),
         identity: String::new(),
         memo,
+        ..v1::StartWorkflowRequest::default()
     })
+}
+
+/// The signal that goes along, if there is one.
+fn signal(arguments: &StartArgs) -> Result<Option<v1::SignalWithStartRequest>, CliError> {
+    let Some(name) = &arguments.signal else { return Ok(None) };
+    let input = arguments.signal_input.iter().map(|text| payload::json_payload(text, "--signal-input"));
+    Ok(Some(v1::SignalWithStartRequest {
+        start: None,
+        signal_name: name.clone(),
+        input: input.collect::<Result<_, _>>()?,
+    }))
 }
 
 fn memo(words: &[String]) -> Result<BTreeMap<String, v1::Payload>, CliError> {

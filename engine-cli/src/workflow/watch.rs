@@ -87,6 +87,7 @@ fn successor(close: &EventKind) -> Option<RunId> {
     match close {
         EventKind::WorkflowFailed(it) => it.new_run_id,
         EventKind::WorkflowTimedOut(it) => it.new_run_id,
+        EventKind::WorkflowContinuedAsNew(it) => Some(it.new_run_id),
         _ => None,
     }
 }
@@ -133,6 +134,7 @@ mod tests {
                 workflow_task_completed_event_id: EventId(8),
                 timer_id: timer_id.clone(),
                 duration: Duration::from_secs(60),
+                summary: String::new(),
             }),
         };
         let fired = Event {

@@ -6,17 +6,20 @@
 //! | started, in doubt       | buffered              | numbered behind the events of the task's commands |
 //!
 //! Order when numbered: signals, timers and the cancel request as they arrived; then ends of activities as they arrived, each
-//! `ActivityStarted` directly before its end, which gets its number as `started_event_id`.
+//! `ActivityStarted` directly before its end (a `ChildStarted` stays where it came, and ends of children come with those of
+//! activities), which gets its number as `started_event_id`.
 //!
-//! Invariant: the buffer is empty unless a workflow task is pending.
+//! Invariant: the buffer is empty unless a workflow task is pending. A buffered event is news, so a task that was needed for
+//! updates only is from then on needed by the history too.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::event::{Event, EventKind};
+use crate::event::{Event, EventKind, WorkflowSignaled};
 use crate::execution::{Execution, Rejection};
 use crate::ids::EventId;
 use crate::limits;
 use crate::payload;
+use crate::peer::PeerEvent;
 use crate::time::Timestamp;
 
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -39,8 +42,9 @@ impl Buffer {
         self.bytes
     }
 
-    pub(super) fn push(&mut self, event: Event) {
+    pub(super) fn push(&mut self, mut event: Event) {
         self.bytes += size(&event.kind);
+        detach(&mut event.kind);
         self.events.push(event);
     }
 
@@ -53,9 +57,12 @@ impl Buffer {
     pub(super) fn in_order(&self, canceled_timers: &BTreeSet<EventId>, first: EventId) -> Vec<(Timestamp, EventKind)> {
         let (activities, others): (Vec<&Event>, Vec<&Event>) =
             self.events.iter().filter(|event| !is_firing_of(&event.kind, canceled_timers)).partition(|event| {
-                matches!(event.kind, EventKind::ActivityStarted(_)) || event.kind.activity_end().is_some()
+                matches!(event.kind, EventKind::ActivityStarted(_))
+                    || event.kind.activity_end().is_some()
+                    || is_child_end(&event.kind)
             });
         let mut started = (EventId::NONE, EventId::NONE);
+        let mut children = BTreeMap::new();
         (first.0..)
             .zip(others.into_iter().chain(activities))
             .map(|(number, event)| {
@@ -65,19 +72,47 @@ impl Buffer {
                 } else if kind.activity_end().is_some_and(|(scheduled, _)| scheduled == started.0) {
                     set_started_event_id(&mut kind, started.1);
                 }
+                if let EventKind::Peer(peer) = &mut kind {
+                    wire_child(peer, EventId(number), &mut children);
+                }
                 (event.at, kind)
             })
             .collect()
     }
 
-    /// Whether any event would be left after dropping the firings of `canceled_timers`.
-    pub(super) fn has_events_besides(&self, canceled_timers: &BTreeSet<EventId>) -> bool {
-        self.events.iter().any(|event| !is_firing_of(&event.kind, canceled_timers))
+    /// Whether any event would be left after dropping the firings of `canceled_timers`, and signals if they are handed over.
+    pub(super) fn has_events_besides(&self, canceled_timers: &BTreeSet<EventId>, signals: bool) -> bool {
+        self.events.iter().any(|event| {
+            let is_handed_over = signals && matches!(event.kind, EventKind::WorkflowSignaled(_));
+            !is_handed_over && !is_firing_of(&event.kind, canceled_timers)
+        })
+    }
+
+    /// The signals in it, as they arrived.
+    pub(super) fn signals(&self) -> impl Iterator<Item = &WorkflowSignaled> {
+        self.events
+            .iter()
+            .filter_map(|event| if let EventKind::WorkflowSignaled(signal) = &event.kind { Some(signal) } else { None })
     }
 }
 
 fn is_firing_of(kind: &EventKind, timers: &BTreeSet<EventId>) -> bool {
     if let EventKind::TimerFired(fired) = kind { timers.contains(&fired.started_event_id) } else { false }
+}
+
+fn is_child_end(kind: &EventKind) -> bool {
+    if let EventKind::Peer(peer) = kind { matches!(**peer, PeerEvent::ChildClosed { .. }) } else { false }
+}
+
+/// Tells the end of a child the number that its start has got.
+fn wire_child(peer: &mut PeerEvent, number: EventId, children: &mut BTreeMap<EventId, EventId>) {
+    if let PeerEvent::ChildStarted { initiated_event_id, .. } = peer {
+        children.insert(*initiated_event_id, number);
+    } else if let PeerEvent::ChildClosed { initiated_event_id, started_event_id, .. } = peer
+        && let Some(number) = children.get(initiated_event_id)
+    {
+        *started_event_id = *number;
+    }
 }
 
 fn set_started_event_id(kind: &mut EventKind, id: EventId) {
@@ -104,8 +139,21 @@ fn size(kind: &EventKind) -> usize {
         end.failure.size()
     } else if let EventKind::ActivityCanceled(end) = kind {
         end.details.as_ref().map_or(0, payload::Payload::size)
+    } else if let EventKind::Peer(peer) = kind {
+        peer.size()
     } else {
         0
+    }
+}
+
+/// Gives what can be buffered memory of its own: a worker that hangs must not make small signals hold large buffers.
+fn detach(kind: &mut EventKind) {
+    if let EventKind::WorkflowSignaled(signal) = kind {
+        signal.input.iter_mut().for_each(payload::Payload::detach);
+    } else if let EventKind::ActivityCompleted(end) = kind {
+        end.result.iter_mut().for_each(payload::Payload::detach);
+    } else if let EventKind::ActivityCanceled(end) = kind {
+        end.details.iter_mut().for_each(payload::Payload::detach);
     }
 }
 
@@ -147,8 +195,11 @@ impl Execution {
             self.apply_timer_fired_in_buffer(fired.started_event_id);
         } else if let Some((scheduled_event_id, _)) = event.kind.activity_end() {
             self.apply_activity_end_in_buffer(scheduled_event_id);
+        } else if let EventKind::Peer(peer) = &event.kind {
+            self.apply_peer_in_buffer(peer);
         }
         self.buffer.push(event.clone());
+        self.apply_news_at(event.at);
     }
 }
 

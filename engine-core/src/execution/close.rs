@@ -5,6 +5,7 @@
 //! | CompleteWorkflow (command)   | WorkflowCompleted                                                  | —                    |
 //! | CancelWorkflow (command)     | WorkflowCanceled                                                   | —                    |
 //! | FailWorkflow (command)       | WorkflowFailed                                                     | by the retry policy  |
+//! | ContinueAsNew (command)      | WorkflowContinuedAsNew (`continue_as_new`)                         | always               |
 //! | Terminate                    | (forced end), WorkflowTerminated                                   | —                    |
 //! | run timeout                  | (forced end), WorkflowTimedOut                                     | by the retry policy  |
 //! | execution deadline           | (forced end), WorkflowTimedOut                                     | —                    |
@@ -18,7 +19,7 @@
 use crate::event::{EventKind, WorkflowFailed, WorkflowStarted, WorkflowTaskFailureCause, WorkflowTimedOut};
 use crate::execution::deadline::Source;
 use crate::execution::draft::Draft;
-use crate::execution::{Effect, Execution};
+use crate::execution::{Effect, Execution, NextRun};
 use crate::failure::{Failure, RetryState, TimeoutKind};
 use crate::ids::{EventId, mix};
 use crate::limits;
@@ -42,13 +43,16 @@ impl Draft<'_> {
                 self.effect(Effect::WithdrawActivity { scheduled_event_id, attempt: activity.attempt });
             }
         }
+        self.leave_updates_behind();
         self.effect(Effect::Closed(status));
     }
 
     /// Before a close from outside: ends the workflow task, if a worker has or may have it, so that what was buffered gets its
     /// numbers.
     pub(super) fn end_task_by_force(&mut self) {
-        if let Some((token, identity)) = self.run.running_task_token(self.clock()) {
+        // A task that was needed for updates only leaves no trace.
+        let leaves_trace = self.run.workflow_task.is_news() || !self.run.buffer.is_empty();
+        if let Some((token, identity)) = self.run.running_task_token(self.clock()).filter(|_| leaves_trace) {
             let failure = Failure::server("the run was closed while the workflow task was running", true);
             self.push_task_failed(&token, &identity, WorkflowTaskFailureCause::ForceClosed, failure, "");
         }
@@ -103,7 +107,9 @@ impl Draft<'_> {
                     continued_failure: Some(failure.clone()),
                     // An error may ask for any delay; a start may not.
                     first_task_backoff: at.since(self.now).min(limits::DURATION_MAX),
-                    request_id: None,
+                    // A parent that repeats the start of its child must find the child, whichever try it is at.
+                    request_id: started.parent.as_ref().and(started.request_id.clone()),
+                    seen_request_ids: self.run.signals.latest(),
                     ..WorkflowStarted::clone(started)
                 };
                 (RetryState::InProgress, Some(Box::new(next)))
@@ -113,7 +119,7 @@ impl Draft<'_> {
 
     fn start_next(&mut self, next: Option<Box<WorkflowStarted>>) {
         if let Some(started) = next {
-            self.effect(Effect::StartRun(started));
+            self.effect(Effect::StartRun(Box::new(NextRun { started: *started, signals: Vec::new() })));
         }
     }
 }
@@ -123,8 +129,14 @@ impl Execution {
         self.closed = kind.close_status().map(|status| (status, at));
         self.workflow_task.end();
         self.activities.clear();
+        self.apply_parting(kind);
+        if let EventKind::WorkflowContinuedAsNew(_) = kind {
+            // The next run knows them. Those of signals that were handed over are in no event of this one.
+            self.signals = super::signal::SeenRequests::default();
+        }
         self.timers = super::timer::Timers::default();
         self.buffer.clear();
+        self.updates.forget_volatile();
         self.deadlines.clear();
     }
 
@@ -142,7 +154,7 @@ mod tests {
 
     fn next_run(transition: &Transition) -> &WorkflowStarted {
         let started = transition.effects.iter().find_map(|effect| match effect {
-            Effect::StartRun(started) => Some(started),
+            Effect::StartRun(next) => Some(&next.started),
             _ => None,
         });
         started.expect("a run follows")
@@ -180,7 +192,9 @@ mod tests {
         let input = crate::execution::Input::CompleteWorkflowTask {
             token,
             commands: vec![fail("Declined")],
+            rejected_updates: Vec::new(),
             worker: crate::event::WorkerMetadata::default(),
+            force_new_task: false,
             identity: "worker".into(),
         };
         let transition = run.send(input).unwrap();

@@ -6,9 +6,17 @@
 //! | RequestCancelActivity | `activity`        |
 //! | StartTimer            | `timer`           |
 //! | CancelTimer           | `timer`           |
+//! | PublishState          | `publish`         |
+//! | RecordMarker          | `marker`          |
+//! | UpsertSearchAttributes | `properties`     |
+//! | ModifyProperties      | `properties`      |
+//! | AcceptUpdate          | `update`          |
+//! | CompleteUpdate        | `update`          |
 //! | CompleteWorkflow      | `close`           |
 //! | FailWorkflow          | `close`           |
 //! | CancelWorkflow        | `close`           |
+//! | StartChild, SignalExternal, RequestCancelExternal | `peer` |
+//! | ContinueAsNew         | `continue_as_new` |
 //!
 //! Invariant: a command that closes the run is the last, and only if the code has seen all that reached the run.
 
@@ -56,7 +64,7 @@ impl Draft<'_> {
                         "commands[{index}] ({name}): closes the run, but {later} commands follow it; it must be the last"
                     )));
                 }
-                check_closing(&command).map_err(at)?;
+                self.check_closing(&command).map_err(at)?;
                 closing = Some(command);
             } else {
                 self.open_or_cancel(command, completed).map_err(at)?;
@@ -76,14 +84,27 @@ impl Draft<'_> {
         match command {
             Command::ScheduleActivity(command) => self.schedule_activity(*command, completed),
             Command::RequestCancelActivity { activity_id } => self.request_cancel_activity(&activity_id, completed),
-            Command::StartTimer { timer_id, duration } => self.start_timer(timer_id, duration, completed),
+            Command::StartTimer { timer_id, duration, summary } => {
+                self.start_timer(timer_id, duration, summary, completed)
+            }
             Command::CancelTimer { timer_id } => self.cancel_timer(timer_id, completed),
-            Command::CompleteWorkflow { .. } | Command::FailWorkflow { .. } | Command::CancelWorkflow { .. } => Ok(()),
+            Command::PublishState { name, value } => self.publish_state(name, value, completed),
+            Command::RecordMarker(marker) => self.record_marker(*marker, completed),
+            Command::Peer(command) => self.deal_with_peer(*command, completed),
+            Command::UpsertSearchAttributes { changes } => self.upsert_search_attributes(changes, completed),
+            Command::ModifyProperties(changes) => self.modify_properties(changes, completed),
+            Command::AcceptUpdate(update) => self.accept_update(*update, completed),
+            Command::CompleteUpdate { update_id, outcome } => self.complete_update(update_id, outcome, completed),
+            Command::CompleteWorkflow { .. }
+            | Command::FailWorkflow { .. }
+            | Command::CancelWorkflow { .. }
+            | Command::ContinueAsNew(_) => Ok(()),
         }
     }
 
     fn close_by_command(&mut self, command: Command, completed: EventId) -> Result<(), Refusal> {
-        if self.run.buffer.has_events_besides(&self.overlay.canceled_timers) {
+        let hands_over_signals = matches!(command, Command::ContinueAsNew(_));
+        if self.run.buffer.has_events_besides(&self.overlay.canceled_timers, hands_over_signals) {
             return Err(Refusal {
                 cause: WorkflowTaskFailureCause::UnhandledCommand,
                 message: "events arrived while the task was running, and the code closed the run without \
@@ -91,7 +112,9 @@ impl Draft<'_> {
                     .to_owned(),
             });
         }
-        self.flush_buffer();
+        if !hands_over_signals {
+            self.flush_buffer();
+        }
         match command {
             Command::CompleteWorkflow { result } => {
                 self.close(EventKind::WorkflowCompleted(WorkflowCompleted {
@@ -106,27 +129,45 @@ impl Draft<'_> {
                     details,
                 }));
             }
+            Command::ContinueAsNew(command) => self.continue_as_new(*command, completed),
             Command::ScheduleActivity(_)
             | Command::RequestCancelActivity { .. }
             | Command::StartTimer { .. }
-            | Command::CancelTimer { .. } => {}
+            | Command::CancelTimer { .. }
+            | Command::PublishState { .. }
+            | Command::RecordMarker(_)
+            | Command::Peer(_)
+            | Command::UpsertSearchAttributes { .. }
+            | Command::ModifyProperties(_)
+            | Command::AcceptUpdate(_)
+            | Command::CompleteUpdate { .. } => {}
         }
         Ok(())
     }
-}
 
-fn check_closing(command: &Command) -> Result<(), BadField> {
-    match command {
-        Command::CompleteWorkflow { result } => check::payload_size("result", result.as_ref().map_or(0, Payload::size)),
-        Command::CancelWorkflow { details } => {
-            check::payload_size("details", details.as_ref().map_or(0, Payload::size))
+    fn check_closing(&self, command: &Command) -> Result<(), BadField> {
+        match command {
+            Command::CompleteWorkflow { result } => {
+                check::payload_size("result", result.as_ref().map_or(0, Payload::size))
+            }
+            Command::CancelWorkflow { details } => {
+                check::payload_size("details", details.as_ref().map_or(0, Payload::size))
+            }
+            Command::ContinueAsNew(command) => self.check_continue_as_new(command),
+            // A failure is cut to its limits instead.
+            Command::FailWorkflow { .. }
+            | Command::ScheduleActivity(_)
+            | Command::RequestCancelActivity { .. }
+            | Command::StartTimer { .. }
+            | Command::CancelTimer { .. }
+            | Command::PublishState { .. }
+            | Command::RecordMarker(_)
+            | Command::Peer(_)
+            | Command::UpsertSearchAttributes { .. }
+            | Command::ModifyProperties(_)
+            | Command::AcceptUpdate(_)
+            | Command::CompleteUpdate { .. } => Ok(()),
         }
-        // A failure is cut to its limits instead.
-        Command::FailWorkflow { .. }
-        | Command::ScheduleActivity(_)
-        | Command::RequestCancelActivity { .. }
-        | Command::StartTimer { .. }
-        | Command::CancelTimer { .. } => Ok(()),
     }
 }
 

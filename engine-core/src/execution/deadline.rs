@@ -58,8 +58,20 @@ impl Deadlines {
         self.0.clear();
     }
 
+    /// Gives back the memory of an empty set, which the standard library keeps.
+    pub(super) fn shrink(&mut self) {
+        if self.0.is_empty() {
+            self.0 = BTreeSet::new();
+        }
+    }
+
     pub(super) fn next(&self) -> Option<Timestamp> {
         self.0.first().map(|(at, _)| *at)
+    }
+
+    /// The next one that is not the workflow task's.
+    pub(super) fn next_but_task(&self) -> Option<Timestamp> {
+        self.0.iter().find(|(_, source)| *source != Source::WorkflowTask).map(|(at, _)| *at)
     }
 
     pub(super) fn len(&self) -> usize {

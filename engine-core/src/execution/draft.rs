@@ -4,8 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::event::{Event, EventKind};
+use crate::execution::properties::Properties;
 use crate::execution::{Effect, Execution, Fact, Reply, Transition};
-use crate::ids::{ActivityId, EventId, TimerId};
+use crate::ids::{ActivityId, EventId, PublishedName, TimerId};
 use crate::time::Timestamp;
 
 /// What the transition does to the workflow task.
@@ -30,6 +31,14 @@ pub(super) struct Overlay {
     pub(super) started_timers: BTreeMap<TimerId, EventId>,
     /// Timers of the run that this transition canceled.
     pub(super) canceled_timers: BTreeSet<EventId>,
+    /// How many dealings with others this transition began.
+    pub(super) initiated_peers: usize,
+    /// Names under which this transition published and the run had not before.
+    pub(super) published_names: BTreeSet<PublishedName>,
+    /// What is shown of the run, if this transition changed it.
+    pub(super) properties: Option<Properties>,
+    /// What it does to updates.
+    pub(super) updates: super::update::UpdateOverlay,
 }
 
 /// A transition while it is being decided.
@@ -43,6 +52,7 @@ pub(super) struct Draft<'a> {
     clock: Timestamp,
     buffering: bool,
     has_news: bool,
+    needs_task_for_updates: bool,
     facts: Vec<Fact>,
     events: Vec<Event>,
     progress: BTreeSet<EventId>,
@@ -60,6 +70,7 @@ impl<'a> Draft<'a> {
             clock: run.clock.max(now),
             buffering: run.buffers_events(),
             has_news: false,
+            needs_task_for_updates: false,
             facts: Vec::new(),
             events: Vec::new(),
             progress: BTreeSet::new(),
@@ -67,7 +78,12 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// The transition. Offers a workflow task if the run has news and no task is under way.
+    /// An update came, which needs a workflow task although it is no news.
+    pub(super) fn needs_task_for_updates(&mut self) {
+        self.needs_task_for_updates = true;
+    }
+
+    /// The transition. Offers a workflow task if the run has news or updates and no task is under way.
     pub(super) fn finish(mut self, reply: Reply) -> Transition {
         let needs_task = match self.task {
             Task::Untouched => !self.run.workflow_task.is_pending(),
@@ -75,7 +91,8 @@ impl<'a> Draft<'a> {
             Task::Pending => false,
         };
         let closes = self.events.last().is_some_and(|event| event.kind.close_status().is_some());
-        if self.has_news && needs_task && !closes {
+        let has_updates = self.needs_task_for_updates || (self.task == Task::Completed && self.leaves_updates());
+        if (self.has_news || has_updates) && needs_task && !closes {
             self.offer_workflow_task(1);
         }
         Transition {
@@ -151,6 +168,14 @@ impl<'a> Draft<'a> {
         self.facts.push(Fact::BufferFlushed);
         for (at, kind) in self.run.buffer.in_order(&self.overlay.canceled_timers, self.next_event_id) {
             self.push_at(at, kind);
+        }
+    }
+
+    /// The buffered events belong to the next run.
+    pub(super) fn hand_over_buffer(&mut self) {
+        self.buffering = false;
+        if !self.run.buffer.is_empty() {
+            self.facts.push(Fact::BufferFlushed);
         }
     }
 

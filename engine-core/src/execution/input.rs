@@ -3,10 +3,14 @@
 use std::time::Duration;
 
 use crate::command::Command;
-use crate::event::{ActivityTimeouts, Event, WorkerMetadata, WorkflowTaskFailureCause};
+use crate::event::{
+    ActivityTimeouts, ContinueAsNewReasons, Event, UpdateRequest, WorkerMetadata, WorkflowTaskFailureCause,
+};
+use crate::execution::PeerAnswer;
 use crate::failure::Failure;
-use crate::ids::{ActivityId, ActivityType, EventId, RequestId, SignalName, TaskQueueName};
+use crate::ids::{ActivityId, ActivityType, EventId, RequestId, RunId, SignalName, TaskQueueName, UpdateId};
 use crate::payload::Payload;
+use crate::peer::ChildOutcome;
 use crate::retry::RetryPolicy;
 use crate::time::Timestamp;
 
@@ -24,6 +28,8 @@ pub enum Input {
         /// A repeat with the same id changes nothing.
         request_id: Option<RequestId>,
     },
+    /// A message that the code answers. A repeat with the same id changes nothing and is told where the update stands.
+    Update(Box<UpdateRequest>),
     /// Ask the code to stop. A second request changes nothing.
     RequestCancel {
         /// Why, for people.
@@ -55,8 +61,13 @@ pub enum Input {
         token: WorkflowTaskToken,
         /// What the code asks for, in order.
         commands: Vec<Command>,
+        /// Updates of this task that the code refuses. They leave no trace.
+        rejected_updates: Vec<RejectedUpdate>,
         /// What ran the code.
         worker: WorkerMetadata,
+        /// The code is still at work (a step runs): another task follows at once, without news, so that this one does not time
+        /// out. See [`crate::limits::STEP_TIME_MAX`].
+        force_new_task: bool,
         /// Who completed it, for people.
         identity: String,
     },
@@ -144,12 +155,40 @@ pub enum Input {
         /// Which attempt.
         token: ActivityToken,
     },
+    /// The receiver of a message that this run sent has it, or never will.
+    PeerAnswered {
+        /// The event that initiated it.
+        initiated_event_id: EventId,
+        /// What the receiver said.
+        answer: PeerAnswer,
+    },
+    /// A child's last run closed.
+    ChildClosed {
+        /// The event that initiated the child.
+        initiated_event_id: EventId,
+        /// Its last run.
+        run_id: RunId,
+        /// How it ended.
+        outcome: ChildOutcome,
+    },
     /// The shard was recovered and workers had their time to claim what they had in hand: whatever is still in doubt is
     /// offered again.
     EndGrace,
+    /// The server stops in order and hands out nothing any more: what workers have in hand becomes durable, so that whoever takes
+    /// over needs to doubt nothing else ([`super::Execution::mark_recorded_in_doubt`]).
+    RecordInHand,
     /// The time that [`super::Execution::next_deadline`] named has come. Does everything that is due at `now`, which may be
     /// nothing.
     DeadlinePassed,
+}
+
+/// An update that the code refused.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RejectedUpdate {
+    /// The update.
+    pub update_id: UpdateId,
+    /// Why.
+    pub failure: Failure,
 }
 
 /// Names one handing-out of a workflow task. Holds all that the task's events need, so that a completion is understood even
@@ -167,7 +206,7 @@ pub struct WorkflowTaskToken {
     /// Recorded in `WorkflowTaskStarted`.
     pub history_size_bytes: u64,
     /// Recorded in `WorkflowTaskStarted`.
-    pub suggest_continue_as_new: bool,
+    pub suggest_continue_as_new: ContinueAsNewReasons,
 }
 
 /// Names one attempt of an activity.
@@ -207,6 +246,11 @@ pub enum Reply {
         /// Which command, which field, which limit.
         message: String,
     },
+    /// The completion had nothing to record: the task was needed for updates only, and none was accepted. Nothing is written, and
+    /// the task's numbers go to the next events. What the worker has seen ends before the task.
+    WorkflowTaskDropped,
+    /// Where the update stands.
+    Update(UpdateStanding),
     /// Hand this to a worker.
     ActivityTask(Box<StartedActivity>),
     /// The heartbeat was noted.
@@ -216,6 +260,25 @@ pub enum Reply {
     },
 }
 
+/// Where an update stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UpdateStanding {
+    /// In memory, waiting for a worker.
+    Admitted,
+    /// The code took it on.
+    Accepted {
+        /// Its `WorkflowUpdateAccepted`.
+        event_id: EventId,
+    },
+    /// It has its outcome.
+    Completed {
+        /// Its `WorkflowUpdateCompleted`, which holds the outcome.
+        event_id: EventId,
+    },
+    /// The run closed before the outcome: [`super::left_behind`] is the outcome.
+    LeftBehind,
+}
+
 /// A workflow task that was handed out.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StartedWorkflowTask {
@@ -223,6 +286,8 @@ pub struct StartedWorkflowTask {
     pub token: WorkflowTaskToken,
     /// The provisional `WorkflowTaskScheduled` and `WorkflowTaskStarted`, which the worker sees after the recorded history.
     pub events: [Event; 2],
+    /// Updates that the code must accept or reject.
+    pub updates: Vec<UpdateRequest>,
     /// How long the worker has.
     pub start_to_close: Duration,
 }

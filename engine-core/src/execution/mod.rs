@@ -6,13 +6,17 @@
 //! | `transition` | what an input does: facts, events, progress, effects |
 //! | `draft` | a transition while it is being decided |
 //! | `start` | beginning a run; id-reuse and id-conflict policies |
-//! | `signal`, `cancel`, `terminate` | what clients send |
+//! | `signal`, `update`, `cancel`, `terminate` | what clients send |
 //! | `workflow_task/` | moving the code forward |
 //! | `command` | what the code asks for, as a whole |
 //! | `activity/`, `timer` | what the code waits for |
+//! | `peer` | children, and messages to other workflows |
+//! | `publish` | what the code shows to whoever asks |
+//! | `marker` | what the code has recorded |
+//! | `properties` | what a run is listed by and what people are shown of it |
 //! | `buffer` | what arrives while the code runs |
 //! | `deadline` | what happens by itself |
-//! | `close` | the end of a run, and the run that follows |
+//! | `close`, `continue_as_new` | the end of a run, and the run that follows |
 //! | `recovery` | from what is stored back to the state |
 //! | `describe` | what is open, for people |
 //!
@@ -24,16 +28,22 @@ mod cancel;
 mod check;
 mod close;
 mod command;
+mod continue_as_new;
 mod deadline;
 mod describe;
 mod draft;
 pub mod input;
+mod marker;
+mod peer;
+mod properties;
+mod publish;
 mod recovery;
 mod signal;
 pub mod start;
 mod terminate;
 mod timer;
 pub mod transition;
+mod update;
 mod workflow_task;
 
 #[cfg(test)]
@@ -42,10 +52,14 @@ mod support;
 
 pub use describe::{PendingActivity, PendingTaskState, PendingTimer, PendingWorkflowTask};
 pub use input::{
-    ActivityRef, ActivityToken, Input, Rejection, Reply, StartedActivity, StartedWorkflowTask, WorkflowTaskToken,
+    ActivityRef, ActivityToken, Input, RejectedUpdate, Rejection, Reply, StartedActivity, StartedWorkflowTask,
+    UpdateStanding, WorkflowTaskToken,
 };
+pub use peer::{PeerAnswer, PendingChild};
+pub use publish::PublishedValue;
 pub use start::{IdConflictPolicy, IdReusePolicy, LatestRun, StartDecision, decide_start};
-pub use transition::{ActivityProgress, Effect, Fact, Transition};
+pub use transition::{ActivityProgress, Effect, Fact, NextRun, Transition, UpdateAnswer};
+pub use update::{CLOSED_BEFORE_COMPLETION, PendingUpdate, left_behind};
 
 use crate::event::{
     CloseStatus, Event, EventKind, WorkflowCancelRequested, WorkflowSignaled, WorkflowStarted, WorkflowTerminated,
@@ -72,8 +86,12 @@ pub struct Execution {
     workflow_task: workflow_task::WorkflowTask,
     activities: activity::Activities,
     timers: timer::Timers,
+    peers: peer::Peers,
+    published: publish::Published,
+    updates: update::Updates,
     buffer: buffer::Buffer,
     deadlines: deadline::Deadlines,
+    properties: properties::Properties,
 }
 
 /// A history that this code could not have written.
@@ -94,6 +112,7 @@ impl Execution {
             Input::Signal { name, input, identity, request_id } => {
                 self.decide_signal(WorkflowSignaled { name, input, identity, request_id }, now)
             }
+            Input::Update(request) => self.decide_update(*request, now),
             Input::RequestCancel { reason, identity, request_id } => {
                 Ok(self.decide_request_cancel(WorkflowCancelRequested { reason, identity, request_id }, now))
             }
@@ -103,8 +122,8 @@ impl Execution {
             Input::StartWorkflowTask { identity, history_size_bytes } => {
                 self.decide_start_task(identity, history_size_bytes, now)
             }
-            Input::CompleteWorkflowTask { token, commands, worker, identity } => {
-                self.decide_complete_task(token, commands, worker, identity, now)
+            Input::CompleteWorkflowTask { token, commands, rejected_updates, worker, force_new_task, identity } => {
+                self.decide_complete_task(token, commands, rejected_updates, worker, force_new_task, identity, now)
             }
             Input::FailWorkflowTask { token, cause, failure, identity } => {
                 self.decide_fail_task(token, cause, failure, &identity, now)
@@ -127,7 +146,14 @@ impl Execution {
             Input::HeartbeatActivity { activity, details } => self.decide_heartbeat_activity(&activity, details, now),
             Input::LoseActivity { token } => self.decide_lose_activity(token, now),
             Input::ReleaseActivity { token } => self.decide_release_activity(token, now),
+            Input::PeerAnswered { initiated_event_id, answer } => {
+                Ok(self.decide_peer_answered(initiated_event_id, answer, now))
+            }
+            Input::ChildClosed { initiated_event_id, run_id, outcome } => {
+                Ok(self.decide_child_closed(initiated_event_id, run_id, outcome, now))
+            }
             Input::EndGrace => Ok(self.decide_end_grace(now)),
+            Input::RecordInHand => Ok(self.decide_record_in_hand(now)),
             Input::DeadlinePassed => Ok(self.decide_deadline_passed(now)),
         }
     }
@@ -143,6 +169,7 @@ impl Execution {
         for scheduled_event_id in &transition.progress {
             self.note_progress_stored(*scheduled_event_id);
         }
+        self.need_task_for_updates();
     }
 
     /// Folds one recorded event into the state. Total: what is recorded always applies.
@@ -156,13 +183,14 @@ impl Execution {
             | EventKind::WorkflowFailed(_)
             | EventKind::WorkflowTimedOut(_)
             | EventKind::WorkflowCanceled(_)
-            | EventKind::WorkflowTerminated(_) => self.apply_closed(&event.kind, event.at),
+            | EventKind::WorkflowTerminated(_)
+            | EventKind::WorkflowContinuedAsNew(_) => self.apply_closed(&event.kind, event.at),
             EventKind::WorkflowCancelRequested(_) => self.cancel_requested = true,
             EventKind::WorkflowSignaled(signal) => self.signals.note(signal.request_id.as_ref()),
             // These change something only together with the event that ends what they began.
             EventKind::WorkflowTaskScheduled(_) | EventKind::WorkflowTaskStarted(_) | EventKind::ActivityStarted(_) => {
             }
-            EventKind::WorkflowTaskCompleted(end) => self.apply_task_completed(end.started_event_id),
+            EventKind::WorkflowTaskCompleted(end) => self.apply_task_completed(end, event.at),
             EventKind::WorkflowTaskFailed(end) => self.apply_task_failed(end, event.at),
             EventKind::WorkflowTaskTimedOut(end) => self.apply_task_timed_out(end, event.at),
             EventKind::ActivityScheduled(scheduled) => self.apply_activity_scheduled(event.id, event.at, scheduled),
@@ -176,6 +204,13 @@ impl Execution {
             EventKind::TimerStarted(timer) => self.apply_timer_started(event.id, event.at, timer),
             EventKind::TimerFired(timer) => self.apply_timer_closed(timer.started_event_id),
             EventKind::TimerCanceled(timer) => self.apply_timer_closed(timer.started_event_id),
+            EventKind::StatePublished(published) => self.apply_state_published(event.id, event.at, published),
+            EventKind::MarkerRecorded(_) => {}
+            EventKind::Peer(peer) => self.apply_peer(event.id, event.at, peer),
+            EventKind::SearchAttributesUpserted(upserted) => self.apply_search_attributes(upserted),
+            EventKind::PropertiesModified(modified) => self.apply_properties_modified(modified),
+            EventKind::WorkflowUpdateAccepted(accepted) => self.apply_update_accepted(event.id, event.at, accepted),
+            EventKind::WorkflowUpdateCompleted(end) => self.apply_update_completed(event.id, &end.update_id),
         }
         if event.kind.is_news() {
             self.apply_news();
@@ -189,6 +224,10 @@ impl Execution {
             Fact::WorkflowTaskStarted { token, identity } => self.apply_task_started(*token, identity),
             Fact::WorkflowTaskReleased => self.apply_task_released(),
             Fact::WorkflowTaskOffered => self.apply_task_offered(),
+            Fact::WorkflowTaskDropped => self.apply_task_dropped(),
+            Fact::UpdateAdmitted { request, at } => self.apply_update_admitted(request, *at),
+            Fact::UpdatesSent { token } => self.apply_updates_sent(*token),
+            Fact::UpdateRejected { update_id } => self.apply_update_rejected(update_id),
             Fact::WorkflowTaskAttemptFailed { attempt, cause, failure, retry_at } => {
                 self.apply_attempt_failed(*attempt, *cause, failure, *retry_at);
             }
@@ -199,6 +238,9 @@ impl Execution {
             Fact::ActivityOffered { scheduled_event_id, at } => self.apply_activity_offered(*scheduled_event_id, *at),
             Fact::ActivityHeartbeat { scheduled_event_id, at, details } => {
                 self.apply_activity_heartbeat(*scheduled_event_id, *at, details.as_ref());
+            }
+            Fact::ActivityInHandRecorded { scheduled_event_id, at, identity } => {
+                self.apply_activity_in_hand_recorded(*scheduled_event_id, *at, identity);
             }
             Fact::GraceEnded => {
                 self.apply_task_grace_ended();
@@ -248,24 +290,46 @@ impl Execution {
         self.workflow_task.previous_started_event_id
     }
 
+    /// Whether a worker has or may have the run's workflow task.
+    pub fn is_workflow_task_in_hand(&self) -> bool {
+        self.workflow_task.is_running()
+    }
+
     /// How many events wait for the running workflow task to end.
     pub fn buffered_len(&self) -> usize {
         self.buffer.len()
     }
 
     /// Whether the run may be dropped from memory: it is open, and what is stored gives the same state again. That is so when
-    /// it has no news for its code and every open activity waits for its next attempt.
+    /// it has no news for its code, every open activity waits for its next attempt, and no update waits for a worker.
     pub fn is_idle(&self) -> bool {
-        self.closed.is_none() && self.workflow_task.is_idle() && self.activities.are_idle() && self.buffer.is_empty()
+        self.closed.is_none()
+            && self.workflow_task.is_idle()
+            && self.activities.are_idle()
+            && self.peers.are_idle()
+            && self.buffer.is_empty()
+            && !self.updates.has_admitted()
     }
 
     /// A lower bound of when the engine must look at the run by itself: at once ([`Timestamp::EPOCH`]) while it is not idle, at
-    /// its next deadline when it is, and never ([`Timestamp::MAX`]) once it is closed.
+    /// its next deadline when it is, and never ([`Timestamp::MAX`]) once it is closed. Updates that are in memory only do not
+    /// count: after a crash nothing is left of them to look at.
     pub fn wake_at(&self) -> Timestamp {
-        if self.closed.is_none() && !self.is_idle() {
+        let is_idle = self.workflow_task.is_idle_on_disk()
+            && self.activities.are_idle()
+            && self.peers.are_idle()
+            && self.buffer.is_empty();
+        if self.closed.is_none() && !is_idle {
             return Timestamp::EPOCH;
         }
-        self.next_deadline().unwrap_or(Timestamp::MAX)
+        let next = if self.workflow_task.is_news() { self.deadlines.next() } else { self.deadlines.next_but_task() };
+        next.unwrap_or(Timestamp::MAX)
+    }
+
+    /// Gives back memory that the run does not need while it is idle. For the driver, when the run has become so.
+    pub fn shrink(&mut self) {
+        self.activities.shrink();
+        self.deadlines.shrink();
     }
 
     /// About how many bytes of memory the run takes. Costs the same for any run.
@@ -278,8 +342,19 @@ impl Execution {
             + size_of::<WorkflowStarted>()
             + started
             + self.activities.bytes()
+            + self.peers.bytes()
             + self.buffer.bytes()
-            + ENTRY * (self.activities.len() + self.timers.len() + self.signals.len() + self.deadlines.len())
+            + self.published.bytes()
+            + self.updates.bytes()
+            + ENTRY
+                * (self.activities.len()
+                    + self.timers.len()
+                    + 2 * self.peers.len()
+                    + self.signals.len()
+                    + self.deadlines.len()
+                    + self.published.len()
+                    + self.updates.len())
+            + self.properties.bytes()
             + (ENTRY + size_of::<Event>()) * self.buffer.len()
     }
 }

@@ -57,8 +57,8 @@ impl Execution {
             }
         }
         for event in buffered {
-            if self.closed.is_some() || !self.workflow_task.is_pending() {
-                let problem = format!("{} is buffered, but no workflow task is pending", event.kind.name());
+            if self.closed.is_some() {
+                let problem = format!("{} is buffered, but the run is closed", event.kind.name());
                 return Err(CorruptHistory { event_id: event.id, problem });
             }
             if let Some((scheduled_event_id, _)) = event.kind.activity_end()
@@ -66,6 +66,12 @@ impl Execution {
             {
                 let problem = format!("{} is buffered, but the activity is not open", event.kind.name());
                 return Err(CorruptHistory { event_id: scheduled_event_id, problem });
+            }
+            if let EventKind::Peer(peer) = &event.kind
+                && !self.peers.may_buffer(peer)
+            {
+                let problem = format!("{} is buffered, but what it answers is not open", event.kind.name());
+                return Err(CorruptHistory { event_id: event.id, problem });
             }
             self.apply_buffered(&event);
         }
@@ -79,6 +85,17 @@ impl Execution {
         }
         // A pause may have been over before the crash; `EndGrace`, which knows the time, tells.
         self.change_unresolved_activities(|activity| activity.state = Attempt::InDoubt);
+    }
+
+    /// To be called after loading a run whose last owner stopped in order ([`super::Input::RecordInHand`]): what is stored as in a
+    /// worker's hand becomes in doubt, and nothing else. Returns whether there is any; the rest is in [`Execution::offers`].
+    pub fn mark_recorded_in_doubt(&mut self) -> bool {
+        self.change_unresolved_activities(|activity| {
+            if activity.durable_start.is_some() {
+                activity.state = Attempt::InDoubt;
+            }
+        });
+        self.activities.in_doubt().next().is_some()
     }
 
     /// What waits in queues, as effects: for a run that was loaded and not marked as in doubt.
@@ -98,6 +115,25 @@ impl Execution {
         workflow_task.into_iter().chain(activities).collect()
     }
 
+    pub(super) fn decide_record_in_hand(&self, now: Timestamp) -> Transition {
+        let mut draft = Draft::new(self, now);
+        for (scheduled_event_id, activity) in self.activities.iter() {
+            let (at, identity) = match &activity.state {
+                Attempt::Started { token, identity, .. } => (token.started_at, identity.clone()),
+                // In its pause nobody can have it.
+                Attempt::InDoubt if activity.offer_at <= now => (now, String::new()),
+                Attempt::InDoubt | Attempt::Offered { .. } | Attempt::Paused { .. } => continue,
+            };
+            // What may run only once was stored before it was handed out: if it was not, nobody has it.
+            if activity.has_outcome || activity.durable_start.is_some() || activity.runs_only_once() {
+                continue;
+            }
+            draft.fact(Fact::ActivityInHandRecorded { scheduled_event_id, at, identity });
+            draft.progress(scheduled_event_id);
+        }
+        draft.finish(Reply::Done)
+    }
+
     pub(super) fn decide_end_grace(&self, now: Timestamp) -> Transition {
         let mut draft = Draft::new(self, now);
         let task_in_doubt = draft.end_task_grace();
@@ -114,6 +150,7 @@ impl Execution {
     pub fn durable_view(&self) -> Execution {
         let mut view = self.clone();
         view.change_task(super::workflow_task::WorkflowTask::forget_volatile);
+        view.updates.forget_volatile();
         view.forget_volatile_of_activities();
         view
     }
@@ -171,11 +208,13 @@ impl Check {
             | EventKind::WorkflowTimedOut(_)
             | EventKind::WorkflowCanceled(_)
             | EventKind::WorkflowTerminated(_)
+            | EventKind::WorkflowContinuedAsNew(_)
             | EventKind::WorkflowCancelRequested(_)
             | EventKind::WorkflowSignaled(_)
             | EventKind::WorkflowTaskFailed(_)
             | EventKind::WorkflowTaskTimedOut(_)
             | EventKind::ActivityScheduled(_)
+            | EventKind::Peer(_)
             | EventKind::ActivityCompleted(_)
             | EventKind::ActivityFailed(_)
             | EventKind::ActivityTimedOut(_)
@@ -183,7 +222,13 @@ impl Check {
             | EventKind::ActivityCanceled(_)
             | EventKind::TimerStarted(_)
             | EventKind::TimerFired(_)
-            | EventKind::TimerCanceled(_) => Expected::Any,
+            | EventKind::TimerCanceled(_)
+            | EventKind::StatePublished(_)
+            | EventKind::MarkerRecorded(_)
+            | EventKind::SearchAttributesUpserted(_)
+            | EventKind::PropertiesModified(_)
+            | EventKind::WorkflowUpdateAccepted(_)
+            | EventKind::WorkflowUpdateCompleted(_) => Expected::Any,
         };
         Ok(())
     }
@@ -246,6 +291,14 @@ impl Check {
             }
         };
         match kind {
+            EventKind::Peer(peer) => match (peer.command_of(), peer.initiated_event_id()) {
+                (Some(completed), _) => task(completed),
+                (None, Some(id)) if run.peers.is_open(id) => Ok(()),
+                (None, id) => {
+                    let id = id.unwrap_or_default();
+                    Err(format!("{} refers to event {id}, which is under way no more", kind.name()))
+                }
+            },
             EventKind::WorkflowStarted(_) => Err("WorkflowStarted comes twice".to_owned()),
             EventKind::WorkflowCancelRequested(_) if run.cancel_requested => {
                 Err("WorkflowCancelRequested comes twice".to_owned())
@@ -253,6 +306,7 @@ impl Check {
             EventKind::WorkflowCompleted(end) => task(end.workflow_task_completed_event_id),
             EventKind::WorkflowFailed(end) => task(end.workflow_task_completed_event_id),
             EventKind::WorkflowCanceled(end) => task(end.workflow_task_completed_event_id),
+            EventKind::WorkflowContinuedAsNew(end) => task(end.workflow_task_completed_event_id),
             EventKind::ActivityScheduled(scheduled) => {
                 if run.activities.with_id(&scheduled.activity_id).is_some() {
                     return Err(format!("an activity with id {:?} is already open", scheduled.activity_id));
@@ -281,6 +335,24 @@ impl Check {
             EventKind::TimerCanceled(canceled) => {
                 timer(canceled.started_event_id)?;
                 task(canceled.workflow_task_completed_event_id)
+            }
+            EventKind::StatePublished(published) => task(published.workflow_task_completed_event_id),
+            EventKind::MarkerRecorded(recorded) => task(recorded.workflow_task_completed_event_id),
+            EventKind::SearchAttributesUpserted(upserted) => task(upserted.workflow_task_completed_event_id),
+            EventKind::PropertiesModified(modified) => task(modified.workflow_task_completed_event_id),
+            EventKind::WorkflowUpdateAccepted(accepted) => {
+                let id = &accepted.update.id;
+                if run.updates.is_recorded(id) {
+                    return Err(format!("update {id:?} is accepted twice"));
+                }
+                task(accepted.workflow_task_completed_event_id)
+            }
+            EventKind::WorkflowUpdateCompleted(end) => {
+                if run.updates.open_acceptance(&end.update_id) != Some(end.accepted_event_id) {
+                    let id = &end.update_id;
+                    return Err(format!("WorkflowUpdateCompleted refers to update {id:?}, which is not open"));
+                }
+                task(end.workflow_task_completed_event_id)
             }
             EventKind::WorkflowTimedOut(_)
             | EventKind::WorkflowTerminated(_)
@@ -388,6 +460,8 @@ mod tests {
     fn rows_that_do_not_fit_the_history_are_refused() {
         let mut idle = Run::start();
         idle.turn(vec![]);
+        let mut closed = Run::start();
+        closed.turn(vec![complete()]);
         let signal = EventKind::WorkflowSignaled(WorkflowSignaled {
             name: SignalName::from_trusted("a"),
             input: Vec::new(),
@@ -395,8 +469,8 @@ mod tests {
             request_id: None,
         });
         let buffered = Event { id: EventId::NONE, at: BEGIN, kind: signal };
-        let error = idle.execution.clone().restore(vec![buffered], Vec::new()).unwrap_err();
-        assert_eq!(error.problem, "WorkflowSignaled is buffered, but no workflow task is pending");
+        let error = closed.execution.restore(vec![buffered], Vec::new()).unwrap_err();
+        assert_eq!(error.problem, "WorkflowSignaled is buffered, but the run is closed");
         let row = ActivityProgress { scheduled_event_id: EventId(2), ..ActivityProgress::default() };
         let error = idle.execution.restore(Vec::new(), vec![row]).unwrap_err();
         assert_eq!(error.to_string(), "corrupt history at event 2: there is progress of an activity that is not open");
@@ -422,6 +496,62 @@ mod tests {
             },
         ];
         assert_eq!(offers, expected);
+    }
+
+    #[test]
+    fn a_stop_in_order_leaves_in_doubt_what_workers_have_and_nothing_else() {
+        let mut run = Run::start();
+        let once = |name| schedule_with(name, |activity| activity.retry_policy = Some(retry(1)));
+        run.turn(vec![schedule("taken"), schedule("queued"), once("taken once"), once("queued once")]);
+        run.take_activity("taken");
+        run.take_activity("taken once");
+        let run = check(
+            run,
+            Run::hand_over,
+            "
+                ~ activity 5 recorded as in hand
+                % 5 attempt=1 counted=0 started
+                handed over
+            ",
+        );
+        let offered: Vec<EventId> = run
+            .execution
+            .offers()
+            .iter()
+            .map(|offer| match offer {
+                Effect::OfferActivity { scheduled_event_id, attempt: 1, .. } => *scheduled_event_id,
+                other => panic!("unexpected {other:?}"),
+            })
+            .collect();
+        assert_eq!(offered, [EventId(6), EventId(8)]);
+        check(
+            run,
+            |run| {
+                run.send(Input::EndGrace).unwrap();
+            },
+            r#"
+                ~ activity 5 attempt failed counted=false: the server restarted; a worker may have had this attempt, and none claimed it
+                ~ activity 5 offered
+                ~ grace ended
+                9 ActivityStarted scheduled=7 attempt=1
+                10 ActivityFailed scheduled=7 started=9 retry_state=MaximumAttemptsReached failure="the server restarted; a worker may have had this attempt, and none claimed it"
+                % 5 attempt=2 counted=0
+                % 7 deleted
+                > OfferActivity 5 attempt=2 queue=orders
+                > OfferWorkflowTask attempt=1
+            "#,
+        );
+    }
+
+    #[test]
+    fn what_was_recorded_as_in_hand_may_still_be_completed() {
+        let mut run = Run::start();
+        run.turn(vec![schedule("a")]);
+        let token = run.take_activity("a");
+        run.hand_over();
+        run.complete_activity(token);
+        assert!(run.execution.pending_activities().is_empty());
+        assert!(run.progress.is_empty(), "the row of its progress is gone");
     }
 
     #[test]

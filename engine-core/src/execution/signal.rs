@@ -48,6 +48,12 @@ impl SeenRequests {
     pub(super) fn len(&self) -> usize {
         self.order.len()
     }
+
+    /// Those that the next run of the chain must know, oldest first: what was sent to this run may be repeated to that one.
+    pub(super) fn latest(&self) -> Vec<RequestId> {
+        let skipped = self.order.len().saturating_sub(limits::SIGNAL_REQUEST_IDS_CARRIED);
+        self.order.iter().skip(skipped).cloned().collect()
+    }
 }
 
 impl Execution {

@@ -19,6 +19,7 @@ use std::time::Duration;
 use crate::event::{CloseStatus, Event, EventKind, WorkflowStarted};
 use crate::execution::check::{self, BadField};
 use crate::execution::deadline::Source;
+use crate::execution::properties;
 use crate::execution::{Effect, Execution, Rejection, Reply, Transition};
 use crate::ids::{EventId, RequestId, RunId};
 use crate::limits;
@@ -103,7 +104,14 @@ pub fn decide_start(
         (Some(_), _, IdReusePolicy::AllowDuplicate) => StartDecision::Start,
         (Some(CloseStatus::Completed), _, IdReusePolicy::AllowDuplicateFailedOnly) => refused,
         (
-            Some(CloseStatus::Failed | CloseStatus::Canceled | CloseStatus::Terminated | CloseStatus::TimedOut),
+            Some(
+                CloseStatus::Failed
+                | CloseStatus::Canceled
+                | CloseStatus::Terminated
+                | CloseStatus::TimedOut
+                // Its next run follows in the same transaction, so this is never the latest run.
+                | CloseStatus::ContinuedAsNew,
+            ),
             _,
             IdReusePolicy::AllowDuplicateFailedOnly,
         ) => StartDecision::Start,
@@ -111,7 +119,7 @@ pub fn decide_start(
     }
 }
 
-fn check_started(started: &WorkflowStarted) -> Result<(), BadField> {
+pub(super) fn check_started(started: &WorkflowStarted) -> Result<(), BadField> {
     check::timeout("execution_timeout", started.execution_timeout)?;
     check::timeout("run_timeout", started.run_timeout)?;
     if started.task_timeout.is_zero() {
@@ -125,6 +133,9 @@ fn check_started(started: &WorkflowStarted) -> Result<(), BadField> {
     if let Some(policy) = &started.retry_policy {
         policy.validate().map_err(|invalid| BadField::new("retry_policy", invalid.to_string()))?;
     }
+    properties::check_search_attributes(&started.search_attributes)?;
+    properties::check_text("summary", &started.summary, limits::SUMMARY_BYTES_MAX)?;
+    properties::check_text("details", &started.details, limits::DETAILS_BYTES_MAX)?;
     let memo: usize = started.memo.iter().map(|(key, value)| key.len() + Payload::size(value)).sum();
     check::payload_size("input", payload::total_size(&started.input) + memo)
 }
@@ -152,8 +163,11 @@ impl Execution {
     /// The state after the first event of a history.
     pub(super) fn from_start(started: &WorkflowStarted, at: Timestamp) -> Execution {
         let delayed_until = (started.first_task_backoff > Duration::ZERO).then(|| at + started.first_task_backoff);
+        let mut kept = Box::new(started.clone());
+        kept.input.iter_mut().for_each(Payload::detach);
+        kept.memo.iter_mut().for_each(|(_, value)| value.detach());
         let mut run = Execution {
-            started: Box::new(started.clone()),
+            started: kept,
             started_at: at,
             next_event_id: EventId::FIRST.next(),
             clock: at,
@@ -163,9 +177,16 @@ impl Execution {
             workflow_task: super::workflow_task::WorkflowTask::first(at, delayed_until),
             activities: super::activity::Activities::default(),
             timers: super::timer::Timers::default(),
+            peers: super::peer::Peers::default(),
+            published: super::publish::Published::default(),
+            updates: super::update::Updates::default(),
             buffer: super::buffer::Buffer::default(),
             deadlines: super::deadline::Deadlines::default(),
+            properties: properties::Properties::of_start(started),
         };
+        for request_id in &started.seen_request_ids {
+            run.signals.note(Some(request_id));
+        }
         run.deadlines.shift(Source::Execution, None, started.execution_deadline);
         run.deadlines.shift(Source::Run, None, run.run_deadline());
         run.deadlines.shift(Source::WorkflowTask, None, delayed_until);

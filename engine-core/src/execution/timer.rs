@@ -20,6 +20,7 @@ use crate::execution::Execution;
 use crate::execution::check::{self, BadField};
 use crate::execution::deadline::Source;
 use crate::execution::draft::Draft;
+use crate::execution::properties::check_text;
 use crate::ids::{EventId, TimerId};
 use crate::limits;
 use crate::time::Timestamp;
@@ -70,9 +71,11 @@ impl Draft<'_> {
         &mut self,
         timer_id: TimerId,
         duration: Duration,
+        summary: String,
         workflow_task_completed_event_id: EventId,
     ) -> Result<(), BadField> {
         check::duration("duration", duration)?;
+        check_text("summary", &summary, limits::SUMMARY_BYTES_MAX)?;
         if self.open_timer(&timer_id).is_some() {
             return Err(BadField::new("timer_id", format!("a timer with id {timer_id:?} is already open")));
         }
@@ -87,6 +90,7 @@ impl Draft<'_> {
             workflow_task_completed_event_id,
             timer_id: timer_id.clone(),
             duration,
+            summary,
         });
         let started_event_id = self.push(kind);
         self.overlay.started_timers.insert(timer_id, started_event_id);

@@ -1,9 +1,11 @@
 //! What one input does: data, until the driver has made it durable.
 
-use crate::event::{CloseStatus, Event, WorkflowStarted, WorkflowTaskFailureCause};
+use crate::event::{
+    CloseStatus, Event, UpdateOutcome, UpdateRequest, WorkflowSignaled, WorkflowStarted, WorkflowTaskFailureCause,
+};
 use crate::execution::input::Reply;
 use crate::failure::Failure;
-use crate::ids::{EventId, TaskQueueName};
+use crate::ids::{EventId, TaskQueueName, UpdateId};
 use crate::payload::Payload;
 use crate::time::Timestamp;
 
@@ -41,10 +43,15 @@ impl Transition {
                 | Fact::WorkflowTaskReleased
                 | Fact::WorkflowTaskAttemptFailed { .. }
                 | Fact::WorkflowTaskOffered
+                | Fact::WorkflowTaskDropped
+                | Fact::UpdateAdmitted { .. }
+                | Fact::UpdatesSent { .. }
+                | Fact::UpdateRejected { .. }
                 | Fact::ActivityStarted { .. }
                 | Fact::ActivityAttemptFailed { .. }
                 | Fact::ActivityOffered { .. }
                 | Fact::ActivityHeartbeat { .. }
+                | Fact::ActivityInHandRecorded { .. }
                 | Fact::GraceEnded => false,
             })
     }
@@ -80,6 +87,25 @@ pub enum Fact {
     },
     /// The pause is over and the workflow task is in its queue. Volatile.
     WorkflowTaskOffered,
+    /// The workflow task ended without anything to record. Volatile.
+    WorkflowTaskDropped,
+    /// An update came. Volatile.
+    UpdateAdmitted {
+        /// The request.
+        request: Box<UpdateRequest>,
+        /// When.
+        at: Timestamp,
+    },
+    /// Updates went to a worker with its workflow task. Volatile.
+    UpdatesSent {
+        /// The task.
+        token: super::WorkflowTaskToken,
+    },
+    /// The code refused an update. Volatile.
+    UpdateRejected {
+        /// The update.
+        update_id: UpdateId,
+    },
     /// The attempt was handed out or claimed. Volatile, unless the activity may run only once.
     ActivityStarted {
         /// As the worker has it.
@@ -113,6 +139,15 @@ pub enum Fact {
         at: Timestamp,
         /// New details, if any.
         details: Option<Payload>,
+    },
+    /// That a worker has or may have the attempt is stored. Durable as progress.
+    ActivityInHandRecorded {
+        /// The activity.
+        scheduled_event_id: EventId,
+        /// When the attempt was handed out, as far as that is known.
+        at: Timestamp,
+        /// Who has it, as far as that is known.
+        identity: String,
     },
     /// The grace after a recovery is over: what is still in doubt goes back to the pause that it was in. Volatile.
     GraceEnded,
@@ -153,10 +188,53 @@ pub enum Effect {
         /// Which try, from 1.
         attempt: u32,
     },
-    /// Begin the next run of the chain, in the same transaction. The given event attributes are complete.
-    StartRun(Box<WorkflowStarted>),
-    /// The run closed: answer who waits for its result.
+    /// Deliver the message that [`super::Execution::outgoing`] gives for this event, again and again until it is answered.
+    Deliver {
+        /// The event that initiated it.
+        initiated_event_id: EventId,
+    },
+    /// Begin the next run of the chain, in the same transaction: [`super::Execution::begin_next`].
+    StartRun(Box<NextRun>),
+    /// Tell who waits for the update.
+    UpdateAnswered {
+        /// The update.
+        update_id: UpdateId,
+        /// What became of it.
+        answer: UpdateAnswer,
+    },
+    /// The run closed: answer who waits for its result, and deliver what it owes others ([`super::Execution::undelivered`]).
     Closed(CloseStatus),
+}
+
+/// The next run of a chain.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NextRun {
+    /// The attributes of its first event, complete.
+    pub started: WorkflowStarted,
+    /// Signals that the run before did not receive or that came while it closed, in order: recorded behind the first event.
+    pub signals: Vec<WorkflowSignaled>,
+}
+
+/// What became of an update.
+#[derive(Debug, Clone, PartialEq)]
+pub enum UpdateAnswer {
+    /// The code took it on.
+    Accepted {
+        /// Its `WorkflowUpdateAccepted`.
+        event_id: EventId,
+    },
+    /// The code refused it, and no trace is left of it.
+    Rejected {
+        /// Why.
+        failure: Failure,
+    },
+    /// It has its outcome.
+    Completed {
+        /// The outcome.
+        outcome: UpdateOutcome,
+    },
+    /// The run closed before the code saw it.
+    RunClosed,
 }
 
 /// What is stored about an open activity beside its history: only when there is something that the history does not say.
@@ -170,7 +248,8 @@ pub struct ActivityProgress {
     pub counted_attempts: u32,
     /// When the current attempt may be offered; [`Timestamp::EPOCH`] if at once.
     pub offer_at: Timestamp,
-    /// Set when the current attempt was handed out durably, because the activity may run only once.
+    /// Set when it was stored that the current attempt is at a worker: because the activity may run only once, or because the
+    /// server stopped in order.
     pub started_at: Option<Timestamp>,
     /// Who has it then.
     pub identity: String,

@@ -1,14 +1,17 @@
 //! A command as both sides have it, history and code, and whether they agree.
 //!
-//! Compared are kind, id and activity type; neither arguments nor durations nor options, which a deploy may change for runs
+//! Compared are kind, id, activity type and published name; neither arguments nor durations nor options, which a deploy may change for runs
 //! under way.
 
 use std::fmt;
 
 use super::slots::{Handle, Slots, Thing};
 use super::{News, ReplayError};
-use crate::event::{EventKind, WorkflowStarted, WorkflowTaskStarted};
-use crate::ids::{ActivityId, ActivityType, EventId, TimerId};
+use crate::event::{EventKind, Marker, WorkflowStarted, WorkflowTaskStarted};
+use crate::ids::{
+    ActivityId, ActivityType, EventId, PatchId, PublishedName, SignalName, StepName, TimerId, UpdateId, WorkflowId,
+    WorkflowType,
+};
 
 /// What is compared of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,9 +20,20 @@ pub(super) enum Step {
     RequestCancelActivity { id: ActivityId },
     StartTimer { id: TimerId },
     CancelTimer { id: TimerId },
+    PublishState { name: PublishedName },
+    Patch { id: PatchId },
+    Closure { id: u64, name: StepName },
+    StartChild { id: WorkflowId, workflow_type: WorkflowType },
+    SignalExternal { id: WorkflowId, name: SignalName },
+    RequestCancelExternal { id: WorkflowId },
+    UpsertSearchAttributes,
+    ModifyProperties,
+    AcceptUpdate { id: UpdateId },
+    CompleteUpdate { id: UpdateId },
     CompleteWorkflow,
     FailWorkflow,
     CancelWorkflow,
+    ContinueAsNew,
 }
 
 /// A command of the code's.
@@ -41,6 +55,10 @@ impl Step {
                 Step::ScheduleActivity { activity_type, .. },
                 Step::ScheduleActivity { activity_type: other_type, .. },
             ) => activity_type == other_type,
+            (Step::Closure { name, .. }, Step::Closure { name: other_name, .. }) => name == other_name,
+            (Step::StartChild { workflow_type, .. }, Step::StartChild { workflow_type: other_type, .. }) => {
+                workflow_type == other_type
+            }
             _ => self.agrees(other, false),
         }
     }
@@ -53,9 +71,20 @@ impl fmt::Display for Step {
             Step::RequestCancelActivity { id } => write!(f, "RequestCancelActivity (id {id})"),
             Step::StartTimer { id } => write!(f, "StartTimer (id {id})"),
             Step::CancelTimer { id } => write!(f, "CancelTimer (id {id})"),
+            Step::PublishState { name } => write!(f, "PublishState {name}"),
+            Step::Patch { id } => write!(f, "Patch {id}"),
+            Step::Closure { id, name } => write!(f, "RunStep {name} (id {id})"),
+            Step::StartChild { id, workflow_type } => write!(f, "StartChild {workflow_type} (id {id})"),
+            Step::SignalExternal { id, name } => write!(f, "SignalExternal {name} (to {id})"),
+            Step::RequestCancelExternal { id } => write!(f, "RequestCancelExternal (of {id})"),
+            Step::UpsertSearchAttributes => f.write_str("UpsertSearchAttributes"),
+            Step::ModifyProperties => f.write_str("ModifyProperties"),
+            Step::AcceptUpdate { id } => write!(f, "AcceptUpdate (id {id})"),
+            Step::CompleteUpdate { id } => write!(f, "CompleteUpdate (id {id})"),
             Step::CompleteWorkflow => f.write_str("CompleteWorkflow"),
             Step::FailWorkflow => f.write_str("FailWorkflow"),
             Step::CancelWorkflow => f.write_str("CancelWorkflow"),
+            Step::ContinueAsNew => f.write_str("ContinueAsNew"),
         }
     }
 }
@@ -75,6 +104,8 @@ pub(super) enum Recorded {
 /// A command's event.
 pub(super) enum RecordedCommand {
     Known(Step),
+    /// Code that does not know the change may leave it out.
+    DeprecatedPatch(Step),
     /// Names an event instead of an id.
     CancelActivity {
         at: EventId,
@@ -95,9 +126,26 @@ impl Recorded {
             }
             EventKind::TimerStarted(started) => Step::StartTimer { id: started.timer_id },
             EventKind::TimerCanceled(canceled) => Step::CancelTimer { id: canceled.timer_id },
+            EventKind::StatePublished(published) => Step::PublishState { name: published.name },
+            EventKind::MarkerRecorded(recorded) => match recorded.marker {
+                Marker::Patch { patch_id, deprecated: false } => Step::Patch { id: patch_id },
+                Marker::Patch { patch_id, deprecated: true } => {
+                    return Recorded::Command(RecordedCommand::DeprecatedPatch(Step::Patch { id: patch_id }));
+                }
+                Marker::Step(step) => Step::Closure { id: step.step_id, name: step.name },
+            },
+            EventKind::Peer(peer) => match super::peers::step(&peer) {
+                Some(step) => step,
+                None => return Recorded::News(News::Peer(peer)),
+            },
+            EventKind::SearchAttributesUpserted(_) => Step::UpsertSearchAttributes,
+            EventKind::PropertiesModified(_) => Step::ModifyProperties,
+            EventKind::WorkflowUpdateAccepted(accepted) => Step::AcceptUpdate { id: accepted.update.id },
+            EventKind::WorkflowUpdateCompleted(completed) => Step::CompleteUpdate { id: completed.update_id },
             EventKind::WorkflowCompleted(_) => Step::CompleteWorkflow,
             EventKind::WorkflowFailed(_) => Step::FailWorkflow,
             EventKind::WorkflowCanceled(_) => Step::CancelWorkflow,
+            EventKind::WorkflowContinuedAsNew(_) => Step::ContinueAsNew,
             EventKind::WorkflowSignaled(signaled) => return Recorded::News(News::Signaled(signaled)),
             EventKind::WorkflowCancelRequested(requested) => return Recorded::News(News::CancelRequested(requested)),
             EventKind::ActivityStarted(started) => return Recorded::News(News::ActivityStarted(started)),
@@ -123,10 +171,10 @@ impl Recorded {
 impl RecordedCommand {
     pub(super) fn step(self, slots: &Slots) -> Result<Step, ReplayError> {
         match self {
-            RecordedCommand::Known(step) => Ok(step),
+            RecordedCommand::Known(step) | RecordedCommand::DeprecatedPatch(step) => Ok(step),
             RecordedCommand::CancelActivity { at, scheduled_event_id } => match slots.by_event(scheduled_event_id) {
                 Some(Thing::Activity { id }) => Ok(Step::RequestCancelActivity { id: id.clone() }),
-                Some(Thing::Timer { .. }) | None => {
+                Some(Thing::Timer { .. } | Thing::Step { .. } | Thing::Child { .. } | Thing::Message) | None => {
                     Err(ReplayError::Corrupt { event_id: at, problem: "an activity is canceled that is not open" })
                 }
             },

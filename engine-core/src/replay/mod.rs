@@ -5,8 +5,10 @@
 //! |---|---|
 //! | `mod` | [`Replayer`]: history in, activations out |
 //! | `issue` | what the code asks for, and takes back |
-//! | `slots` | what the code has under way: activities and timers, by [`Handle`] |
+//! | `markers` | patches and steps: what history has recorded of the code's own doing |
+//! | `slots` | what the code has under way: activities, timers and steps, by [`Handle`] |
 //! | `matching` | a command as both sides have it, and whether they agree |
+//! | `peers` | children, and messages to other workflows |
 //! | `mismatch` | the aligned difference of a task's commands |
 //!
 //! A history is walked in workflow tasks. What happened since the task before is handed over together
@@ -23,27 +25,33 @@
 //!   order in which the code asks.
 
 mod issue;
+mod markers;
 mod matching;
 mod mismatch;
+mod peers;
 mod slots;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
-use std::iter::Peekable;
+use std::collections::{BTreeSet, VecDeque};
 
 use crate::command::Command;
+use crate::event::PeerEvent;
 use crate::event::{
-    ActivityCanceled, ActivityCompleted, ActivityFailed, ActivityStarted, ActivityTimedOut, Event, EventKind,
-    TimerFired, WorkflowCancelRequested, WorkflowSignaled, WorkflowStarted, WorkflowTaskStarted,
+    ActivityCanceled, ActivityCompleted, ActivityFailed, ActivityStarted, ActivityTimedOut, ContinueAsNewReasons,
+    Event, EventKind, TimerFired, UpdateRequest, WorkflowCancelRequested, WorkflowSignaled, WorkflowStarted,
+    WorkflowTaskStarted,
 };
+use crate::execution::RejectedUpdate;
 use crate::failure::{Failure, RetryState};
 use crate::ids::{ActivityId, EventId, SignalName};
 use crate::payload::Payload;
 use crate::time::Timestamp;
 
-use matching::{Issued, Recorded, Step};
+use markers::Markers;
+use matching::{Issued, Recorded, RecordedCommand, Step};
 pub use mismatch::Nondeterminism;
+pub use peers::{CHILD_ALREADY_STARTED, PEER_NOT_FOUND};
 use slots::Slots;
 pub use slots::{Handle, Resolution};
 
@@ -54,9 +62,11 @@ pub const FLAG_MATCH_IDS: u32 = 1;
 /// One run's history and cursor.
 #[derive(Debug)]
 pub struct Replayer {
-    incoming: Peekable<std::vec::IntoIter<Event>>,
+    /// What was fed and not yet walked over.
+    incoming: VecDeque<Event>,
     last_event_id: EventId,
     started: Option<Box<WorkflowStarted>>,
+    started_at: Timestamp,
     phase: Phase,
     clock: Timestamp,
     slots: Slots,
@@ -69,9 +79,17 @@ pub struct Replayer {
     flags: BTreeSet<u32>,
     new_flags: Vec<u32>,
     activities: u64,
+    children: u64,
     timers: u64,
+    steps: u64,
+    markers: Markers,
     /// The code closed the run: whatever it drops from here on stands for nothing.
     close_issued: bool,
+    /// Updates of the task that goes to the server, until its activation takes them.
+    brought_updates: Vec<UpdateDelivery>,
+    rejected_updates: Vec<RejectedUpdate>,
+    /// Whether the server may drop the task that was answered last: it brought nothing that changed the code.
+    may_be_dropped: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,12 +115,23 @@ pub struct Activation {
     pub replaying: bool,
     /// What happened since the task before, in history order.
     pub outcomes: Vec<Outcome>,
+    /// Updates that the code must accept or reject, in order. They come behind the outcomes.
+    pub updates: Vec<UpdateDelivery>,
     /// How many events the history has so far.
     pub history_length: u64,
     /// Its size in bytes.
     pub history_size_bytes: u64,
-    /// Whether the history has become long enough that the code should continue as new.
-    pub suggest_continue_as_new: bool,
+    /// Whether the code should continue as new, and why.
+    pub suggest_continue_as_new: ContinueAsNewReasons,
+}
+
+/// An update on its way to the code.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UpdateDelivery {
+    /// What was sent.
+    pub request: UpdateRequest,
+    /// Whether the history has its acceptance: then the code must take it on, whatever its validator would say today.
+    pub is_accepted: bool,
 }
 
 /// News for the code.
@@ -158,9 +187,10 @@ impl Replayer {
     /// A run of which nothing is known yet.
     pub fn new() -> Self {
         Self {
-            incoming: Vec::new().into_iter().peekable(),
+            incoming: VecDeque::new(),
             last_event_id: EventId::NONE,
             started: None,
+            started_at: Timestamp::EPOCH,
             phase: Phase::Between,
             clock: Timestamp::EPOCH,
             slots: Slots::default(),
@@ -170,14 +200,26 @@ impl Replayer {
             flags: BTreeSet::new(),
             new_flags: Vec::new(),
             activities: 0,
+            children: 0,
             timers: 0,
+            steps: 0,
+            markers: Markers::default(),
             close_issued: false,
+            brought_updates: Vec::new(),
+            rejected_updates: Vec::new(),
+            may_be_dropped: false,
         }
     }
 
-    /// Takes the next events of the history, which must follow those fed before. Changes nothing if it fails.
+    /// Takes the next events of the history, which must follow those fed before; or those before the task that was answered last,
+    /// if the server dropped it ([`Replayer::last_event_id_if_dropped`]). Changes nothing if it fails.
+    ///
+    /// A history may come in parts, each but the last ending before a `WorkflowTaskScheduled`: what a task's commands became
+    /// follows its completion, so a part that ends elsewhere would look like a task without commands.
     pub fn feed(&mut self, events: Vec<Event>) -> Result<(), ReplayError> {
-        let mut expected = self.last_event_id.next();
+        let dropped =
+            self.last_event_id_if_dropped().filter(|last| events.first().is_some_and(|event| event.id == last.next()));
+        let mut expected = dropped.unwrap_or(self.last_event_id).next();
         for event in &events {
             if event.id != expected {
                 return Err(ReplayError::OutOfStep { expected, actual: event.id });
@@ -187,7 +229,9 @@ impl Replayer {
         let Some(first) = events.first() else {
             return Err(ReplayError::OutOfStep { expected, actual: EventId::NONE });
         };
-        if let Phase::Answered { started } = self.phase {
+        if let Phase::Answered { started } = self.phase
+            && dropped.is_none()
+        {
             // Anything else means that the answer was not taken: the code is ahead of the history and cannot go back.
             let is_answer = matches!(&first.kind, EventKind::WorkflowTaskCompleted(completed)
                 if completed.started_event_id == started);
@@ -198,9 +242,19 @@ impl Replayer {
         if self.started.is_none() && !matches!(first.kind, EventKind::WorkflowStarted(_)) {
             return Err(ReplayError::Corrupt { event_id: first.id, problem: "the first event is not WorkflowStarted" });
         }
-        debug_assert!(self.incoming.len() == 0, "activations are taken until there is none");
-        self.incoming = events.into_iter().peekable();
+        if let Some(last) = dropped {
+            self.last_event_id = last;
+            self.phase = Phase::Between;
+        }
+        debug_assert!(self.incoming.is_empty(), "activations are taken until there is none");
+        self.incoming = events.into();
         Ok(())
+    }
+
+    /// Hands over the updates that came with the workflow task at the end of what was fed.
+    pub fn bring_updates(&mut self, updates: Vec<UpdateRequest>) {
+        let deliver = |request| UpdateDelivery { request, is_accepted: false };
+        self.brought_updates = updates.into_iter().map(deliver).collect();
     }
 
     /// Walks to the next workflow task whose code must run. `None` at the end of what was fed, or of the run.
@@ -216,7 +270,7 @@ impl Replayer {
             let corrupt = |problem| Err(ReplayError::Corrupt { event_id: id, problem });
             match Recorded::of(id, event.kind) {
                 Recorded::Begun(_) if self.started.is_some() => return corrupt("a second WorkflowStarted"),
-                Recorded::Begun(started) => self.started = Some(started),
+                Recorded::Begun(started) => (self.started, self.started_at) = (Some(started), event.at),
                 Recorded::TaskScheduled => {}
                 Recorded::TaskStarted(started) => {
                     if let Some(activation) = self.begin_task(id, event.at, &started)? {
@@ -232,9 +286,24 @@ impl Replayer {
     }
 
     fn next_event(&mut self) -> Option<Event> {
-        let event = self.incoming.next()?;
+        let event = self.incoming.pop_front()?;
         self.last_event_id = event.id;
         Some(event)
+    }
+
+    /// The next event behind the completion of the task that is matched.
+    fn next_of_task(&mut self) -> Option<Event> {
+        self.incoming.pop_front_if(|event| !matches!(event.kind, EventKind::WorkflowTaskScheduled(_)))
+    }
+
+    /// Updates that the task which is about to be replayed accepted, in the order in which it did.
+    fn accepted_updates(&self) -> Vec<UpdateDelivery> {
+        let turn = self.incoming.iter().take_while(|event| !matches!(event.kind, EventKind::WorkflowTaskScheduled(_)));
+        let accepted = turn.filter_map(|event| {
+            let EventKind::WorkflowUpdateAccepted(accepted) = &event.kind else { return None };
+            Some(UpdateDelivery { request: accepted.update.clone(), is_accepted: true })
+        });
+        accepted.collect()
     }
 
     fn begin_task(
@@ -243,7 +312,7 @@ impl Replayer {
         at: Timestamp,
         started: &WorkflowTaskStarted,
     ) -> Result<Option<Activation>, ReplayError> {
-        let phase = match self.incoming.peek().map(|next| &next.kind) {
+        let phase = match self.incoming.front().map(|next| &next.kind) {
             None => Phase::Live,
             Some(EventKind::WorkflowTaskCompleted(completed)) => {
                 self.flags.extend(&completed.worker.flags);
@@ -260,12 +329,21 @@ impl Replayer {
         if matches!(phase, Phase::Replaying { .. }) {
             self.next_event();
         }
+        let updates = match phase {
+            Phase::Live => std::mem::take(&mut self.brought_updates),
+            Phase::Replaying { .. } | Phase::Between | Phase::Answered { .. } | Phase::Closed => {
+                self.accepted_updates()
+            }
+        };
         self.phase = phase;
+        self.look_ahead();
         self.clock = self.clock.max(at);
+        self.may_be_dropped = self.outcomes.is_empty();
         Ok(Some(Activation {
             now: self.clock,
             replaying: phase != Phase::Live,
             outcomes: std::mem::take(&mut self.outcomes),
+            updates,
             history_length: id.0,
             history_size_bytes: started.history_size_bytes,
             suggest_continue_as_new: started.suggest_continue_as_new,
@@ -282,7 +360,9 @@ impl Replayer {
             Phase::Live => {
                 self.use_flag(FLAG_MATCH_IDS);
                 self.phase = Phase::Answered { started: self.last_event_id };
-                Ok(Some(self.commands.drain(..).flatten().collect()))
+                let commands: Vec<Command> = self.commands.drain(..).flatten().collect();
+                self.may_be_dropped &= commands.is_empty() && self.new_flags.is_empty();
+                Ok(Some(commands))
             }
             Phase::Between | Phase::Answered { .. } | Phase::Closed => Ok(None),
         }
@@ -295,14 +375,17 @@ impl Replayer {
         let by_id = self.flags.contains(&FLAG_MATCH_IDS);
         let issued: Vec<Issued> = self.issued.drain(..).flatten().collect();
         let mut matched = 0;
-        while let Some(event) =
-            self.incoming.next_if(|event| !matches!(event.kind, EventKind::WorkflowTaskScheduled(_)))
-        {
+        while let Some(event) = self.next_of_task() {
             let id = event.id;
             self.last_event_id = id;
             let step = match Recorded::of(id, event.kind) {
                 Recorded::News(news) => {
                     self.absorb(id, news)?;
+                    continue;
+                }
+                Recorded::Command(RecordedCommand::DeprecatedPatch(step))
+                    if issued.get(matched).is_none_or(|own| !own.step.agrees(&step, true)) =>
+                {
                     continue;
                 }
                 Recorded::Command(command) => command.step(&self.slots)?,
@@ -329,7 +412,11 @@ impl Replayer {
     /// The command is recorded as event `id`.
     fn bind(&mut self, id: EventId, own: &Issued) {
         match own.step {
-            Step::ScheduleActivity { .. } | Step::StartTimer { .. } => {
+            Step::ScheduleActivity { .. }
+            | Step::StartTimer { .. }
+            | Step::StartChild { .. }
+            | Step::SignalExternal { .. }
+            | Step::RequestCancelExternal { .. } => {
                 if let Some(handle) = own.handle {
                     self.slots.recorded(handle, id);
                 }
@@ -339,8 +426,17 @@ impl Replayer {
                     self.slots.closed(handle);
                 }
             }
-            Step::RequestCancelActivity { .. } => {}
-            Step::CompleteWorkflow | Step::FailWorkflow | Step::CancelWorkflow => self.phase = Phase::Closed,
+            Step::RequestCancelActivity { .. }
+            | Step::PublishState { .. }
+            | Step::Patch { .. }
+            | Step::Closure { .. }
+            | Step::UpsertSearchAttributes
+            | Step::ModifyProperties
+            | Step::AcceptUpdate { .. }
+            | Step::CompleteUpdate { .. } => {}
+            Step::CompleteWorkflow | Step::FailWorkflow | Step::CancelWorkflow | Step::ContinueAsNew => {
+                self.phase = Phase::Closed
+            }
         }
     }
 
@@ -357,9 +453,7 @@ impl Replayer {
         let ids = (completed.0 + 1..).map(EventId);
         history.extend(ids.zip(issued[..matched].iter().map(|own| own.step.clone())));
         history.extend(first);
-        while let Some(event) =
-            self.incoming.next_if(|event| !matches!(event.kind, EventKind::WorkflowTaskScheduled(_)))
-        {
+        while let Some(event) = self.next_of_task() {
             if let Recorded::Command(command) = Recorded::of(event.id, event.kind)
                 && let Ok(step) = command.step(&self.slots)
             {
@@ -388,6 +482,7 @@ impl Replayer {
                     .attempt_started(scheduled_event_id, attempt)
                     .ok_or_else(|| unknown("an activity starts that was not scheduled"));
             }
+            News::Peer(peer) => return self.absorb_peer(id, *peer),
             News::ClosedByServer => {
                 self.phase = Phase::Closed;
                 return Ok(());
@@ -417,6 +512,11 @@ impl Replayer {
         self.started.as_deref()
     }
 
+    /// When the run began; [`Timestamp::EPOCH`] until that was fed.
+    pub fn started_at(&self) -> Timestamp {
+        self.started_at
+    }
+
     /// Takes the run's arguments out of the attributes with which it began.
     pub fn take_input(&mut self) -> Vec<Payload> {
         self.started.as_mut().map(|started| std::mem::take(&mut started.input)).unwrap_or_default()
@@ -425,6 +525,15 @@ impl Replayer {
     /// The last event that was walked over.
     pub fn last_event_id(&self) -> EventId {
         self.last_event_id
+    }
+
+    /// The last event that the code has seen if the server drops the task that was answered last: the one before the task. `None`
+    /// if the server cannot drop it, because it changed something.
+    pub fn last_event_id_if_dropped(&self) -> Option<EventId> {
+        match self.phase {
+            Phase::Answered { started } if self.may_be_dropped => Some(EventId(started.0.saturating_sub(2))),
+            Phase::Answered { .. } | Phase::Between | Phase::Replaying { .. } | Phase::Live | Phase::Closed => None,
+        }
     }
 
     /// Whether the current task's commands are compared with history, not sent.
@@ -447,25 +556,30 @@ impl Replayer {
         std::mem::take(&mut self.new_flags)
     }
 
+    /// Whether the code asked for something in the current task, if it goes to the server.
+    pub fn has_commands(&self) -> bool {
+        self.commands.iter().any(Option::is_some)
+    }
+
     /// The id under which an activity was issued, while the handle stands for one.
     pub fn activity_id(&self, handle: Handle) -> Option<&ActivityId> {
         self.slots.activity_id(handle)
     }
 
-    /// How many activities and timers are under way.
+    /// How many activities, timers and steps are under way.
     pub fn open_count(&self) -> usize {
         self.slots.len()
     }
 }
 
-/// How an activity or timer ended.
+/// How an activity, step or timer ended.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Resolved {
     /// How.
     pub resolution: Resolution,
     /// The event that began it; none if it was withdrawn before it was recorded.
     pub event_id: EventId,
-    /// The last attempt of an activity, from 1; 0 if none started.
+    /// The last attempt of an activity or step, from 1; 0 if none started.
     pub attempt: u32,
 }
 
@@ -487,5 +601,6 @@ enum News {
     ActivityTimedOut(ActivityTimedOut),
     ActivityCanceled(ActivityCanceled),
     TimerFired(TimerFired),
+    Peer(Box<PeerEvent>),
     ClosedByServer,
 }

@@ -1,4 +1,4 @@
-//! What the code has under way: activities and timers, by handle.
+//! What the code has under way: activities, timers and steps, by handle.
 //!
 //! | state of a slot | left by |
 //! |---|---|
@@ -9,10 +9,10 @@
 use std::collections::BTreeMap;
 
 use crate::failure::{Failure, RetryState};
-use crate::ids::{ActivityId, EventId, TimerId};
+use crate::ids::{ActivityId, EventId, RunId, StepName, TimerId, WorkflowId};
 use crate::payload::Payload;
 
-/// Stands for an activity or timer that the code issued. Small numbers, reused.
+/// Stands for an activity, timer or step that the code issued. Small numbers, reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Handle(u32);
 
@@ -26,7 +26,7 @@ impl Handle {
 /// How something ended.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Resolution {
-    /// The activity returned a value.
+    /// The activity or step returned a value.
     Completed {
         /// What it returned.
         result: Option<Payload>,
@@ -44,8 +44,22 @@ pub enum Resolution {
 
 #[derive(Debug, Clone)]
 pub(super) enum Thing {
-    Activity { id: ActivityId },
-    Timer { id: TimerId },
+    Activity {
+        id: ActivityId,
+    },
+    Timer {
+        id: TimerId,
+    },
+    Child {
+        id: WorkflowId,
+    },
+    /// A message to another workflow: it cannot be taken back.
+    Message,
+    /// Not in history before it is over.
+    Step {
+        id: u64,
+        name: StepName,
+    },
 }
 
 #[derive(Debug)]
@@ -56,6 +70,8 @@ pub(super) struct Slot {
     /// The event that began it; none until recorded.
     pub(super) event_id: EventId,
     pub(super) attempt: u32,
+    /// The run of a child that started.
+    pub(super) child_run: Option<RunId>,
     pub(super) cancel_requested: bool,
     pub(super) wanted: bool,
     pub(super) resolution: Option<Resolution>,
@@ -75,6 +91,7 @@ impl Slots {
             issued_at,
             event_id: EventId::NONE,
             attempt: 0,
+            child_run: None,
             cancel_requested: false,
             wanted: true,
             resolution: None,
@@ -95,7 +112,15 @@ impl Slots {
     pub(super) fn activity_id(&self, handle: Handle) -> Option<&ActivityId> {
         match &self.slots.get(handle.index())?.as_ref()?.thing {
             Thing::Activity { id } => Some(id),
-            Thing::Timer { .. } => None,
+            Thing::Child { .. } | Thing::Message => None,
+            Thing::Timer { .. } | Thing::Step { .. } => None,
+        }
+    }
+
+    pub(super) fn step_name(&self, handle: Handle) -> Option<&StepName> {
+        match &self.slots.get(handle.index())?.as_ref()?.thing {
+            Thing::Step { name, .. } => Some(name),
+            Thing::Activity { .. } | Thing::Timer { .. } | Thing::Child { .. } | Thing::Message => None,
         }
     }
 
@@ -110,6 +135,14 @@ impl Slots {
             slot.event_id = id;
             self.by_event.insert(id, handle);
         }
+    }
+
+    /// The child that event `id` asked for runs. `None` if it is not known; `Some(None)` if nobody wants to know.
+    pub(super) fn child_started(&mut self, id: EventId, run_id: RunId) -> Option<Option<Handle>> {
+        let handle = *self.by_event.get(&id)?;
+        let slot = self.get_mut(handle)?;
+        slot.child_run = Some(run_id);
+        Some(slot.wanted.then_some(handle))
     }
 
     pub(super) fn attempt_started(&mut self, id: EventId, attempt: u32) -> Option<()> {
@@ -130,6 +163,23 @@ impl Slots {
         Some(None)
     }
 
+    /// Leaves the handle with nothing recorded; what was recorded goes on under a handle that nobody wants.
+    pub(super) fn split_off(&mut self, handle: Handle) -> Option<(Handle, Thing)> {
+        let slot = self.get_mut(handle)?;
+        let (thing, event_id, issued_at) = (slot.thing.clone(), slot.event_id, slot.issued_at);
+        slot.event_id = EventId::NONE;
+        let rest = self.open(thing.clone(), issued_at);
+        if let Some(slot) = self.get_mut(rest) {
+            slot.event_id = event_id;
+            slot.wanted = false;
+            slot.cancel_requested = true;
+        }
+        if event_id.is_some() {
+            self.by_event.insert(event_id, rest);
+        }
+        Some((rest, thing))
+    }
+
     /// A canceled timer: it will not fire.
     pub(super) fn closed(&mut self, handle: Handle) {
         if let Some(slot) = self.get_mut(handle) {
@@ -145,6 +195,16 @@ impl Slots {
         {
             self.free.push(handle.0);
         }
+    }
+
+    /// The open step with this number, and its name.
+    pub(super) fn step(&self, step_id: u64) -> Option<(Handle, &StepName)> {
+        self.slots.iter().enumerate().find_map(|(index, slot)| match slot.as_ref()? {
+            Slot { thing: Thing::Step { id, name }, resolution: None, .. } if *id == step_id => {
+                Some((Handle(u32::try_from(index).ok()?), name))
+            }
+            Slot { .. } => None,
+        })
     }
 
     pub(super) fn len(&self) -> usize {

@@ -1,5 +1,7 @@
 //! Histories, and where code that runs over them departs.
 
+mod markers;
+
 use std::time::Duration;
 
 use super::*;
@@ -42,6 +44,11 @@ impl History {
             request_id: None,
             identity: "test".into(),
             memo: Vec::new(),
+            search_attributes: crate::search::SearchAttributes::new(),
+            summary: String::new(),
+            details: String::new(),
+            seen_request_ids: Vec::new(),
+            parent: None,
         })));
         history
     }
@@ -63,7 +70,7 @@ impl History {
             scheduled_event_id,
             identity: "test".into(),
             history_size_bytes: 100 * scheduled_event_id.0,
-            suggest_continue_as_new: false,
+            suggest_continue_as_new: ContinueAsNewReasons::default(),
         }));
         self
     }
@@ -75,6 +82,7 @@ impl History {
             started_event_id: started,
             identity: "test".into(),
             worker: WorkerMetadata { flags: self.flags.clone(), ..WorkerMetadata::default() },
+            force_new_task: false,
         }));
         self
     }
@@ -100,6 +108,7 @@ impl History {
             input: Vec::new(),
             timeouts: ActivityTimeouts::default(),
             retry_policy: RetryPolicy::default(),
+            summary: String::new(),
         })));
         self
     }
@@ -141,6 +150,7 @@ impl History {
             workflow_task_completed_event_id: EventId::NONE,
             timer_id: TimerId::from_trusted(id),
             duration: Duration::from_secs(60),
+            summary: String::new(),
         }));
         self
     }
@@ -206,6 +216,7 @@ fn schedule(replayer: &mut Replayer, activity_type: &str) -> Handle {
             input: Vec::new(),
             timeouts: ActivityTimeouts::default(),
             retry_policy: None,
+            summary: String::new(),
         }
     })
 }
@@ -267,7 +278,7 @@ fn a_failed_task_is_skipped_and_its_outcomes_belong_to_the_next() {
     let history = History::new().task().completed().timer("1").signal("a").task().task_failed().signal("b").task();
     let mut replayer = fed(&history);
     activation(&mut replayer);
-    replayer.start_timer(Duration::from_secs(60));
+    replayer.start_timer(Duration::from_secs(60), String::new());
     replayer.finish_activation().unwrap();
     let second = activation(&mut replayer);
     let signals: Vec<&str> = second
@@ -286,7 +297,7 @@ fn a_failed_task_is_skipped_and_its_outcomes_belong_to_the_next() {
 fn what_is_withdrawn_in_its_own_task_leaves_no_trace_but_keeps_its_number() {
     let mut replayer = fed(&History::new().task());
     activation(&mut replayer);
-    let timer = replayer.start_timer(Duration::from_secs(1));
+    let timer = replayer.start_timer(Duration::from_secs(1), String::new());
     let activity = schedule(&mut replayer, "charge");
     replayer.abandon(timer);
     replayer.request_cancel(activity);
@@ -294,12 +305,16 @@ fn what_is_withdrawn_in_its_own_task_leaves_no_trace_but_keeps_its_number() {
         replayer.take_resolution(activity).unwrap().resolution,
         Resolution::Failed { retry_state: RetryState::CancelRequested, .. }
     ));
-    let later = replayer.start_timer(Duration::from_secs(2));
+    let later = replayer.start_timer(Duration::from_secs(2), String::new());
     assert_eq!(later.index(), 1, "the last freed slot is used again");
     let commands = replayer.finish_activation().unwrap().unwrap();
     assert_eq!(
         commands,
-        [Command::StartTimer { timer_id: TimerId::from_trusted("2"), duration: Duration::from_secs(2) }]
+        [Command::StartTimer {
+            timer_id: TimerId::from_trusted("2"),
+            duration: Duration::from_secs(2),
+            summary: String::new()
+        }]
     );
 }
 
@@ -318,7 +333,7 @@ fn a_recorded_timer_or_activity_that_nobody_wants_is_canceled_once() {
     for events in [&history, &closed] {
         let mut replayer = fed(events);
         activation(&mut replayer);
-        let timer = replayer.start_timer(Duration::from_secs(60));
+        let timer = replayer.start_timer(Duration::from_secs(60), String::new());
         let activity = schedule(&mut replayer, "charge");
         replayer.finish_activation().unwrap();
         activation(&mut replayer);
@@ -361,7 +376,7 @@ fn a_difference_is_shown_aligned_with_the_first_one_marked() {
     activation(&mut replayer);
     schedule(&mut replayer, "charge_card");
     schedule(&mut replayer, "check_stock");
-    replayer.start_timer(Duration::from_secs(1));
+    replayer.start_timer(Duration::from_secs(1), String::new());
     schedule(&mut replayer, "ship");
     let difference = nondeterminism(replayer.finish_activation());
     assert_eq!(difference.event_id, EventId(6));
@@ -417,7 +432,7 @@ fn a_long_task_shows_only_the_surroundings_of_its_difference() {
         if number == 50 {
             schedule(&mut replayer, "surprise");
         }
-        replayer.start_timer(Duration::from_secs(1));
+        replayer.start_timer(Duration::from_secs(1), String::new());
     }
     let difference = nondeterminism(replayer.finish_activation());
     assert_eq!(difference.event_id, EventId(54));

@@ -9,19 +9,26 @@ use std::time::Duration;
 
 use engine_core::command::{Command, ScheduleActivity};
 use engine_core::event::{
-    ActivityTimeouts, Event, EventKind, WorkerMetadata, WorkflowStarted, WorkflowTaskFailureCause,
+    ActivityTimeouts, Event, EventKind, Marker, UpdateOutcome, UpdateRequest, WorkerMetadata, WorkflowStarted,
+    WorkflowTaskFailureCause,
 };
 use engine_core::execution::{
-    ActivityProgress, ActivityRef, ActivityToken, Effect, Execution, Fact, Input, Rejection, Reply, Transition,
-    WorkflowTaskToken,
+    ActivityProgress, ActivityRef, ActivityToken, Effect, Execution, Fact, Input, NextRun, RejectedUpdate, Rejection,
+    Reply, Transition, UpdateAnswer, UpdateStanding, WorkflowTaskToken,
 };
+use engine_core::execution::{IdReusePolicy, PeerAnswer};
 use engine_core::failure::Failure;
 use engine_core::ids::{
-    ActivityId, ActivityType, EventId, Namespace, RequestId, RunId, SignalName, TaskQueueName, TimerId, WorkflowId,
-    WorkflowType,
+    ActivityId, ActivityType, EventId, Namespace, PublishedName, RequestId, RunId, SignalName, TaskQueueName, TimerId,
+    UpdateId, UpdateName, WorkflowId, WorkflowType,
 };
 use engine_core::payload::Payload;
+use engine_core::peer::{
+    CancelPeer, ChildOutcome, ParentClosePolicy, PeerCommand, PeerEvent, PeerFailureCause, PeerTarget, SignalPeer,
+    StartChild,
+};
 use engine_core::retry::RetryPolicy;
+use engine_core::search::SearchAttributes;
 use engine_core::time::Timestamp;
 
 /// When every test begins.
@@ -54,6 +61,11 @@ pub fn start_attributes() -> WorkflowStarted {
         request_id: None,
         identity: "client".to_owned(),
         memo: Vec::new(),
+        search_attributes: SearchAttributes::new(),
+        summary: String::new(),
+        details: String::new(),
+        seen_request_ids: Vec::new(),
+        parent: None,
     }
 }
 
@@ -71,6 +83,7 @@ pub fn activity(id: &str) -> ScheduleActivity {
         input: Vec::new(),
         timeouts: ActivityTimeouts { start_to_close: Some(seconds(10)), ..ActivityTimeouts::default() },
         retry_policy: Some(retry(0)),
+        summary: String::new(),
     }
 }
 
@@ -90,11 +103,16 @@ pub fn cancel_activity(id: &str) -> Command {
 }
 
 pub fn start_timer(id: &str, duration: Duration) -> Command {
-    Command::StartTimer { timer_id: TimerId::from_trusted(id), duration }
+    Command::StartTimer { timer_id: TimerId::from_trusted(id), duration, summary: String::new() }
 }
 
 pub fn cancel_timer(id: &str) -> Command {
     Command::CancelTimer { timer_id: TimerId::from_trusted(id) }
+}
+
+pub fn publish(name: &str, json: &str) -> Command {
+    let value = Payload::json(json.as_bytes().to_vec());
+    Command::PublishState { name: PublishedName::from_trusted(name), value }
 }
 
 pub fn complete() -> Command {
@@ -113,6 +131,8 @@ pub struct Run {
     pub buffered: Vec<Event>,
     pub progress: BTreeMap<EventId, ActivityProgress>,
     pub now: Timestamp,
+    /// The run that follows this one, once it is closed and if one does.
+    pub next_run: Option<NextRun>,
     /// What happened since it was last taken, one line each.
     pub log: Vec<String>,
 }
@@ -129,12 +149,20 @@ impl Run {
     }
 
     pub fn begin(started: WorkflowStarted, now: Timestamp) -> Result<Self, Rejection> {
-        let transition = Execution::begin(started, now)?;
-        let execution = Execution::replay(transition.events.clone()).expect("one event is a history");
+        Self::of(Execution::begin(started, now)?, now)
+    }
+
+    /// The run that continues another one.
+    pub fn begin_next(next: NextRun, now: Timestamp) -> Result<Self, Rejection> {
+        Self::of(Execution::begin_next(next, now)?, now)
+    }
+
+    fn of(transition: Transition, now: Timestamp) -> Result<Self, Rejection> {
+        let execution = Execution::replay(transition.events.clone()).expect("a beginning is a history");
         let mut log = Vec::new();
         write_transition(&mut log, &transition, &BTreeMap::new());
         let (buffered, progress) = (Vec::new(), BTreeMap::new());
-        Ok(Self { execution, history: transition.events, buffered, progress, now, log })
+        Ok(Self { execution, history: transition.events, buffered, progress, now, next_run: None, log })
     }
 
     /// Decides and absorbs, and stores what must be stored.
@@ -152,6 +180,11 @@ impl Run {
         };
         self.execution.absorb(&transition);
         self.store(&transition);
+        for effect in &transition.effects {
+            if let Effect::StartRun(next) = effect {
+                self.next_run = Some((**next).clone());
+            }
+        }
         write_transition(&mut self.log, &transition, &self.progress);
         let recovered = self.recovered();
         assert_eq!(
@@ -194,6 +227,14 @@ impl Run {
         self.log.push("crash".to_owned());
     }
 
+    /// The server stops in order, and another takes over. Only to be called while no worker has the workflow task.
+    pub fn hand_over(&mut self) {
+        self.send(Input::RecordInHand).expect("what is in hand can be recorded");
+        self.execution = self.recovered();
+        self.execution.mark_recorded_in_doubt();
+        self.log.push("handed over".to_owned());
+    }
+
     pub fn advance(&mut self, duration: Duration) {
         self.now = self.now + duration;
     }
@@ -214,9 +255,30 @@ impl Run {
         let _ = self.send(signal(name, None));
     }
 
+    pub fn update(&mut self, id: &str) {
+        let _ = self.send(Input::Update(Box::new(update(id))));
+    }
+
     pub fn cancel(&mut self) {
         self.send(Input::RequestCancel { reason: "stop".into(), identity: "desk".into(), request_id: None })
             .expect("a request to cancel is never refused");
+    }
+
+    /// The receiver of a message has it.
+    pub fn accepted(&mut self, initiated: u64) {
+        let answer = PeerAnswer::Accepted { run_id: peer_run() };
+        self.send(Input::PeerAnswered { initiated_event_id: EventId(initiated), answer }).expect("never refused");
+    }
+
+    /// The receiver of a message is not there, or is taken.
+    pub fn refused(&mut self, initiated: u64, cause: PeerFailureCause) {
+        let answer = PeerAnswer::Refused(cause);
+        self.send(Input::PeerAnswered { initiated_event_id: EventId(initiated), answer }).expect("never refused");
+    }
+
+    pub fn child_closed(&mut self, initiated: u64, outcome: ChildOutcome) {
+        let (initiated_event_id, run_id) = (EventId(initiated), peer_run());
+        self.send(Input::ChildClosed { initiated_event_id, run_id, outcome }).expect("never refused");
     }
 
     pub fn terminate(&mut self) {
@@ -236,8 +298,28 @@ impl Run {
     }
 
     pub fn finish_task(&mut self, token: WorkflowTaskToken, commands: Vec<Command>) {
-        let worker = WorkerMetadata::default();
-        let _ = self.send(Input::CompleteWorkflowTask { token, commands, worker, identity: "worker".into() });
+        self.end_task(token, commands, &[], false);
+    }
+
+    /// Completes the workflow task while a step is at work.
+    pub fn extend_task(&mut self, token: WorkflowTaskToken, commands: Vec<Command>) {
+        self.end_task(token, commands, &[], true);
+    }
+
+    /// Completes the task, rejecting updates.
+    pub fn answer_task(&mut self, token: WorkflowTaskToken, commands: Vec<Command>, rejected: &[&str]) {
+        self.end_task(token, commands, rejected, false);
+    }
+
+    fn end_task(&mut self, token: WorkflowTaskToken, commands: Vec<Command>, rejected: &[&str], force_new_task: bool) {
+        let (worker, identity) = (WorkerMetadata::default(), "worker".to_owned());
+        let reject = |id: &&str| RejectedUpdate {
+            update_id: UpdateId::from_trusted(id),
+            failure: Failure::application("Invalid", "no"),
+        };
+        let rejected_updates = rejected.iter().map(reject).collect();
+        let input = Input::CompleteWorkflowTask { token, commands, rejected_updates, worker, force_new_task, identity };
+        let _ = self.send(input);
     }
 
     /// Hands the workflow task out and completes it.
@@ -307,6 +389,25 @@ pub fn signal(name: &str, request_id: Option<&str>) -> Input {
     }
 }
 
+/// An update of name "set".
+pub fn update(id: &str) -> UpdateRequest {
+    UpdateRequest {
+        id: UpdateId::from_trusted(id),
+        name: UpdateName::from_trusted("set"),
+        input: vec![Payload::json("1")],
+        identity: "desk".into(),
+    }
+}
+
+pub fn accept(id: &str) -> Command {
+    Command::AcceptUpdate(Box::new(update(id)))
+}
+
+pub fn answer(id: &str) -> Command {
+    let outcome = UpdateOutcome::Completed { result: None };
+    Command::CompleteUpdate { update_id: UpdateId::from_trusted(id), outcome }
+}
+
 /// Compares what `when` makes of the run `given` with `expect`, line by line; see [`write_transition`] for the lines.
 #[track_caller]
 pub fn check(given: Run, when: impl FnOnce(&mut Run), expect: &str) -> Run {
@@ -343,8 +444,19 @@ fn write_transition(log: &mut Vec<String>, transition: &Transition, rows: &BTree
     match &transition.reply {
         Reply::Done | Reply::WorkflowTask(_) | Reply::ActivityTask(_) => {}
         Reply::Unchanged => log.push("= unchanged".to_owned()),
+        Reply::WorkflowTaskDropped => log.push("= dropped".to_owned()),
+        Reply::Update(standing) => log.push(format!("= update {}", standing_text(*standing))),
         Reply::WorkflowTaskRefused { cause, message } => log.push(format!("= refused {cause:?}: {message}")),
         Reply::Heartbeat { cancel_requested } => log.push(format!("= heartbeat cancel_requested={cancel_requested}")),
+    }
+}
+
+fn standing_text(standing: UpdateStanding) -> String {
+    match standing {
+        UpdateStanding::Admitted => "admitted".to_owned(),
+        UpdateStanding::Accepted { event_id } => format!("accepted {event_id}"),
+        UpdateStanding::Completed { event_id } => format!("completed {event_id}"),
+        UpdateStanding::LeftBehind => "left behind".to_owned(),
     }
 }
 
@@ -358,6 +470,10 @@ fn fact_line(fact: &Fact) -> String {
             format!("~ task attempt {attempt} failed cause={cause:?}")
         }
         Fact::WorkflowTaskOffered => "~ task offered".to_owned(),
+        Fact::WorkflowTaskDropped => "~ task dropped".to_owned(),
+        Fact::UpdateAdmitted { request, .. } => format!("~ update {} admitted", request.id),
+        Fact::UpdatesSent { .. } => "~ updates sent".to_owned(),
+        Fact::UpdateRejected { update_id } => format!("~ update {update_id} rejected"),
         Fact::ActivityStarted { token, .. } => {
             format!("~ activity {} started attempt={}", token.scheduled_event_id, token.attempt)
         }
@@ -367,6 +483,9 @@ fn fact_line(fact: &Fact) -> String {
         Fact::ActivityOffered { scheduled_event_id, .. } => format!("~ activity {scheduled_event_id} offered"),
         Fact::ActivityHeartbeat { scheduled_event_id, details, .. } => {
             format!("~ activity {scheduled_event_id} heartbeat{}", if details.is_some() { " details" } else { "" })
+        }
+        Fact::ActivityInHandRecorded { scheduled_event_id, .. } => {
+            format!("~ activity {scheduled_event_id} recorded as in hand")
         }
         Fact::GraceEnded => "~ grace ended".to_owned(),
     }
@@ -385,11 +504,95 @@ fn effect_line(effect: &Effect) -> String {
         Effect::CancelActivity { scheduled_event_id, attempt } => {
             format!("> CancelActivity {scheduled_event_id} attempt={attempt}")
         }
-        Effect::StartRun(started) => {
-            format!("> StartRun attempt={} backoff={:?}", started.attempt, started.first_task_backoff)
+        Effect::Deliver { initiated_event_id } => format!("> Deliver {initiated_event_id}"),
+        Effect::StartRun(next) => {
+            format!("> StartRun attempt={} backoff={:?}", next.started.attempt, next.started.first_task_backoff)
+        }
+        Effect::UpdateAnswered { update_id, answer } => {
+            let answer = match answer {
+                UpdateAnswer::Accepted { .. } => "accepted".to_owned(),
+                UpdateAnswer::Rejected { failure } => format!("rejected: {}", failure.message),
+                UpdateAnswer::Completed { outcome: UpdateOutcome::Completed { .. } } => "completed".to_owned(),
+                UpdateAnswer::Completed { outcome: UpdateOutcome::Failed { failure } } => {
+                    format!("failed: {}", failure.message)
+                }
+                UpdateAnswer::RunClosed => "run closed".to_owned(),
+            };
+            format!("> UpdateAnswered {update_id} {answer}")
         }
         Effect::Closed(status) => format!("> Closed {status:?}"),
     }
+}
+
+fn peer_line(event: &PeerEvent) -> String {
+    match event {
+        PeerEvent::StartChildInitiated { child, workflow_task_completed_event_id } => {
+            format!("{} task={workflow_task_completed_event_id}", child.workflow_id)
+        }
+        PeerEvent::SignalInitiated { signal, workflow_task_completed_event_id } => {
+            format!("{} {} task={workflow_task_completed_event_id}", signal.target.workflow_id, signal.name)
+        }
+        PeerEvent::CancelInitiated { cancel, workflow_task_completed_event_id } => {
+            format!("{} task={workflow_task_completed_event_id}", cancel.target.workflow_id)
+        }
+        PeerEvent::ChildStarted { initiated_event_id, workflow_id, .. } => {
+            format!("{workflow_id} initiated={initiated_event_id}")
+        }
+        PeerEvent::ChildClosed { initiated_event_id, started_event_id, workflow_id, .. } => {
+            format!("{workflow_id} initiated={initiated_event_id} started={started_event_id}")
+        }
+        PeerEvent::Signaled { initiated_event_id, workflow_id, .. }
+        | PeerEvent::CancelDelivered { initiated_event_id, workflow_id, .. } => {
+            format!("{workflow_id} initiated={initiated_event_id}")
+        }
+        PeerEvent::StartChildFailed { initiated_event_id, workflow_id, cause, .. }
+        | PeerEvent::SignalFailed { initiated_event_id, workflow_id, cause }
+        | PeerEvent::CancelFailed { initiated_event_id, workflow_id, cause } => {
+            format!("{workflow_id} initiated={initiated_event_id} cause={cause:?}")
+        }
+    }
+}
+
+/// Starts a child with this workflow id and policy.
+pub fn start_child_with(id: &str, parent_close_policy: ParentClosePolicy) -> Command {
+    Command::Peer(Box::new(PeerCommand::StartChild(StartChild {
+        workflow_id: WorkflowId::from_trusted(id),
+        workflow_type: WorkflowType::from_trusted("ship"),
+        task_queue: None,
+        input: vec![Payload::json("1")],
+        execution_timeout: None,
+        run_timeout: None,
+        task_timeout: None,
+        retry_policy: None,
+        parent_close_policy,
+        id_reuse_policy: IdReusePolicy::AllowDuplicate,
+        memo: Vec::new(),
+        search_attributes: SearchAttributes::new(),
+    })))
+}
+
+pub fn start_child(id: &str) -> Command {
+    start_child_with(id, ParentClosePolicy::Terminate)
+}
+
+fn target(id: &str, child_only: bool) -> PeerTarget {
+    PeerTarget { workflow_id: WorkflowId::from_trusted(id), run_id: None, child_only }
+}
+
+pub fn signal_peer(id: &str) -> Command {
+    let name = SignalName::from_trusted("go");
+    let signal = SignalPeer { target: target(id, false), name, input: vec![Payload::json("1")] };
+    Command::Peer(Box::new(PeerCommand::Signal(signal)))
+}
+
+pub fn cancel_peer(id: &str, child_only: bool) -> Command {
+    let cancel = CancelPeer { target: target(id, child_only), reason: "enough".to_owned() };
+    Command::Peer(Box::new(PeerCommand::RequestCancel(cancel)))
+}
+
+/// The run that every peer of these tests has.
+pub fn peer_run() -> RunId {
+    RunId::from_parts(BEGIN, [8; 10])
 }
 
 /// An event as histories in tests show it: number, name, subject, references.
@@ -403,12 +606,15 @@ pub fn event_line(event: &Event) -> String {
         EventKind::WorkflowTimedOut(e) => format!("retry_state={:?}", e.retry_state),
         EventKind::WorkflowCanceled(e) => format!("task={}", e.workflow_task_completed_event_id),
         EventKind::WorkflowTerminated(e) => e.reason.clone(),
+        EventKind::Peer(e) => peer_line(e),
+        EventKind::WorkflowContinuedAsNew(e) => format!("task={}", e.workflow_task_completed_event_id),
         EventKind::WorkflowCancelRequested(e) => e.reason.clone(),
         EventKind::WorkflowSignaled(e) => e.name.to_string(),
         EventKind::WorkflowTaskScheduled(e) => format!("attempt={}", e.attempt),
         EventKind::WorkflowTaskStarted(e) => format!("scheduled={}", e.scheduled_event_id),
         EventKind::WorkflowTaskCompleted(e) => {
-            format!("scheduled={} started={}", e.scheduled_event_id, e.started_event_id)
+            let forces = if e.force_new_task { " forces a task" } else { "" };
+            format!("scheduled={} started={}{forces}", e.scheduled_event_id, e.started_event_id)
         }
         EventKind::WorkflowTaskFailed(e) => {
             format!("scheduled={} started={} cause={:?}", e.scheduled_event_id, e.started_event_id, e.cause)
@@ -448,6 +654,34 @@ pub fn event_line(event: &Event) -> String {
         EventKind::TimerFired(e) => format!("{} started={}", e.timer_id, e.started_event_id),
         EventKind::TimerCanceled(e) => {
             format!("{} started={} task={}", e.timer_id, e.started_event_id, e.workflow_task_completed_event_id)
+        }
+        EventKind::StatePublished(e) => {
+            let value = String::from_utf8_lossy(&e.value.data);
+            format!("{} task={} value={value}", e.name, e.workflow_task_completed_event_id)
+        }
+        EventKind::MarkerRecorded(e) => {
+            let what = match &e.marker {
+                Marker::Patch { patch_id, deprecated: false } => patch_id.to_string(),
+                Marker::Patch { patch_id, deprecated: true } => format!("{patch_id} deprecated"),
+                Marker::Step(step) => format!("{} {}", step.step_id, step.name),
+            };
+            format!("{} {what} task={}", e.marker.kind(), e.workflow_task_completed_event_id)
+        }
+        EventKind::SearchAttributesUpserted(e) => {
+            let names: Vec<&str> = e.changes.keys().map(|name| name.as_str()).collect();
+            format!("{} task={}", names.join(" "), e.workflow_task_completed_event_id)
+        }
+        EventKind::PropertiesModified(e) => {
+            let keys: Vec<&str> = e.changes.memo.keys().map(String::as_str).collect();
+            format!("memo={} task={}", keys.join(","), e.workflow_task_completed_event_id)
+        }
+        EventKind::WorkflowUpdateAccepted(e) => {
+            format!("{} {} task={}", e.update.id, e.update.name, e.workflow_task_completed_event_id)
+        }
+        EventKind::WorkflowUpdateCompleted(e) => {
+            let failed = if matches!(e.outcome, UpdateOutcome::Failed { .. }) { " failed" } else { "" };
+            let (accepted, task) = (e.accepted_event_id, e.workflow_task_completed_event_id);
+            format!("{} accepted={accepted} task={task}{failed}", e.update_id)
         }
     };
     format!("{} {} {rest}", event.id, event.kind.name())

@@ -3,8 +3,9 @@
 use proc_macro2::TokenStream;
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::spanned::Spanned;
-use syn::{Attribute, ItemFn};
+use syn::{Attribute, ItemFn, ItemImpl};
 
+use crate::arguments::Arguments;
 use crate::options::Options;
 use crate::signature::Signature;
 
@@ -55,6 +56,11 @@ impl Kind {
 /// Local names in generated code begin with two underscores: a `let` cannot have the name of a unit struct, and every
 /// definition of the user's is one.
 pub(crate) fn expand(kind: Kind, attribute: TokenStream, item: TokenStream) -> TokenStream {
+    if kind == Kind::Workflow
+        && let Ok(item) = syn::parse2::<ItemImpl>(item.clone())
+    {
+        return crate::methods::expand(attribute, item);
+    }
     let Ok(function) = syn::parse2::<ItemFn>(item.clone()) else {
         let (article, word) = (kind.article(), kind.word());
         let message = format!("`#[{word}]` belongs above an `async fn`: {article} {word} is a function");
@@ -100,26 +106,10 @@ fn definition(kind: Kind, function: &ItemFn, options: &Options, signature: &Sign
         Some(output) => output.to_token_stream(),
         None => quote_spanned! { returned.span() => <#returned as ::engine_sdk::__private::ResultType>::Ok },
     };
-    let input = match arguments.as_slice() {
-        [] => quote! { () },
-        [one] => one.to_token_stream(),
-        several => quote! { (#(#several),*) },
-    };
     let names: Vec<_> = (0..arguments.len()).map(|index| format_ident!("__argument_{index}")).collect();
-    let unpack = match names.as_slice() {
-        [] => quote! { () },
-        [one] => one.to_token_stream(),
-        several => quote! { (#(#several),*) },
-    };
-    let encode = arguments
-        .iter()
-        .zip(&names)
-        .map(|(ty, name)| quote_spanned! { ty.span() => __writer.argument::<#ty>(#name)?; });
-    let decode = arguments
-        .iter()
-        .zip(&names)
-        .map(|(ty, name)| quote_spanned! { ty.span() => let #name = __reader.next::<#ty>()?; });
-    let count = arguments.len();
+    let values = Arguments::new(arguments);
+    let (input, unpack, encode, decode) =
+        (values.input_type(), values.pattern(&names), values.encode(&names), values.decode(&names));
     let error = format_ident!("{}", kind.error());
     let context_type = format_ident!("{}", kind.context());
     let (trait_name, context_path) = match kind {
@@ -169,17 +159,14 @@ fn definition(kind: Kind, function: &ItemFn, options: &Options, signature: &Sign
                 __input: &Self::Input,
             ) -> ::std::result::Result<::std::vec::Vec<::engine_sdk::__private::Payload>, ::engine_sdk::data::DataError> {
                 let #unpack = __input;
-                let mut __writer = ::engine_sdk::data::ArgumentWriter::new();
-                #(#encode)*
-                ::std::result::Result::Ok(__writer.finish())
+                #encode
             }
 
             #[allow(unused_variables, unused_mut)]
             fn decode_input(
                 __input: ::std::vec::Vec<::engine_sdk::__private::Payload>,
             ) -> ::std::result::Result<Self::Input, ::engine_sdk::data::DataError> {
-                let mut __reader = ::engine_sdk::data::ArgumentReader::new(__input, #count)?;
-                #(#decode)*
+                #decode
                 ::std::result::Result::Ok(#unpack)
             }
 

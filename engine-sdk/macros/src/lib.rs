@@ -4,12 +4,18 @@
 //! |---|---|
 //! | `definition` | `#[activity]` and `#[workflow]`: a function becomes a value with a trait |
 //! | `signature` | what such a function must look like |
+//! | `methods` | `#[workflow]` on an `impl`: a struct with run, signal and query methods |
 //! | `options` | what is written in the attribute |
-//! | `message` | `#[signal]` and `#[payload]`: a type that can be recorded |
+//! | `query` | `#[query]`: a function of the workflow's state |
+//! | `arguments` | arguments as one value and as payloads |
+//! | `message` | `#[signal]`, `#[update]` and `#[payload]`: a type that can be recorded |
 
+mod arguments;
 mod definition;
 mod message;
+mod methods;
 mod options;
+mod query;
 mod signature;
 
 use proc_macro::TokenStream;
@@ -47,8 +53,55 @@ pub fn activity(attribute: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// The function becomes a value of the same name that is registered on workers and started by clients.
 ///
+/// On an `impl` it makes a workflow of a struct, which is the workflow's state, and its methods:
+///
+/// ```ignore
+/// struct Order { items: Vec<Item>, paid: bool }
+///
+/// #[workflow]
+/// impl Order {
+///     #[init]
+///     fn new(items: Vec<Item>) -> Self { Order { items, paid: false } }
+///
+///     #[run]
+///     async fn run(&mut self, ctx: WorkflowContext) -> Result<Receipt, WorkflowError> {
+///         self.wait_until(|order| order.paid).await;
+///         let receipt = ctx.run(ship, self.items.clone()).await?;
+///         Ok(receipt)
+///     }
+///
+///     #[signal]
+///     async fn pay(&mut self, ctx: WorkflowContext, card: Card) -> Result<(), WorkflowError> {
+///         ctx.run(charge, (card, self.total())).await?;
+///         self.paid = true;
+///         Ok(())
+///     }
+///
+///     #[update]
+///     async fn add(&mut self, ctx: WorkflowContext, item: Item) -> Result<usize, WorkflowError> {
+///         ctx.run(reserve, item.clone()).await?;
+///         self.items.push(item);
+///         Ok(self.items.len())
+///     }
+///
+///     #[update_validator(add)]
+///     fn may_add(&self, item: &Item) -> Result<(), TooMany> { /* an error refuses the update, which leaves no trace */ }
+///
+///     #[query]
+///     fn total(&self) -> u64 { self.items.iter().map(|item| item.cents).sum() }
+/// }
+/// ```
+///
+/// `Order::WORKFLOW` is registered on workers and started by clients; `Order::PAY` and `Order::TOTAL` are sent and asked:
+/// `handle.send(Order::PAY, card)`, `handle.call(Order::ADD, item)`, `handle.query(Order::TOTAL, ())`. They are as visible as their methods.
+///
+/// Methods take turns at their awaits, so `self` has plain fields in between; a reference into it cannot be kept across an
+/// `.await`, which the compiler refuses. Signals may be `async` or not; `#[signal(any)]` and `#[query(any)]` take what no other
+/// method does. Without `#[init]` the state is `Default::default()` and `#[run]` takes the arguments. Handlers that are under
+/// way when `#[run]` returns are dropped: `ctx.wait_all_handlers_finished()` waits for them.
+///
 /// Options, which a client may change when it starts a run:
-/// - `name = "…"`: the name under which it is recorded; the function's name unless given.
+/// - `name = "…"`: the name under which it is recorded; the function's or struct's name unless given.
 /// - `execution_timeout`, `run_timeout`, `task_timeout`: durations such as `"30s"` or `"7d"`.
 /// - `retry(…)` as for activities: a failed run is followed by another. Without it there is one run.
 #[proc_macro_attribute]
@@ -68,6 +121,37 @@ pub fn workflow(attribute: TokenStream, item: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn signal(attribute: TokenStream, item: TokenStream) -> TokenStream {
     message::signal(attribute.into(), item.into()).into()
+}
+
+/// Makes a query of a `fn`: a question to a workflow, answered from its state.
+///
+/// ```ignore
+/// #[query]
+/// fn open_items(order: &Order, above_cents: u64) -> Vec<Item> { /* … */ }
+/// ```
+///
+/// The function becomes a value of the same name: the workflow answers it (`ctx.answer(open_items, &order)`), clients ask it
+/// (`handle.query(open_items, 500)`), tests call it (`open_items.call(&order, 500)`). It can only read: it gets the state by
+/// shared reference and no context. It may return a `Result`, whose error reaches the client.
+///
+/// Options: `name = "…"`: the name under which it is asked; the function's name unless given.
+#[proc_macro_attribute]
+pub fn query(attribute: TokenStream, item: TokenStream) -> TokenStream {
+    query::expand(attribute.into(), item.into()).into()
+}
+
+/// Makes an update of a struct or enum: a message that a workflow answers.
+///
+/// ```ignore
+/// #[update(returns = u64)]
+/// struct Deposit { cents: u64 }
+/// ```
+///
+/// Derives `serde::Serialize` and `serde::Deserialize`, unless a `#[derive]` below the attribute does. Without `returns = T` the
+/// answer is `()`. The update's name is the type's, or `name = "…"`.
+#[proc_macro_attribute]
+pub fn update(attribute: TokenStream, item: TokenStream) -> TokenStream {
+    message::update(attribute.into(), item.into()).into()
 }
 
 /// Makes a struct or enum recordable, as argument or result: derives `serde::Serialize` and `serde::Deserialize`, unless a

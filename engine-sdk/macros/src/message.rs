@@ -1,10 +1,12 @@
-//! `#[signal]` and `#[payload]`: a type that can be recorded.
+//! `#[signal]`, `#[update]` and `#[payload]`: a type that can be recorded.
 
 use proc_macro2::TokenStream;
 use quote::quote;
+use syn::ext::IdentExt as _;
+use syn::parse::{Parse, ParseStream};
 use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
-use syn::{Attribute, DeriveInput, Error, Path, Token};
+use syn::{Attribute, DeriveInput, Error, Ident, Path, Token, Type};
 
 use crate::options;
 
@@ -13,7 +15,7 @@ pub(crate) fn signal(attribute: TokenStream, item: TokenStream) -> TokenStream {
         Ok(parsed) => parsed,
         Err(error) => return with_error(&error, &item),
     };
-    let name = match options::signal_name(attribute) {
+    let name = match options::message_name(attribute) {
         Ok(name) => name.unwrap_or_else(|| parsed.ident.to_string()),
         Err(error) => return with_error(&error, &item),
     };
@@ -32,6 +34,66 @@ pub(crate) fn signal(attribute: TokenStream, item: TokenStream) -> TokenStream {
         impl ::engine_sdk::definition::Signal for #ident {
             const NAME: &'static str = #name;
         }
+    }
+}
+
+pub(crate) fn update(attribute: TokenStream, item: TokenStream) -> TokenStream {
+    let parsed = match parse(&item, "update") {
+        Ok(parsed) => parsed,
+        Err(error) => return with_error(&error, &item),
+    };
+    let UpdateOptions { name, returns } = match syn::parse2(attribute) {
+        Ok(options) => options,
+        Err(error) => return with_error(&error, &item),
+    };
+    if !parsed.generics.params.is_empty() {
+        let message = "an update cannot be generic: a name stands for one type";
+        return with_error(&Error::new(parsed.generics.span(), message), &item);
+    }
+    let item = recordable(&parsed);
+    let ident = &parsed.ident;
+    let name = name.unwrap_or_else(|| ident.to_string());
+    let cfg = parsed.attrs.iter().filter(|attribute| attribute.path().is_ident("cfg"));
+    let returns = returns.map_or_else(|| quote! { () }, |returns| quote! { #returns });
+    quote! {
+        #item
+
+        #(#cfg)*
+        #[automatically_derived]
+        impl ::engine_sdk::definition::Update for #ident {
+            type Output = #returns;
+            const NAME: &'static str = #name;
+        }
+    }
+}
+
+/// What is written in `#[update(…)]`. Its own syntax, because a type is no expression.
+struct UpdateOptions {
+    name: Option<String>,
+    returns: Option<Type>,
+}
+
+impl Parse for UpdateOptions {
+    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
+        let mut options = Self { name: None, returns: None };
+        while !input.is_empty() {
+            let key = input.call(Ident::parse_any)?;
+            input
+                .parse::<Token![=]>()
+                .map_err(|_| Error::new(key.span(), format!("`{key}` needs a value: `{key} = …`")))?;
+            match key.to_string().as_str() {
+                "returns" => options.returns = Some(input.parse()?),
+                "name" => options.name = Some(options::identifier(&input.parse()?)?),
+                _ => {
+                    let message = format!("unknown option `{key}`; known are `returns` and `name`");
+                    return Err(Error::new(key.span(), message));
+                }
+            }
+            if !input.is_empty() {
+                input.parse::<Token![,]>()?;
+            }
+        }
+        Ok(options)
     }
 }
 

@@ -220,8 +220,31 @@ impl Retry {
     }
 }
 
-/// The name of a signal, from `name = "…"`.
-pub(crate) fn signal_name(attribute: TokenStream) -> syn::Result<Option<String>> {
+/// What the attribute of a method may say.
+#[derive(Default)]
+pub(crate) struct MethodOptions {
+    pub(crate) name: Option<String>,
+    /// It takes what no other method does.
+    pub(crate) any: bool,
+}
+
+pub(crate) fn method_options(tokens: TokenStream) -> syn::Result<MethodOptions> {
+    let mut options = MethodOptions::default();
+    for meta in items(tokens)? {
+        match key(meta.path()).as_str() {
+            "name" => options.name = Some(identifier(&text(&meta)?)?),
+            "any" if matches!(meta, Meta::Path(_)) => options.any = true,
+            key => {
+                let message = format!("unknown option `{key}`; known are `name` and `any`");
+                return Err(Error::new(meta.path().span(), message));
+            }
+        }
+    }
+    Ok(options)
+}
+
+/// The name of a signal or query, from `name = "…"`.
+pub(crate) fn message_name(attribute: TokenStream) -> syn::Result<Option<String>> {
     let mut name = None;
     for meta in items(attribute)? {
         let key = key(meta.path());
@@ -275,7 +298,7 @@ fn number(value: &Expr) -> Option<f64> {
 }
 
 /// A name that the engine accepts: see `engine_core::ids`.
-fn identifier(text: &LitStr) -> syn::Result<String> {
+pub(crate) fn identifier(text: &LitStr) -> syn::Result<String> {
     let name = text.value();
     if name.is_empty() {
         return Err(Error::new(text.span(), "the name must not be empty"));

@@ -112,7 +112,7 @@ fn check_context(kind: Kind, parameter: &PatType, errors: &mut Errors) {
     }
 }
 
-fn check_argument(word: &str, ty: &Type, errors: &mut Errors) {
+pub(crate) fn check_argument(word: &str, ty: &Type, errors: &mut Errors) {
     match ty {
         Type::Reference(reference) => {
             let referent = reference.elem.to_token_stream().to_string();

@@ -2,12 +2,17 @@
 
 use engine_core::event::{CloseStatus, WorkflowStarted, WorkflowTaskFailureCause};
 use engine_core::failure::Failure;
-use engine_core::ids::{ActivityId, ActivityType, EventId, RunId, TaskQueueName, TimerId, WorkflowId, WorkflowType};
+use engine_core::ids::{
+    ActivityId, ActivityType, EventId, PublishedName, RunId, TaskQueueName, TimerId, UpdateId, UpdateName, WorkflowId,
+    WorkflowType,
+};
 use engine_core::payload::Payload;
+use engine_core::peer::ParentClosePolicy;
 use engine_core::time::Timestamp;
 use engine_proto::convert::{
-    ConvertError, close_status_from_proto, failure_from_proto, payload_from_proto, required, required_id,
-    run_id as parse_run_id, timestamp_from_proto, workflow_started_from_proto, workflow_task_failure_cause_from_proto,
+    ConvertError, close_status_from_proto, failure_from_proto, optional_run_id, payload_from_proto, required,
+    required_id, run_id as parse_run_id, timestamp_from_proto, workflow_started_from_proto,
+    workflow_task_failure_cause_from_proto,
 };
 use engine_proto::v1;
 
@@ -49,10 +54,30 @@ pub struct Description {
     pub pending_activities: Vec<PendingActivity>,
     /// Open timers, in order of firing.
     pub pending_timers: Vec<PendingTimer>,
+    /// Children whose end is not recorded, in order of asking.
+    pub pending_children: Vec<PendingChild>,
+    /// Updates that are under way: accepted ones in order of acceptance, then those that wait for a worker.
+    pub pending_updates: Vec<PendingUpdate>,
     /// Whether the run was asked to stop.
     pub cancel_requested: bool,
     /// Events that wait for the running workflow task to end.
     pub buffered_events: u32,
+    /// What the run has published, by name.
+    pub published: Vec<Published>,
+}
+
+/// What a run shows under one name: see [`crate::workflow::WorkflowContext::publish`].
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Published {
+    /// The name.
+    pub name: PublishedName,
+    /// The event that recorded it.
+    pub event_id: EventId,
+    /// When it was published.
+    pub at: Timestamp,
+    /// The value.
+    pub value: Payload,
 }
 
 /// Where a pending task stands.
@@ -129,6 +154,43 @@ pub struct PendingActivity {
     pub worker_identity: String,
 }
 
+/// A child whose end is not recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PendingChild {
+    /// Its workflow id.
+    pub workflow_id: WorkflowId,
+    /// Its type.
+    pub workflow_type: WorkflowType,
+    /// Its `StartChildInitiated` event.
+    pub initiated_event_id: EventId,
+    /// A run of its chain; `None` before it started.
+    pub run_id: Option<RunId>,
+    /// What becomes of it when this run closes first.
+    pub parent_close_policy: ParentClosePolicy,
+}
+
+/// An update that is under way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PendingUpdate {
+    /// The sender's key.
+    pub update_id: UpdateId,
+    /// Which handler it is for.
+    pub name: UpdateName,
+    /// Its `WorkflowUpdateAccepted` event; none while it waits for a worker, in the server's memory only.
+    pub accepted_event_id: EventId,
+    /// When it was accepted, or came.
+    pub since: Option<Timestamp>,
+}
+
+impl PendingUpdate {
+    /// Whether the code has accepted it, which is durable.
+    pub fn is_accepted(&self) -> bool {
+        self.accepted_event_id.is_some()
+    }
+}
+
 /// An open timer.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
@@ -172,9 +234,12 @@ impl TryFrom<v1::DescribeWorkflowResponse> for Description {
                 .into_iter()
                 .map(TryInto::try_into)
                 .collect::<Result<_, _>>()?,
+            pending_children: message.pending_children.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
             pending_timers: message.pending_timers.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
+            pending_updates: message.pending_updates.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
             cancel_requested: message.cancel_requested,
             buffered_events: message.buffered_events,
+            published: message.published.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
         })
     }
 }
@@ -224,6 +289,38 @@ impl TryFrom<v1::PendingActivity> for PendingActivity {
     }
 }
 
+impl TryFrom<v1::PendingChild> for PendingChild {
+    type Error = ConvertError;
+
+    fn try_from(message: v1::PendingChild) -> Result<Self, ConvertError> {
+        let parent_close_policy = message.parent_close_policy();
+        Ok(PendingChild {
+            workflow_id: required_id("workflow_id", &message.workflow_id, WorkflowId::parse)?,
+            workflow_type: required_id("workflow_type", &message.workflow_type, WorkflowType::parse)?,
+            initiated_event_id: EventId(message.initiated_event_id),
+            run_id: optional_run_id("run_id", &message.run_id)?,
+            parent_close_policy: match parent_close_policy {
+                v1::ParentClosePolicy::Unspecified | v1::ParentClosePolicy::Terminate => ParentClosePolicy::Terminate,
+                v1::ParentClosePolicy::RequestCancel => ParentClosePolicy::RequestCancel,
+                v1::ParentClosePolicy::Abandon => ParentClosePolicy::Abandon,
+            },
+        })
+    }
+}
+
+impl TryFrom<v1::PendingUpdate> for PendingUpdate {
+    type Error = ConvertError;
+
+    fn try_from(message: v1::PendingUpdate) -> Result<Self, ConvertError> {
+        Ok(PendingUpdate {
+            update_id: required_id("update_id", &message.update_id, UpdateId::parse)?,
+            name: required_id("update_name", &message.update_name, UpdateName::parse)?,
+            accepted_event_id: EventId(message.accepted_event_id),
+            since: instant("since", message.since)?,
+        })
+    }
+}
+
 impl TryFrom<v1::PendingTimer> for PendingTimer {
     type Error = ConvertError;
 
@@ -232,6 +329,19 @@ impl TryFrom<v1::PendingTimer> for PendingTimer {
             timer_id: required_id("timer_id", &message.timer_id, TimerId::parse)?,
             started_event_id: EventId(message.started_event_id),
             fire_at: instant("fire_time", message.fire_time)?,
+        })
+    }
+}
+
+impl TryFrom<v1::PublishedValue> for Published {
+    type Error = ConvertError;
+
+    fn try_from(message: v1::PublishedValue) -> Result<Self, ConvertError> {
+        Ok(Published {
+            name: required_id("name", &message.name, PublishedName::parse)?,
+            event_id: EventId(message.event_id),
+            at: timestamp_from_proto("time", required("time", message.time)?)?,
+            value: payload_from_proto(required("value", message.value)?),
         })
     }
 }

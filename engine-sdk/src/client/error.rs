@@ -86,6 +86,24 @@ impl ClientError {
         ClientError::InvalidArgument { field: field.to_owned(), message: format!("{field} {error}") }
     }
 
+    /// The same error again, for another start that the same answer is about.
+    pub(crate) fn repeated(&self) -> Self {
+        match self {
+            ClientError::Unavailable { message } => ClientError::Unavailable { message: message.clone() },
+            ClientError::Overloaded { retry_after, message } => {
+                ClientError::Overloaded { retry_after: *retry_after, message: message.clone() }
+            }
+            ClientError::NotFound { what, name, message } => {
+                ClientError::NotFound { what: what.clone(), name: name.clone(), message: message.clone() }
+            }
+            ClientError::InvalidArgument { field, message } => {
+                ClientError::InvalidArgument { field: field.clone(), message: message.clone() }
+            }
+            ClientError::Other { code, message } => ClientError::Other { code: *code, message: message.clone() },
+            other => ClientError::Other { code: Code::Unknown, message: other.to_string() },
+        }
+    }
+
     /// What the server, or the way to it, answered.
     pub(crate) fn from_status(status: &Status) -> Self {
         let message = status.message().to_owned();

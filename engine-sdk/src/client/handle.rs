@@ -5,9 +5,12 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use engine_core::event::Event;
-use engine_core::ids::{EventId, RunId};
+use engine_core::ids::{EventId, PublishedName, RunId};
+use engine_core::payload::Payload;
 use engine_proto::EncodedHistory;
-use engine_proto::convert::{ConvertError, duration_to_proto, event_from_proto, run_id as parse_run_id};
+use engine_proto::convert::{
+    ConvertError, duration_to_proto, event_from_proto, failure_from_proto, payload_from_proto, payloads_to_proto,
+};
 use engine_proto::v1;
 use futures::{Stream, StreamExt, stream};
 use prost::Message;
@@ -16,17 +19,21 @@ use serde::de::DeserializeOwned;
 use tonic::Streaming;
 
 use super::outcome::outcome;
+use super::query::QueryError;
 use super::{
-    ANSWER_WITHIN, Client, ClientError, Description, Patience, WorkflowFailure, execution, new_request_id,
-    parse_workflow_id, payload_to_proto, until_answered,
+    ANSWER_WITHIN, Client, ClientError, Description, Patience, Published, WorkflowFailure, execution, new_request_id,
+    parse_workflow_id, until_answered,
 };
 use crate::backoff::Backoff;
-use crate::data;
-use crate::definition::Signal;
+use crate::data::{self, Arguments};
+use crate::definition::{MethodSignal, Query, Signal};
 use crate::transport::is_unavailable;
 
+/// How long a query waits for its answer.
+const QUERY_WAIT: Duration = Duration::from_secs(10);
+
 /// How long one request for a result waits at the server.
-const RESULT_WAIT: Duration = Duration::from_secs(20);
+pub(super) const RESULT_WAIT: Duration = Duration::from_secs(20);
 
 /// One workflow, which returns a `T`. Cheap to clone; holds nothing on the server.
 ///
@@ -93,13 +100,24 @@ impl<T> WorkflowHandle<T> {
         self.signal_named(S::NAME, &signal).await
     }
 
+    /// Sends a signal that a method of the workflow handles: `handle.send(Order::PAY, card)`. After `Ok` it is durable, and the
+    /// method will be called once.
+    pub async fn send<S: MethodSignal>(&self, signal: S, input: S::Input) -> Result<(), ClientError> {
+        let _ = signal;
+        self.send_signal(S::NAME, &S::encode_input(&input)?).await
+    }
+
     /// Sends a message by its name. See [`WorkflowHandle::signal`].
     pub async fn signal_named<V: Serialize + ?Sized>(&self, name: &str, value: &V) -> Result<(), ClientError> {
+        self.send_signal(name, &[data::encode(value)?]).await
+    }
+
+    async fn send_signal(&self, name: &str, input: &[Payload]) -> Result<(), ClientError> {
         let request = v1::SignalWorkflowRequest {
             namespace: self.client.namespace_text(),
             execution: Some(self.execution()?),
             signal_name: name.to_owned(),
-            input: vec![payload_to_proto(&data::encode(value)?)],
+            input: payloads_to_proto(input),
             request_id: new_request_id(),
             identity: self.client.identity().to_owned(),
         };
@@ -109,6 +127,40 @@ impl<T> WorkflowHandle<T> {
             async move { service.signal_workflow(request).await }
         });
         answer.await.map(|_| ())
+    }
+
+    /// Asks the workflow's code a question. The answer shows every signal that was acknowledged before. A worker must have the
+    /// code; the workflow may be closed. Nothing is recorded.
+    pub async fn query<Q: Query>(&self, query: Q, input: Q::Input) -> Result<Q::Output, QueryError> {
+        let _ = query;
+        self.ask(Q::NAME, Q::encode_input(&input)?).await
+    }
+
+    /// Asks a question by its name. `args` is a tuple: `()`, `(one,)`, `(one, two)`. See [`WorkflowHandle::query`].
+    pub async fn query_named<V: DeserializeOwned>(&self, name: &str, args: impl Arguments) -> Result<V, QueryError> {
+        self.ask(name, args.encode()?).await
+    }
+
+    async fn ask<V: DeserializeOwned>(&self, name: &str, input: Vec<Payload>) -> Result<V, QueryError> {
+        let request = v1::QueryWorkflowRequest {
+            namespace: self.client.namespace_text(),
+            execution: Some(self.execution()?),
+            query_name: name.to_owned(),
+            input: payloads_to_proto(&input),
+            wait: Some(duration_to_proto(QUERY_WAIT)),
+        };
+        let patience =
+            Patience { retry_for: self.client.settings().retry_for, answer_within: QUERY_WAIT + ANSWER_WITHIN };
+        let service = self.client.transport().workflows();
+        let answer = until_answered(patience, |_| {
+            let (mut service, request) = (service.clone(), request.clone());
+            async move { service.query_workflow(request).await }
+        });
+        let answer = answer.await.map_err(QueryError::from_refusal)?;
+        match answer.failure {
+            Some(failure) => Err(QueryError::Failed(failure_from_proto(failure).map_err(ClientError::from)?)),
+            None => Ok(data::decode_result(answer.result.map(payload_from_proto).as_ref())?),
+        }
     }
 
     /// Asks the workflow to stop; its code decides what to do. A second request, and one to a closed workflow, succeed and
@@ -170,6 +222,34 @@ impl<T> WorkflowHandle<T> {
         Ok(answer.await?.try_into()?)
     }
 
+    /// What the workflow shows under this name, `None` if nothing. No worker has to run, and the workflow may be closed.
+    pub async fn published<V: DeserializeOwned>(&self, name: &str) -> Result<Option<V>, ClientError> {
+        self.published_value(name, EventId::NONE).await
+    }
+
+    /// What the workflow showed under this name when event `at` was its last.
+    pub async fn published_at<V: DeserializeOwned>(&self, name: &str, at: EventId) -> Result<Option<V>, ClientError> {
+        self.published_value(name, at).await
+    }
+
+    async fn published_value<V: DeserializeOwned>(&self, name: &str, at: EventId) -> Result<Option<V>, ClientError> {
+        // An empty name would ask for all of them.
+        PublishedName::parse(name).map_err(|problem| ClientError::invalid_id("name", problem))?;
+        let request = v1::GetPublishedRequest {
+            namespace: self.client.namespace_text(),
+            execution: Some(self.execution()?),
+            name: name.to_owned(),
+            at_event_id: at.0,
+        };
+        let service = self.client.transport().workflows();
+        let answer = until_answered(self.client.patience(), |_| {
+            let (mut service, request) = (service.clone(), request.clone());
+            async move { service.get_published(request).await }
+        });
+        let Some(value) = answer.await?.values.into_iter().next() else { return Ok(None) };
+        Ok(Some(data::decode(&Published::try_from(value)?.value)?))
+    }
+
     /// The whole history so far.
     pub async fn history(&self) -> Result<Vec<Event>, ClientError> {
         let mut events = Vec::new();
@@ -189,7 +269,7 @@ impl<T> WorkflowHandle<T> {
             async move {
                 let Some((named, page_token)) = position else { return Ok(None) };
                 let named = named?;
-                let page = read_page(&client, named.clone(), page_token, EventId::FIRST).await?;
+                let page = read_page(&client, named.clone(), page_token, 0).await?;
                 // The later pages are of the same run, even if another one starts meanwhile.
                 let named = v1::WorkflowExecution { run_id: page.run_id, ..named };
                 let next = (!page.next_page_token.is_empty()).then_some((Ok(named), page.next_page_token));
@@ -212,7 +292,7 @@ impl<T> WorkflowHandle<T> {
         stream::try_unfold(watch, |mut watch| async move { Ok(watch.next().await?.map(|event| (event, watch))) })
     }
 
-    fn execution(&self) -> Result<v1::WorkflowExecution, ClientError> {
+    pub(super) fn execution(&self) -> Result<v1::WorkflowExecution, ClientError> {
         Ok(execution(&parse_workflow_id(&self.workflow_id)?, self.run_id))
     }
 }
@@ -279,20 +359,21 @@ impl Watch {
     }
 }
 
-/// Reads one page of a history, from `first` if there is no token of a page before.
-async fn read_page(
+/// Reads one page of a history, of at most `page_size` events (0: as many as the server likes), from the first event if there is
+/// no token of a page before.
+pub(super) async fn read_page(
     client: &Client,
     named: v1::WorkflowExecution,
     page_token: Vec<u8>,
-    first: EventId,
+    page_size: u32,
 ) -> Result<v1::GetWorkflowHistoryResponse, ClientError> {
     let request = v1::GetWorkflowHistoryRequest {
         namespace: client.namespace_text(),
         execution: Some(named),
-        page_size: 0,
+        page_size,
         page_token,
         reverse: false,
-        first_event_id: first.0,
+        first_event_id: EventId::FIRST.0,
     };
     let service = client.transport().workflows();
     let answer = until_answered(client.patience(), |_| {
@@ -303,46 +384,15 @@ async fn read_page(
 }
 
 /// Decodes the events of a page.
-pub(crate) fn decode_events(history: EncodedHistory) -> Result<Vec<Event>, ConvertError> {
-    history
-        .events
-        .into_iter()
-        .enumerate()
-        .map(|(index, bytes)| {
-            let message = v1::HistoryEvent::decode(bytes)
-                .map_err(|error| ConvertError::new(format!("history.events[{index}]"), error))?;
-            event_from_proto(message).map_err(|error| error.inside(format_args!("history.events[{index}]")))
-        })
-        .collect()
-}
-
-impl Client {
-    /// The encoded events of a run before `before`, for a worker whose cache does not have them.
-    pub(crate) async fn events_before(
-        &self,
-        workflow_id: &str,
-        run_id: &str,
-        before: u64,
-    ) -> Result<EncodedHistory, ClientError> {
-        parse_run_id("run_id", run_id)?;
-        let named = v1::WorkflowExecution { workflow_id: workflow_id.to_owned(), run_id: run_id.to_owned() };
-        let wanted = usize::try_from(before.saturating_sub(1)).unwrap_or(usize::MAX);
-        let mut history = EncodedHistory::default();
-        let mut page_token = Vec::new();
-        loop {
-            let page = read_page(self, named.clone(), page_token, EventId::FIRST).await?;
-            history.events.extend(page.history.unwrap_or_default().events);
-            page_token = page.next_page_token;
-            if history.events.len() >= wanted {
-                history.events.truncate(wanted);
-                return Ok(history);
-            }
-            if page_token.is_empty() {
-                let message = format!("the history of run {run_id} ends before event {before}");
-                return Err(ClientError::NotFound { what: "event".into(), name: before.to_string(), message });
-            }
-        }
+fn decode_events(history: EncodedHistory) -> Result<Vec<Event>, ConvertError> {
+    // Collecting into a `Result` would not know how many there are.
+    let mut events = Vec::with_capacity(history.events.len());
+    for (index, bytes) in history.events.into_iter().enumerate() {
+        let message = v1::HistoryEvent::decode(bytes)
+            .map_err(|error| ConvertError::new(format!("history.events[{index}]"), error))?;
+        events.push(event_from_proto(message).map_err(|error| error.inside(format_args!("history.events[{index}]")))?);
     }
+    Ok(events)
 }
 
 impl<T> Clone for WorkflowHandle<T> {

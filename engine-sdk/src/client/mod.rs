@@ -3,10 +3,13 @@
 //! | file | holds |
 //! |---|---|
 //! | `start` | how a workflow is started |
+//! | `start_many` | many starts at once |
 //! | `handle` | one workflow: its outcome, signals, cancel and terminate, its history |
+//! | `update` | updates, and messages along with a start |
 //! | `outcome` | how a run ended |
 //! | `description` | where a run stands |
 //! | `list` | lists of runs |
+//! | `pages` | a run's history for a worker that does not have it |
 //! | `activities` | activities that are completed elsewhere |
 //! | `error` | why a request failed |
 //! | `retry` | calls that are made until they are answered |
@@ -17,10 +20,14 @@ mod error;
 mod handle;
 mod list;
 mod outcome;
+mod pages;
+mod query;
 mod retry;
 mod start;
+mod start_many;
 #[cfg(test)]
 mod tests;
+mod update;
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -34,15 +41,17 @@ use uuid::Uuid;
 
 pub use self::activities::ActivityTarget;
 pub use self::description::{
-    Description, PendingActivity, PendingState, PendingTimer, PendingWorkflowTask, RunSummary,
+    Description, PendingActivity, PendingState, PendingTimer, PendingUpdate, PendingWorkflowTask, Published, RunSummary,
 };
 pub use self::error::ClientError;
 pub use self::handle::WorkflowHandle;
-pub(crate) use self::handle::decode_events;
 pub use self::list::ListFilter;
 pub use self::outcome::WorkflowFailure;
+pub(crate) use self::pages::HistoryPages;
+pub use self::query::QueryError;
 pub(crate) use self::retry::{Patience, until_answered};
 pub use self::start::{IdConflictPolicy, IdReusePolicy, WorkflowStart};
+pub use self::update::{UpdateFailure, UpdateHandle, UpdateSend};
 use crate::definition::Workflow;
 use crate::transport::Transport;
 

@@ -80,6 +80,8 @@ pub(super) fn outcome<T: DeserializeOwned>(
             Err(WorkflowFailure::Terminated { reason: failure.map(|failure| failure.message).unwrap_or_default() })
         }
         CloseStatus::TimedOut => Err(WorkflowFailure::TimedOut),
+        // Its next run is open, or was when the server looked: ask again.
+        CloseStatus::ContinuedAsNew => return None,
     })
 }
 

@@ -17,10 +17,10 @@ use crate::transport::is_unavailable;
 const WARN_AT: u32 = 3;
 
 /// First pause between two tries.
-const PAUSE_INITIAL: Duration = Duration::from_millis(50);
+pub(super) const PAUSE_INITIAL: Duration = Duration::from_millis(50);
 
 /// Longest pause between two tries: a server that is back is found within it.
-const PAUSE_MAX: Duration = Duration::from_millis(500);
+pub(super) const PAUSE_MAX: Duration = Duration::from_millis(500);
 
 /// Longest pause that a server's hint can ask for.
 const HINT_MAX: Duration = Duration::from_secs(30);

@@ -7,15 +7,20 @@ use std::time::Duration;
 use engine_core::ids::RunId;
 use engine_core::payload::Payload;
 use engine_core::retry::RetryPolicy;
-use engine_proto::convert::{duration_to_proto, payloads_to_proto, retry_policy_to_proto, run_id as parse_run_id};
+use engine_proto::convert::{
+    duration_to_proto, payloads_to_proto, retry_policy_to_proto, run_id as parse_run_id, search_value_to_proto,
+};
 use engine_proto::v1;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
+use super::handle::RESULT_WAIT;
+use super::outcome::outcome;
 use super::{Client, ClientError, WorkflowFailure, WorkflowHandle, new_request_id, payload_to_proto, until_answered};
 use crate::data::{self, DataError};
 use crate::definition::WorkflowOptions;
+use crate::search::SearchChange;
 
 /// What to do when the workflow id has a closed run, and none that is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -58,6 +63,10 @@ pub struct WorkflowStart<I, T> {
     request_id: Option<String>,
     /// The error of a value that could not be encoded waits here for the start.
     memo: Vec<(String, Result<Payload, DataError>)>,
+    search: Vec<SearchChange>,
+    summary: String,
+    details: String,
+    start_delay: Option<Duration>,
     output: PhantomData<fn() -> T>,
 }
 
@@ -79,6 +88,10 @@ impl<I, T> WorkflowStart<I, T> {
             id_conflict_policy: IdConflictPolicy::default(),
             request_id: None,
             memo: Vec::new(),
+            search: Vec::new(),
+            summary: String::new(),
+            details: String::new(),
+            start_delay: None,
             output: PhantomData,
         }
     }
@@ -93,6 +106,31 @@ impl<I, T> WorkflowStart<I, T> {
     /// Where workers look for it; the client's default queue unless set here.
     pub fn queue(mut self, queue: impl Into<String>) -> Self {
         self.queue = Some(queue.into());
+        self
+    }
+
+    /// What the run is listed by: names and types that are registered in the namespace. See [`crate::search::SearchKey`].
+    pub fn search_attributes(mut self, attributes: impl IntoIterator<Item = SearchChange>) -> Self {
+        self.search.extend(attributes);
+        self
+    }
+
+    /// One line about the run, for people. At most 400 bytes.
+    pub fn summary(mut self, summary: impl Into<String>) -> Self {
+        self.summary = summary.into();
+        self
+    }
+
+    /// More about the run, for people. At most 20,000 bytes.
+    pub fn details(mut self, details: impl Into<String>) -> Self {
+        self.details = details.into();
+        self
+    }
+
+    /// The first workflow task waits this long. Signals that come meanwhile are recorded and do not end the wait; the run's timeout
+    /// counts from its end.
+    pub fn start_delay(mut self, delay: Duration) -> Self {
+        self.start_delay = Some(delay);
         self
     }
 
@@ -148,52 +186,125 @@ impl<I, T> WorkflowStart<I, T> {
 
     /// Starts it. After `Ok` the start is durable and the run is listed; it runs as soon as a worker serves its queue.
     pub async fn start(self, input: I) -> Result<WorkflowHandle<T>, ClientError> {
+        self.start_and_wait(input, None).await.map(|(handle, _)| handle)
+    }
+
+    /// Starts it and waits for what it returns, in one call if that takes less than 20 s. See [`WorkflowHandle::result`].
+    pub async fn run(self, input: I) -> Result<T, WorkflowFailure>
+    where
+        T: DeserializeOwned,
+    {
+        let (handle, answer) = self.start_and_wait(input, Some(RESULT_WAIT)).await?;
+        match answer.and_then(outcome) {
+            Some(outcome) => outcome,
+            None => handle.result().await,
+        }
+    }
+
+    /// Starts it, and gives the outcome if that is known within `wait`.
+    async fn start_and_wait(
+        self,
+        input: I,
+        wait: Option<Duration>,
+    ) -> Result<(WorkflowHandle<T>, Option<v1::GetWorkflowResultResponse>), ClientError> {
+        let (client, workflow_id, template) = self.template()?;
+        let workflow_id = workflow_id.unwrap_or_else(|| Uuid::now_v7().to_string());
+        let request = template.request(workflow_id.clone(), &input)?;
+        let service = client.transport().workflows();
+        let mut patience = client.patience();
+        patience.answer_within += wait.unwrap_or_default();
+        let answer = until_answered(patience, |attempt| {
+            let mut service = service.clone();
+            let mut request = request.clone();
+            // A connection that broke while the run was open says nothing of the start: the next try asks for that alone.
+            request.wait = wait.filter(|_| attempt == 1).map(duration_to_proto);
+            async move { service.start_workflow(request).await }
+        });
+        let mut response = answer.await?;
+        let outcome = response.outcome.take();
+        Ok((handle(&client, workflow_id, response)?, outcome))
+    }
+
+    /// Starts many workflows with these settings, each with an id and an input of its own: far cheaper than one by one.
+    ///
+    /// ```
+    /// # use engine_sdk::prelude::*;
+    /// # #[workflow]
+    /// # async fn checkout(_ctx: WorkflowContext, cents: u64) -> Result<u64, WorkflowError> { Ok(cents) }
+    /// # async fn import(client: Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let orders = (1..=5_000).map(|number| (format!("order-{number}"), 100 * number));
+    /// for started in client.workflow(checkout).queue("orders").start_many(orders).await {
+    ///     println!("{} runs", started?.workflow_id());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// The outcomes come in the order of the starts. Each start is decided by itself: one that is refused keeps no other from
+    /// starting. What an `Ok` stands for is durable. As many starts as fit go in one request, and requests, or single
+    /// starts in them, that find the engine away or too busy are made again as for [`WorkflowStart::start`]. A
+    /// [`WorkflowStart::request_id`] is that of every start, each with its own workflow id, so the whole call can be
+    /// repeated by another process; a [`WorkflowStart::id`] means nothing here.
+    pub async fn start_many<K: Into<String>>(
+        self,
+        starts: impl IntoIterator<Item = (K, I)>,
+    ) -> Vec<Result<WorkflowHandle<T>, ClientError>> {
+        let starts = starts.into_iter().map(|(workflow_id, input)| (workflow_id.into(), input));
+        match self.template() {
+            Ok((client, _, template)) => super::start_many::start_many(&client, &template, starts).await,
+            Err(error) => {
+                let problem = error.to_string();
+                let refused = |_| Err(ClientError::InvalidArgument { field: "memo".into(), message: problem.clone() });
+                starts.map(refused).collect()
+            }
+        }
+    }
+
+    /// The request that starts it, for calls that carry it along with something else.
+    pub(super) fn into_request(self, input: I) -> Result<(Client, v1::StartWorkflowRequest), ClientError> {
+        let (client, workflow_id, template) = self.template()?;
+        let workflow_id = workflow_id.unwrap_or_else(|| Uuid::now_v7().to_string());
+        Ok((client, template.request(workflow_id, &input)?))
+    }
+
+    /// What the starts of one call have in common, and the workflow id if one was set.
+    fn template(self) -> Result<(Client, Option<String>, Template<I>), DataError> {
         let settings = self.client.settings();
-        let workflow_id = self.workflow_id.unwrap_or_else(|| Uuid::now_v7().to_string());
         let WorkflowOptions { execution_timeout, run_timeout, task_timeout, retry } = self.options;
+        let mut search_attributes = std::collections::BTreeMap::new();
+        for change in self.search {
+            // The server says what is wrong with a name.
+            let SearchChange { name, value } = change;
+            if let Some(value) = value {
+                search_attributes.insert(name, search_value_to_proto(&value));
+            }
+        }
         let mut memo = std::collections::BTreeMap::new();
         for (key, value) in self.memo {
             memo.insert(key, payload_to_proto(&value?));
         }
         let request = v1::StartWorkflowRequest {
             namespace: self.client.namespace_text(),
-            workflow_id: workflow_id.clone(),
+            workflow_id: String::new(),
             workflow_type: self.workflow_type,
             task_queue: self.queue.unwrap_or_else(|| settings.queue.clone()),
-            input: payloads_to_proto(&(self.encode)(&input)?),
+            input: Vec::new(),
             execution_timeout: execution_timeout.map(duration_to_proto),
             run_timeout: run_timeout.map(duration_to_proto),
             task_timeout: task_timeout.map(duration_to_proto),
             retry_policy: retry.as_ref().map(retry_policy_to_proto),
             id_reuse_policy: reuse_to_proto(self.id_reuse_policy).into(),
             id_conflict_policy: conflict_to_proto(self.id_conflict_policy).into(),
-            request_id: self.request_id.unwrap_or_else(new_request_id),
+            request_id: self.request_id.unwrap_or_default(),
             identity: settings.identity.clone(),
             memo,
+            search_attributes,
+            summary: self.summary,
+            details: self.details,
+            start_delay: self.start_delay.map(duration_to_proto),
+            ..v1::StartWorkflowRequest::default()
         };
-        let service = self.client.transport().workflows();
-        let answer = until_answered(self.client.patience(), |_| {
-            let mut service = service.clone();
-            let request = request.clone();
-            async move { service.start_workflow(request).await }
-        });
-        let v1::StartWorkflowResponse { run_id, started } = answer.await?;
-        let run_id: RunId = parse_run_id("run_id", &run_id)?;
-        Ok(WorkflowHandle {
-            client: self.client,
-            workflow_id,
-            run_id: Some(run_id),
-            is_new: started,
-            output: PhantomData,
-        })
-    }
-
-    /// Starts it and waits for what it returns. See [`WorkflowHandle::result`].
-    pub async fn run(self, input: I) -> Result<T, WorkflowFailure>
-    where
-        T: DeserializeOwned,
-    {
-        self.start(input).await?.result().await
+        Ok((self.client, self.workflow_id, Template { request, encode: self.encode }))
     }
 }
 
@@ -205,6 +316,36 @@ impl<I, T> fmt::Debug for WorkflowStart<I, T> {
             .field("queue", &self.queue)
             .finish_non_exhaustive()
     }
+}
+
+/// A start without its workflow id and input.
+pub(super) struct Template<I> {
+    request: v1::StartWorkflowRequest,
+    encode: fn(&I) -> Result<Vec<Payload>, DataError>,
+}
+
+impl<I> Template<I> {
+    /// The request, with a request id that its repeats have too.
+    pub(super) fn request(&self, workflow_id: String, input: &I) -> Result<v1::StartWorkflowRequest, DataError> {
+        let mut request = self.request.clone();
+        request.workflow_id = workflow_id;
+        request.input = payloads_to_proto(&(self.encode)(input)?);
+        if request.request_id.is_empty() {
+            request.request_id = new_request_id();
+        }
+        Ok(request)
+    }
+}
+
+/// The handle of a workflow that was started.
+pub(super) fn handle<T>(
+    client: &Client,
+    workflow_id: String,
+    started: v1::StartWorkflowResponse,
+) -> Result<WorkflowHandle<T>, ClientError> {
+    let run_id: RunId = parse_run_id("run_id", &started.run_id)?;
+    let client = client.clone();
+    Ok(WorkflowHandle { client, workflow_id, run_id: Some(run_id), is_new: started.started, output: PhantomData })
 }
 
 fn reuse_to_proto(policy: IdReusePolicy) -> v1::WorkflowIdReusePolicy {

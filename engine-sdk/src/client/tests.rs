@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use engine_core::event::{CloseStatus, Event, EventKind, WorkflowCompleted, WorkflowTaskStarted};
+use engine_core::event::{CloseStatus, ContinueAsNewReasons, Event, EventKind, WorkflowCompleted, WorkflowTaskStarted};
 use engine_core::ids::{EventId, RunId};
 use engine_core::payload::Payload;
 use engine_core::time::Timestamp;
@@ -13,7 +13,7 @@ use serde_json::json;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use super::{ActivityTarget, ClientError, IdConflictPolicy, ListFilter, WorkflowFailure};
+use super::{ActivityTarget, ClientError, IdConflictPolicy, ListFilter, QueryError, WorkflowFailure};
 use crate::fake_server::{Call, FakeServer, encode};
 
 const RUN: &str = "0199a3b4-0000-7000-8000-000000000001";
@@ -30,6 +30,38 @@ macro_rules! expect_call {
             other => panic!("expected {}: {other:?}", stringify!($kind)),
         }
     };
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_is_one_call_and_after_a_broken_one_a_start_and_a_wait_of_their_own() {
+    let mut server = FakeServer::new();
+    let run = |server: &FakeServer| {
+        let client = server.client();
+        tokio::spawn(client.workflow_named::<u32>("checkout").id("order-1").queue("orders").run(vec![json!(7)]))
+    };
+    let completed = || v1::GetWorkflowResultResponse {
+        run_id: RUN.into(),
+        status: v1::WorkflowStatus::Completed.into(),
+        result: Some(payload_to_proto(&Payload::json("8"))),
+        failure: None,
+    };
+    let one_call = run(&server);
+    let (request, answer) = expect_call!(server, Start);
+    assert_eq!(request.wait.map(|wait| wait.seconds), Some(20));
+    let outcome = Some(completed());
+    answer.send(Ok(v1::StartWorkflowResponse { run_id: RUN.into(), started: true, outcome })).unwrap();
+    assert_eq!(one_call.await.unwrap().unwrap(), 8);
+
+    let several = run(&server);
+    let (first, answer) = expect_call!(server, Start);
+    answer.send(Err(Status::unavailable("the connection broke"))).unwrap();
+    let (second, answer) = expect_call!(server, Start);
+    assert_eq!((second.wait, second.request_id), (None, first.request_id));
+    answer.send(Ok(v1::StartWorkflowResponse { run_id: RUN.into(), started: true, outcome: None })).unwrap();
+    let (request, answer) = expect_call!(server, Result);
+    assert_eq!(request.execution.unwrap().run_id, RUN);
+    answer.send(Ok(completed())).unwrap();
+    assert_eq!(several.await.unwrap().unwrap(), 8);
 }
 
 #[tokio::test(start_paused = true)]
@@ -53,9 +85,80 @@ async fn a_start_that_was_not_answered_is_repeated_with_the_same_request_id() {
     assert_eq!(first.input.iter().map(|payload| payload.data.as_ref()).collect::<Vec<_>>(), [&b"\"card\""[..], b"7"]);
     assert_eq!(first.id_conflict_policy(), v1::WorkflowIdConflictPolicy::UseExisting);
     assert_eq!(first.memo["desk"].data.as_ref(), b"3");
-    answer.send(Ok(v1::StartWorkflowResponse { run_id: RUN.into(), started: false })).unwrap();
+    answer.send(Ok(v1::StartWorkflowResponse { run_id: RUN.into(), started: false, outcome: None })).unwrap();
     let handle = start.await.unwrap().unwrap();
     assert_eq!((handle.workflow_id(), handle.run_id(), handle.is_new()), ("order-1", Some(run_id()), false));
+}
+
+fn started(run_id: impl Into<String>) -> v1::StartWorkflowOutcome {
+    let started = v1::StartWorkflowResponse { run_id: run_id.into(), started: true, outcome: None };
+    v1::StartWorkflowOutcome { outcome: Some(v1::start_workflow_outcome::Outcome::Started(started)) }
+}
+
+fn refused(code: Code, details: ErrorDetails) -> v1::StartWorkflowOutcome {
+    let status = Status::with_error_details(code, "refused", details);
+    let status = status.details().to_vec();
+    let refusal = v1::StartWorkflowRefusal { code: code.into(), message: "refused".into(), status };
+    v1::StartWorkflowOutcome { outcome: Some(v1::start_workflow_outcome::Outcome::Refused(refusal)) }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_start_of_many_has_an_outcome_of_its_own_and_only_the_undecided_are_repeated() {
+    let mut server = FakeServer::new();
+    let starts = ["a", "b", "c", "d"].map(|id| (id, vec![json!(id)]));
+    let start = server.client().workflow_named::<u32>("checkout").queue("orders").start_many(starts);
+    let start = tokio::spawn(start);
+    let (first, answer) = expect_call!(server, StartMany);
+    answer.send(Err(Status::unavailable("the server stops"))).unwrap();
+    let (second, answer) = expect_call!(server, StartMany);
+    assert_eq!(first, second, "with the same request ids");
+    assert_eq!(first.starts.iter().map(|s| s.workflow_id.as_str()).collect::<Vec<_>>(), ["a", "b", "c", "d"]);
+    let outcomes = vec![
+        started(RUN),
+        refused(Code::AlreadyExists, ErrorDetails::with_resource_info("run", RUN, "", "")),
+        refused(Code::Unavailable, ErrorDetails::new()),
+        refused(Code::ResourceExhausted, ErrorDetails::with_retry_info(Some(Duration::from_secs(1)))),
+    ];
+    answer.send(Ok(v1::StartWorkflowsResponse { outcomes })).unwrap();
+    let (third, answer) = expect_call!(server, StartMany);
+    assert_eq!(third.starts, first.starts[2..]);
+    answer.send(Ok(v1::StartWorkflowsResponse { outcomes: vec![started(RUN), started(RUN)] })).unwrap();
+    let outcomes = start.await.unwrap();
+    for (place, id) in [(0, "a"), (2, "c"), (3, "d")] {
+        let handle = outcomes[place].as_ref().unwrap();
+        assert_eq!((handle.workflow_id(), handle.run_id(), handle.is_new()), (id, Some(run_id()), true));
+    }
+    assert!(matches!(&outcomes[1], Err(ClientError::AlreadyStarted { run_id: Some(found), .. }) if *found == run_id()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_starts_are_cut_into_requests_and_come_back_in_their_order() {
+    let mut server = FakeServer::new();
+    let starts = (0..2_500).map(|number| (format!("order-{number}"), Vec::new()));
+    let start = server.client().workflow_named::<u32>("checkout").request_id("import-7").start_many(starts);
+    let start = tokio::spawn(start);
+    let mut sizes = Vec::new();
+    while sizes.iter().sum::<usize>() < 2_500 {
+        let (request, answer) = expect_call!(server, StartMany);
+        assert!(request.starts.iter().all(|start| start.request_id == "import-7"));
+        let outcomes = request.starts.iter().map(|_| started(RUN)).collect();
+        sizes.push(request.starts.len());
+        answer.send(Ok(v1::StartWorkflowsResponse { outcomes })).unwrap();
+    }
+    assert_eq!(sizes, [1_000, 1_000, 500]);
+    let outcomes = start.await.unwrap();
+    let ids: Vec<_> = outcomes.iter().map(|outcome| outcome.as_ref().unwrap().workflow_id().to_owned()).collect();
+    assert_eq!(ids, (0..2_500).map(|number| format!("order-{number}")).collect::<Vec<_>>());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_stays_unanswered_fails_each_of_its_starts() {
+    let server = FakeServer::new();
+    let client = server.client();
+    drop(server);
+    let outcomes = client.workflow_named::<u32>("checkout").start_many([("a", Vec::new()), ("b", Vec::new())]).await;
+    assert_eq!(outcomes.len(), 2);
+    assert!(outcomes.iter().all(|outcome| matches!(outcome, Err(ClientError::Unavailable { .. }))));
 }
 
 #[tokio::test(start_paused = true)]
@@ -174,7 +277,7 @@ fn event(id: u64) -> Event {
         scheduled_event_id: EventId(id - 1),
         identity: "w".into(),
         history_size_bytes: 9,
-        suggest_continue_as_new: false,
+        suggest_continue_as_new: ContinueAsNewReasons::default(),
     };
     Event { id: EventId(id), at: Timestamp::from_micros(5), kind: EventKind::WorkflowTaskStarted(started) }
 }
@@ -274,4 +377,69 @@ async fn an_activity_is_completed_by_its_id() {
     assert_eq!((by_id.activity_id.as_str(), by_id.execution.unwrap().workflow_id.as_str()), ("5", "order-1"));
     answer.send(Ok(v1::CompleteActivityResponse {})).unwrap();
     complete.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_query_tells_an_error_of_the_code_from_one_of_the_way_there() {
+    let mut server = FakeServer::new();
+    let client = server.client();
+    let ask = || {
+        let handle = client.handle_named::<()>("order-1");
+        tokio::spawn(async move { handle.query_named::<u32>("total", (7,)).await })
+    };
+    let asked = ask();
+    let (request, answer) = expect_call!(server, Query);
+    assert_eq!((request.query_name.as_str(), request.input.len()), ("total", 1));
+    assert_eq!(request.execution.unwrap().workflow_id, "order-1");
+    let result = Some(payload_to_proto(&Payload::json("8")));
+    answer.send(Ok(v1::QueryWorkflowResponse { run_id: RUN.into(), result, failure: None })).unwrap();
+    assert_eq!(asked.await.unwrap().unwrap(), 8);
+
+    let asked = ask();
+    let (_, answer) = expect_call!(server, Query);
+    let failure = engine_core::failure::Failure::application("NoSuchItem", "there is no item 7");
+    let failure = Some(engine_proto::convert::failure_to_proto(&failure));
+    answer.send(Ok(v1::QueryWorkflowResponse { run_id: RUN.into(), result: None, failure })).unwrap();
+    let error = asked.await.unwrap().unwrap_err();
+    assert!(matches!(&error, QueryError::Failed(failure) if failure.message == "there is no item 7"), "{error:?}");
+
+    for code in [Code::FailedPrecondition, Code::DeadlineExceeded] {
+        let asked = ask();
+        let (_, answer) = expect_call!(server, Query);
+        answer.send(Err(Status::new(code, "no worker"))).unwrap();
+        let error = asked.await.unwrap().unwrap_err();
+        assert!(matches!(&error, QueryError::Unanswered { message } if message == "no worker"), "{error:?}");
+    }
+
+    // The engine itself was away: asked again, since a query changes nothing.
+    let asked = ask();
+    let (_, answer) = expect_call!(server, Query);
+    answer.send(Err(Status::unavailable("restarting"))).unwrap();
+    let (_, answer) = expect_call!(server, Query);
+    answer.send(Err(Status::invalid_argument("query_name: no such query"))).unwrap();
+    let error = asked.await.unwrap().unwrap_err();
+    assert!(matches!(&error, QueryError::Client(ClientError::InvalidArgument { .. })), "{error:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_published_value_is_asked_for_by_name_and_event() {
+    let mut server = FakeServer::new();
+    let handle = server.client().handle_named::<()>("order-1");
+    let now = handle.clone();
+    let now = tokio::spawn(async move { now.published::<u32>("total").await });
+    let (request, answer) = expect_call!(server, Published);
+    assert_eq!((request.name.as_str(), request.at_event_id), ("total", 0));
+    let value = v1::PublishedValue {
+        name: "total".into(),
+        event_id: 9,
+        time: Some(timestamp_to_proto(Timestamp::EPOCH)),
+        value: Some(payload_to_proto(&Payload::json("8"))),
+    };
+    answer.send(Ok(v1::GetPublishedResponse { run_id: RUN.into(), values: vec![value] })).unwrap();
+    assert_eq!(now.await.unwrap().unwrap(), Some(8));
+    let before = tokio::spawn(async move { handle.published_at::<u32>("total", EventId(8)).await });
+    let (request, answer) = expect_call!(server, Published);
+    assert_eq!(request.at_event_id, 8);
+    answer.send(Ok(v1::GetPublishedResponse { run_id: RUN.into(), values: vec![] })).unwrap();
+    assert_eq!(before.await.unwrap().unwrap(), None);
 }

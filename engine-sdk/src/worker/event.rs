@@ -1,7 +1,9 @@
 //! What the worker's own tasks and threads tell its loop.
 
 use super::activity_tasks::{CodeResult, Key};
+use super::queries::Answered;
 use super::workflow_tasks::Advanced;
+use crate::workflow::StepEnd;
 
 /// News from inside the worker.
 ///
@@ -14,4 +16,20 @@ pub(super) enum Event {
     Heartbeat(Key),
     /// Workflow code was moved forward, or could not be.
     WorkflowAdvanced(Box<Advanced>),
+    /// A step came to its end.
+    StepEnded {
+        /// The run that began it.
+        run_id: String,
+        /// Its end.
+        end: Box<StepEnd>,
+    },
+    /// A task has waited long enough for steps.
+    StepsOverdue {
+        /// The task's run.
+        run_id: String,
+        /// The task.
+        token: Vec<u8>,
+    },
+    /// Workflow code was asked.
+    QueryAnswered(Box<Answered>),
 }

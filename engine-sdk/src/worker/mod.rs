@@ -8,6 +8,7 @@
 //! | `outbox` | results, from the end of a task until the server has them |
 //! | `activity_tasks` | activities that run |
 //! | `workflow_tasks` | workflow tasks that run, and the cache of runs |
+//! | `queries` | questions to runs' code |
 //! | `cache` | which runs stay in memory |
 //! | `pool` | threads for workflow code |
 //! | `registry` | the code by its names |
@@ -16,15 +17,18 @@
 
 mod activity_tasks;
 mod cache;
+mod catch_up;
 mod event;
 mod link;
 mod options;
 mod outbox;
 mod pool;
+mod queries;
 mod registry;
 mod session;
 mod shutdown;
 mod slots;
+mod steps;
 #[cfg(test)]
 mod tests;
 mod workflow_tasks;
@@ -34,6 +38,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine_core::ids::{InvalidId, TaskQueueName};
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 use self::options::Options;
@@ -42,6 +47,7 @@ use self::session::Session;
 pub use self::shutdown::ShutdownHandle;
 use crate::activity::SharedState;
 use crate::client::{Client, ClientError};
+use crate::data::RawArguments;
 use crate::definition::{Activity, Workflow};
 
 /// Recorded with each completed workflow task.
@@ -82,6 +88,8 @@ pub struct Worker {
     shutdown_grace: Duration,
     shutdown: ShutdownHandle,
     on_ctrl_c: bool,
+    /// Told when the server knows the worker for the first time.
+    connected: Arc<Notify>,
 }
 
 impl Worker {
@@ -102,6 +110,7 @@ impl Worker {
             shutdown_grace: Duration::from_secs(10),
             shutdown: ShutdownHandle::default(),
             on_ctrl_c: false,
+            connected: Arc::default(),
         }
     }
 
@@ -124,6 +133,20 @@ impl Worker {
     /// Adds an activity's code. Its tasks come to this worker only if it is added.
     pub fn activity<A: Activity>(mut self, activity: A) -> Self {
         self.registry.add_activity(activity);
+        self
+    }
+
+    /// Runs workflows of any type that has no code of its own here. The code finds the type in `ctx.info().workflow_type`, and its
+    /// arguments undecoded. Tasks of all types come to this worker.
+    pub fn any_workflow<W: Workflow<Input = RawArguments>>(mut self, workflow: W) -> Self {
+        self.registry.set_any_workflow(workflow);
+        self
+    }
+
+    /// Runs activities of any type that has no code of its own here. The code finds the type in `ctx.info().activity_type`, and
+    /// its arguments undecoded. Tasks of all types come to this worker.
+    pub fn any_activity<A: Activity<Input = RawArguments>>(mut self, activity: A) -> Self {
+        self.registry.set_any_activity(activity);
         self
     }
 
@@ -221,7 +244,7 @@ impl Worker {
     }
 
     /// Like [`Worker::run`], and shuts down when `until` is ready; gives what `until` gave. If the worker is asked to shut down
-    /// otherwise, `until` is still waited for.
+    /// otherwise, `until` is still waited for. `until` begins when the server knows the worker, so its queries find one.
     ///
     /// ```no_run
     /// # use engine_sdk::prelude::*;
@@ -234,7 +257,12 @@ impl Worker {
     pub async fn run_until<T>(self, until: impl Future<Output = T>) -> Result<T, WorkerError> {
         let shutdown = self.shutdown.clone();
         // Both are boxed: they are large, and would make the caller's future twice as large.
+        let connected = Arc::clone(&self.connected);
         let until = Box::pin(async {
+            tokio::select! {
+                () = connected.notified() => {}
+                () = shutdown.requested() => {}
+            }
             let output = until.await;
             shutdown.shutdown();
             Ok(output)
@@ -272,7 +300,7 @@ impl Worker {
             activity_grace: self.activity_grace,
             shutdown_grace: self.shutdown_grace,
         };
-        Ok(Session::new(options, self.client, self.registry, self.state))
+        Ok(Session::new(options, self.client, self.registry, self.state, self.connected))
     }
 }
 

@@ -114,6 +114,11 @@ impl Outbox {
         self.kept.is_empty()
     }
 
+    /// Whether the server has yet to deal with the result of a workflow task of this run.
+    pub(super) fn has_result_of(&self, run_id: &str) -> bool {
+        self.kept.values().any(|kept| kept.run_id.as_deref() == Some(run_id))
+    }
+
     /// Whether so much waits for the server that the worker should take no more.
     pub(super) fn is_full(&self) -> bool {
         self.bytes > FULL_BYTES || self.kept.len() > FULL_RESULTS

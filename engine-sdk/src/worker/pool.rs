@@ -37,6 +37,9 @@ struct State {
     /// Of them, those that did not look for work yet.
     starting: usize,
     idle: usize,
+    /// A thread was woken and has not looked for work yet: it wakes the next one if there is more, so that a burst of work costs
+    /// its sender one system call.
+    is_waking: bool,
     is_closed: bool,
 }
 
@@ -44,7 +47,8 @@ impl Pool {
     /// At most `threads_max` threads; usually one for each core.
     pub(super) fn new(threads_max: usize) -> Self {
         let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-        let state = State { waiting: VecDeque::new(), threads: 0, starting: 0, idle: 0, is_closed: false };
+        let state =
+            State { waiting: VecDeque::new(), threads: 0, starting: 0, idle: 0, is_waking: false, is_closed: false };
         let shared = Shared {
             state: Mutex::new(state),
             work_came: Condvar::new(),
@@ -59,7 +63,7 @@ impl Pool {
         let mut state = self.shared.state.lock();
         state.waiting.push_back((Instant::now(), Box::new(work)));
         if state.idle > 0 {
-            self.shared.work_came.notify_one();
+            self.shared.wake_one(&mut state);
         } else if state.threads < self.shared.threads_usual {
             self.add_thread(&mut state);
         }
@@ -94,11 +98,22 @@ impl Pool {
 }
 
 impl Shared {
+    /// Wakes an idle thread, unless one is on its way.
+    fn wake_one(&self, state: &mut State) {
+        if !state.is_waking {
+            state.is_waking = true;
+            self.work_came.notify_one();
+        }
+    }
+
     fn serve(&self) {
         let mut state = self.state.lock();
         state.starting -= 1;
         loop {
             if let Some((_, work)) = state.waiting.pop_front() {
+                if state.idle > 0 && !state.waiting.is_empty() {
+                    self.wake_one(&mut state);
+                }
                 drop(state);
                 if std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).is_err() {
                     tracing::error!("a piece of workflow work panicked outside of workflow code");
@@ -112,6 +127,8 @@ impl Shared {
             state.idle += 1;
             let is_timeout = self.work_came.wait_for(&mut state, IDLE_MAX).timed_out();
             state.idle -= 1;
+            // Also after a time-out: whatever was sent to wake a thread, this one is awake and looks.
+            state.is_waking = false;
             if is_timeout && state.waiting.is_empty() && state.threads > self.threads_usual {
                 break;
             }

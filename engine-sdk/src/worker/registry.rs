@@ -9,7 +9,7 @@ use engine_core::payload::Payload;
 use futures::FutureExt;
 
 use crate::activity::ActivityContext;
-use crate::data;
+use crate::data::{self, RawArguments};
 use crate::definition::{Activity, BoxFuture, Workflow};
 use crate::error::ActivityError;
 use crate::workflow::{ErasedWorkflow, WorkflowRun, erase};
@@ -23,6 +23,8 @@ pub(super) type ActivityCode =
 pub(super) struct Registry {
     activities: BTreeMap<&'static str, ActivityCode>,
     workflows: BTreeMap<&'static str, Arc<dyn ErasedWorkflow>>,
+    any_activity: Option<ActivityCode>,
+    any_workflow: Option<Arc<dyn ErasedWorkflow>>,
     /// Names that were registered twice.
     duplicates: Vec<String>,
 }
@@ -35,6 +37,24 @@ impl Registry {
         }
     }
 
+    /// For types that have no code of their own.
+    pub(super) fn set_any_activity<A: Activity<Input = RawArguments>>(&mut self, activity: A) {
+        self.any_activity = Some(Arc::new(move |ctx, input| run_activity(activity, ctx, input).boxed()));
+    }
+
+    /// For types that have no code of their own.
+    pub(super) fn set_any_workflow<W: Workflow<Input = RawArguments>>(&mut self, workflow: W) {
+        self.any_workflow = Some(erase(workflow));
+    }
+
+    pub(super) fn has_any_activity(&self) -> bool {
+        self.any_activity.is_some()
+    }
+
+    pub(super) fn has_any_workflow(&self) -> bool {
+        self.any_workflow.is_some()
+    }
+
     pub(super) fn add_workflow<W: Workflow>(&mut self, workflow: W) {
         if self.workflows.insert(W::NAME, erase(workflow)).is_some() {
             self.duplicates.push(format!("workflow {:?}", W::NAME));
@@ -42,12 +62,12 @@ impl Registry {
     }
 
     pub(super) fn activity(&self, name: &str) -> Option<ActivityCode> {
-        self.activities.get(name).cloned()
+        self.activities.get(name).or(self.any_activity.as_ref()).cloned()
     }
 
     /// A run of a workflow's code that has not seen an event yet.
     pub(super) fn workflow_run(&self, name: &str) -> Option<WorkflowRun> {
-        self.workflows.get(name).cloned().map(WorkflowRun::new)
+        self.workflows.get(name).or(self.any_workflow.as_ref()).cloned().map(WorkflowRun::new)
     }
 
     pub(super) fn activity_types(&self) -> impl Iterator<Item = &'static str> {
@@ -59,11 +79,11 @@ impl Registry {
     }
 
     pub(super) fn has_activities(&self) -> bool {
-        !self.activities.is_empty()
+        self.any_activity.is_some() || !self.activities.is_empty()
     }
 
     pub(super) fn has_workflows(&self) -> bool {
-        !self.workflows.is_empty()
+        self.any_workflow.is_some() || !self.workflows.is_empty()
     }
 
     /// The name that was registered twice, if one was.

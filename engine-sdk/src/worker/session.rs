@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use engine_core::failure::Failure;
 use engine_proto::v1;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 use tonic::{Code, Status};
 
@@ -27,6 +27,7 @@ use super::link::{Link, LinkEvent};
 use super::options::Options;
 use super::outbox::{Kind, Outbox};
 use super::pool::{Pool, STUCK_AFTER};
+use super::queries::Asked;
 use super::registry::Registry;
 use super::shutdown::ShutdownHandle;
 use super::slots::{Overrun, Slots};
@@ -80,10 +81,24 @@ pub(super) struct Session {
     stragglers_until: Option<Instant>,
     /// Whether this stream's server wants to be left.
     server_drains: bool,
+    /// Which stream this is, from 1: a query is answered on the stream that it came on.
+    stream: u64,
+    /// Queries of runs with results that the server has not dealt with.
+    held_queries: Vec<Asked>,
+    /// Answers on their way.
+    answers: Vec<v1::QueryAnswer>,
+    /// Told by each welcome.
+    connected: Arc<Notify>,
 }
 
 impl Session {
-    pub(super) fn new(options: Options, client: Client, registry: Registry, state: SharedState) -> Self {
+    pub(super) fn new(
+        options: Options,
+        client: Client,
+        registry: Registry,
+        state: SharedState,
+        connected: Arc<Notify>,
+    ) -> Self {
         let (sender, events) = mpsc::unbounded_channel();
         let registry = Arc::new(registry);
         // A stuck thread holds one workflow task, so more threads than slots have nothing to do.
@@ -101,6 +116,10 @@ impl Session {
             told_drain: false,
             stragglers_until: None,
             server_drains: false,
+            stream: 0,
+            held_queries: Vec::new(),
+            answers: Vec::new(),
+            connected,
             options,
             client,
             registry,
@@ -155,6 +174,27 @@ impl Session {
                 Some(workflow_tasks::Finished::Unwanted) => self.workflow_slots.free(),
                 None => {}
             },
+            Event::StepEnded { run_id, end } => self.workflows.note_step_end(run_id, *end),
+            Event::StepsOverdue { run_id, token } => self.workflows.extend(&run_id, &token),
+            Event::QueryAnswered(answered) => {
+                let (stream, answer) = self.workflows.end_query(*answered);
+                if stream == self.stream {
+                    self.answers.push(answer);
+                }
+            }
+        }
+        let put_off = self.workflows.take_put_off();
+        put_off.into_iter().for_each(|asked| self.ask(asked));
+    }
+
+    /// Asks a run's code, once the server has dealt with all that the code has done.
+    fn ask(&mut self, asked: Asked) {
+        if asked.stream != self.stream {
+            // The server asked somebody else.
+        } else if self.outbox.has_result_of(&asked.query.run_id) {
+            self.held_queries.push(asked);
+        } else {
+            self.workflows.ask(asked);
         }
     }
 
@@ -206,6 +246,8 @@ impl Session {
             }),
             workflow_types: self.registry.workflow_types().map(str::to_owned).collect(),
             activity_types: self.registry.activity_types().map(str::to_owned).collect(),
+            any_workflow_type: self.registry.has_any_workflow(),
+            any_activity_type: self.registry.has_any_activity(),
             workflow_tasks_in_hand: workflow_tasks,
             activity_tasks_in_hand: activity_tasks,
             cached_runs: cached
@@ -223,6 +265,9 @@ impl Session {
         self.told_drain = false;
         self.stragglers_until = None;
         self.server_drains = false;
+        self.stream += 1;
+        self.held_queries.clear();
+        self.answers.clear();
         // Named in hello as tasks in hand, so that a server that forgot them takes them up again; they are on their own.
         let detached: Vec<Vec<u8>> = self.activities.detached().cloned().collect();
         for token in detached {
@@ -235,13 +280,20 @@ impl Session {
 
     fn on_message(&mut self, message: v1::ServerMessage) {
         if let Some(welcome) = message.welcome {
+            self.connected.notify_one();
             for token in welcome.refused_tasks {
                 self.activities.stop(&token, CancelReason::NotWanted);
                 (0..self.workflows.refuse(&token)).for_each(|_| self.workflow_slots.free());
             }
         }
+        let is_acknowledged = !message.acks.is_empty();
         for ack in message.acks {
             self.on_ack(ack);
+        }
+        // Before tasks that came along: under a steady load a query would never have its turn behind them.
+        if is_acknowledged {
+            let held = std::mem::take(&mut self.held_queries);
+            held.into_iter().for_each(|asked| self.ask(asked));
         }
         for run_id in message.evict_run_ids {
             self.workflows.evict(&run_id);
@@ -270,6 +322,9 @@ impl Session {
                 return self.refuse_overrun("activity task");
             }
             self.start_activity(task);
+        }
+        for query in message.queries {
+            self.ask(Asked { query, stream: self.stream });
         }
         if message.drain {
             tracing::info!("the server shuts down; will open a stream to another one, or to the next");
@@ -324,6 +379,7 @@ impl Session {
         self.outbox.has_unsent()
             || self.activities.has_due_heartbeats()
             || self.workflows.has_evicted()
+            || !self.answers.is_empty()
             || (self.phase != Phase::Working && !self.told_drain)
             || (self.may_grant() && (self.workflow_slots.has_room() || self.activity_slots.has_room()))
     }
@@ -362,6 +418,7 @@ impl Session {
             heartbeats,
             evicted_run_ids: self.workflows.take_evicted(),
             drain,
+            query_answers: std::mem::take(&mut self.answers),
         }
     }
 

@@ -25,6 +25,18 @@ use crate::error::ActivityFailure;
 /// not hang its workflow for ever.
 pub(super) const START_TO_CLOSE_DEFAULT: Duration = Duration::from_secs(600);
 
+/// What becomes of an activity when its call or its scope is canceled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CancellationType {
+    /// It is asked to stop, and the call ends when it has: with its result, or as canceled.
+    #[default]
+    WaitForCompletion,
+    /// It is asked to stop, and the call ends at once as canceled.
+    TryCancel,
+    /// It goes on, and the call ends at once as canceled.
+    Abandon,
+}
+
 type Encode = Box<dyn FnOnce() -> Result<Vec<Payload>, DataError> + Send>;
 
 /// An activity about to be called, made by [`super::WorkflowContext::run`]. The methods change the options of its attribute for
@@ -48,16 +60,28 @@ struct Plan {
     activity_id: Option<String>,
     encode: Encode,
     options: ActivityOptions,
+    scope: Option<usize>,
+    cancellation: CancellationType,
+    summary: String,
 }
 
 impl<T: DeserializeOwned> ActivityCall<T> {
-    pub(super) fn new(shared: &Arc<Shared>, activity_type: &str, options: ActivityOptions, encode: Encode) -> Self {
+    pub(super) fn new(
+        shared: &Arc<Shared>,
+        scope: Option<usize>,
+        activity_type: &str,
+        options: ActivityOptions,
+        encode: Encode,
+    ) -> Self {
         let plan = Plan {
             shared: Arc::clone(shared),
             activity_type: ActivityType::from_trusted(activity_type),
             activity_id: None,
             encode,
             options,
+            scope,
+            cancellation: CancellationType::default(),
+            summary: String::new(),
         };
         Self { call: Call::Planned(Box::new(plan)) }
     }
@@ -111,6 +135,16 @@ impl<T: DeserializeOwned> ActivityCall<T> {
         self.with(|plan| plan.activity_id = Some(id.into()))
     }
 
+    /// What becomes of it when the call or its scope is canceled; [`CancellationType::WaitForCompletion`] unless set.
+    pub fn cancellation(self, cancellation: CancellationType) -> Self {
+        self.with(|plan| plan.cancellation = cancellation)
+    }
+
+    /// A line for people that says what it is for; shown by describe and in the history. At most 400 bytes.
+    pub fn summary(self, summary: impl Into<String>) -> Self {
+        self.with(|plan| plan.summary = summary.into())
+    }
+
     /// Schedules the activity at once and returns the future of its result.
     pub fn start(self) -> ActivityFuture<T> {
         match self.call {
@@ -122,13 +156,18 @@ impl<T: DeserializeOwned> ActivityCall<T> {
 
 impl Plan {
     fn start<T>(self: Box<Self>) -> ActivityFuture<T> {
-        let Plan { shared, activity_type, activity_id, encode, options } = *self;
-        let issued = issue(&shared, &activity_type, activity_id.as_deref(), encode, options);
+        let Plan { shared, activity_type, activity_id, encode, options, scope, cancellation, summary } = *self;
+        let issued = issue(&shared, &activity_type, activity_id.as_deref(), encode, options, summary);
+        if let Some((handle, _)) = &issued
+            && let Some(mut state) = shared.lock_as_code()
+        {
+            state.join_scope(scope, *handle, cancellation);
+        }
         let (handle, activity_id) = match issued {
             Some((handle, id)) => (Some(handle), id),
             None => (None, ActivityId::from_trusted(activity_id.unwrap_or_default())),
         };
-        ActivityFuture { shared, activity_type, activity_id, handle, result: PhantomData }
+        ActivityFuture { shared, activity_type, activity_id, handle, scope, cancellation, result: PhantomData }
     }
 }
 
@@ -138,6 +177,7 @@ fn issue(
     activity_id: Option<&str>,
     encode: Encode,
     options: ActivityOptions,
+    summary: String,
 ) -> Option<(Handle, ActivityId)> {
     let replaying = shared.lock_as_code()?.replayer.is_replaying();
     // Arguments are not compared with history, so they are encoded only for the server. Without the lock: it is the user's code.
@@ -164,6 +204,7 @@ fn issue(
                 input,
                 timeouts: timeouts(&options),
                 retry_policy: options.retry,
+                summary,
             }
         });
     let id = state.replayer.activity_id(handle).cloned()?;
@@ -222,6 +263,9 @@ impl<T: DeserializeOwned> Future for ActivityCall<T> {
                 activity_id: plan.activity_id.take(),
                 encode: std::mem::replace(&mut plan.encode, unused),
                 options: std::mem::take(&mut plan.options),
+                scope: plan.scope,
+                cancellation: plan.cancellation,
+                summary: std::mem::take(&mut plan.summary),
             };
             self.call = Call::Started(Box::new(taken).start());
         }
@@ -251,6 +295,8 @@ pub struct ActivityFuture<T> {
     activity_id: ActivityId,
     /// `None` once the result was taken, or if it was made outside of the workflow's code.
     handle: Option<Handle>,
+    scope: Option<usize>,
+    cancellation: CancellationType,
     result: PhantomData<fn() -> T>,
 }
 
@@ -260,14 +306,14 @@ impl<T> ActivityFuture<T> {
         self.activity_id.as_str()
     }
 
-    /// Asks the activity to stop, and goes on waiting: it resolves with a failure for which
-    /// [`ActivityFailure::is_canceled`] holds, or with what the activity made of the request. A repeat does nothing.
+    /// Cancels the call as its [`CancellationType`] says. By default that asks the activity to stop, and goes on waiting: it
+    /// resolves with a failure for which [`ActivityFailure::is_canceled`] holds, or with what the activity made of the request.
+    /// A repeat does nothing.
     pub fn cancel(&mut self) {
         let Some(handle) = self.handle else { return };
         let Some(mut state) = self.shared.lock_as_code() else { return };
         state.progress += 1;
-        state.replayer.request_cancel(handle);
-        let waker = state.take_handle_waker(handle);
+        let waker = state.cancel_member(handle, self.cancellation);
         drop(state);
         // It may be resolved at once: one that was scheduled in this workflow task is withdrawn.
         if let Some(waker) = waker {
@@ -280,6 +326,7 @@ impl<T> ActivityFuture<T> {
         let Some(handle) = self.handle.take() else { return };
         if let Some(mut state) = self.shared.lock_as_code() {
             state.take_handle_waker(handle);
+            state.leave_scope(self.scope, handle);
             state.replayer.detach(handle);
         }
     }
@@ -323,6 +370,7 @@ impl<T: DeserializeOwned> Future for ActivityFuture<T> {
             return Poll::Pending;
         };
         state.take_handle_waker(handle);
+        state.leave_scope(self.scope, handle);
         state.progress += 1;
         self.handle = None;
         self.result(&mut state, resolved)
@@ -335,6 +383,7 @@ impl<T> Drop for ActivityFuture<T> {
             && let Some(mut state) = self.shared.lock_as_code()
         {
             state.take_handle_waker(handle);
+            state.leave_scope(self.scope, handle);
             state.replayer.abandon(handle);
         }
     }

@@ -140,7 +140,14 @@ impl<F: IntoFuture> fmt::Debug for JoinAllLimited<F> {
 /// ```
 #[macro_export]
 macro_rules! select {
-    ($($arms:tt)+) => { $crate::__select!(@parse [] $($arms)+) };
+    ($($arms:tt)+) => { $crate::__select!(@parse () [] $($arms)+) };
+}
+
+/// `select!` in an asynchronous method of a workflow: gives the state back before it waits.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __select_giving_back {
+    (($running:expr) $($arms:tt)+) => { $crate::__select!(@parse ($running) [] $($arms)+) };
 }
 
 // Names begin with two underscores: a binding cannot have the name of a unit struct, and every definition of the user's is one.
@@ -148,32 +155,36 @@ macro_rules! select {
 #[macro_export]
 macro_rules! __select {
     // Arms, one at a time.
-    (@parse [$($arms:tt)*] $pattern:pat = $future:expr => $handler:block , $($rest:tt)*) => {
-        $crate::__select!(@parse [$($arms)* { $pattern, $future, $handler }] $($rest)*)
+    (@parse $before:tt [$($arms:tt)*] $pattern:pat = $future:expr => $handler:block , $($rest:tt)*) => {
+        $crate::__select!(@parse $before [$($arms)* { $pattern, $future, $handler }] $($rest)*)
     };
-    (@parse [$($arms:tt)*] $pattern:pat = $future:expr => $handler:block $($rest:tt)*) => {
-        $crate::__select!(@parse [$($arms)* { $pattern, $future, $handler }] $($rest)*)
+    (@parse $before:tt [$($arms:tt)*] $pattern:pat = $future:expr => $handler:block $($rest:tt)*) => {
+        $crate::__select!(@parse $before [$($arms)* { $pattern, $future, $handler }] $($rest)*)
     };
-    (@parse [$($arms:tt)*] $pattern:pat = $future:expr => $handler:expr , $($rest:tt)*) => {
-        $crate::__select!(@parse [$($arms)* { $pattern, $future, $handler }] $($rest)*)
+    (@parse $before:tt [$($arms:tt)*] $pattern:pat = $future:expr => $handler:expr , $($rest:tt)*) => {
+        $crate::__select!(@parse $before [$($arms)* { $pattern, $future, $handler }] $($rest)*)
     };
-    (@parse [$($arms:tt)*] $pattern:pat = $future:expr => $handler:expr) => {
-        $crate::__select!(@parse [$($arms)* { $pattern, $future, $handler }])
+    (@parse $before:tt [$($arms:tt)*] $pattern:pat = $future:expr => $handler:expr) => {
+        $crate::__select!(@parse $before [$($arms)* { $pattern, $future, $handler }])
     };
-    (@parse [$({ $pattern:pat, $future:expr, $handler:expr })+]) => {
-        match { $crate::__select!(@wait [] $({ $future })+) } {
+    (@parse $before:tt [$({ $pattern:pat, $future:expr, $handler:expr })+]) => {
+        match { $crate::__select!(@wait $before [] $({ $future })+) } {
             __selected => $crate::__select!(@handle __selected, $({ $pattern, $handler })+),
         }
     };
 
     // Each future is pinned under a name of its own (macro hygiene keeps the names apart), then all are polled in order.
-    (@wait [$($pinned:ident)*] { $future:expr } $($rest:tt)*) => {{
+    (@wait $before:tt [$($pinned:ident)*] { $future:expr } $($rest:tt)*) => {{
         let mut __pinned = ::std::pin::pin!(::std::future::IntoFuture::into_future($future));
-        $crate::__select!(@wait [$($pinned)* __pinned] $($rest)*)
+        $crate::__select!(@wait $before [$($pinned)* __pinned] $($rest)*)
     }};
-    (@wait [$($pinned:ident)+]) => {
+    (@wait () [$($pinned:ident)+]) => {
         ::std::future::poll_fn(|__cx| { $crate::__select!(@poll __cx, [$($pinned)+]) }).await
     };
+    (@wait ($running:expr) [$($pinned:ident)+]) => {{
+        $crate::workflow::give_back($running);
+        ::std::future::poll_fn(|__cx| { $crate::__select!(@poll __cx, [$($pinned)+]) }).await
+    }};
 
     (@poll $cx:ident, [$first:ident $($rest:ident)*]) => {
         match ::std::future::Future::poll($first.as_mut(), $cx) {

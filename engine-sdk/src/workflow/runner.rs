@@ -5,17 +5,20 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use engine_core::command::Command;
-use engine_core::event::{Event, WorkflowTaskFailureCause};
+use engine_core::event::{ContinueAsNewReasons, Event, UpdateRequest, WorkflowTaskFailureCause};
+use engine_core::execution::RejectedUpdate;
 use engine_core::failure::Failure;
 use engine_core::ids::EventId;
 use engine_core::limits;
 use engine_core::payload::Payload;
 use engine_core::replay::{Activation, ReplayError};
-use engine_core::time::Timestamp;
 use tracing::dispatcher::{self, Dispatch};
 
 use super::context::{WorkflowContext, WorkflowInfo, system_time};
+use super::query::{self, QueryReply};
 use super::state::{Random, Shared};
+use super::step::{StepEnd, StepWork};
+use super::update::{self, RunningHandler};
 use crate::data::{self, DataError};
 use crate::definition::{BoxFuture, Workflow};
 use crate::error::WorkflowError;
@@ -75,14 +78,25 @@ pub fn erase<W: Workflow>(workflow: W) -> Arc<dyn ErasedWorkflow> {
 }
 
 /// What the code asks for in answer to a workflow task.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Default)]
 pub struct Advance {
     /// In order.
     pub commands: Vec<Command>,
     /// Behaviour flags to record with the task's completion.
     pub new_flags: Vec<u32>,
+    /// Updates of the task that the code refused.
+    pub rejected_updates: Vec<RejectedUpdate>,
     /// Whether the run is over: the last command closes it, or the history has its close event.
     pub closed: bool,
+    /// Steps that began and are to be run. Their ends come back with [`WorkflowRun::end_step`].
+    pub steps: Vec<StepWork>,
+    /// The task is not over, because steps are at work: there are no commands yet. Before the task times out
+    /// [`WorkflowRun::extend`] gives those that there are.
+    pub waits_for_steps: bool,
+    /// Whether the code asked for something by now, if `waits_for_steps`.
+    pub has_commands: bool,
+    /// Whether another task must follow at once.
+    pub force_new_task: bool,
 }
 
 /// Why the code could not be moved forward: the workflow task fails with it and is tried again.
@@ -137,6 +151,10 @@ pub struct WorkflowRun {
     shared: Arc<Shared>,
     waker: Waker,
     code: Option<BoxFuture<WorkflowEnd>>,
+    /// Handlers of updates at work, in the order in which these were accepted.
+    handlers: Vec<RunningHandler>,
+    /// The task that begins has no news but updates.
+    brings_updates_only: bool,
 }
 
 impl WorkflowRun {
@@ -144,27 +162,81 @@ impl WorkflowRun {
     pub fn new(workflow: Arc<dyn ErasedWorkflow>) -> Self {
         let shared = Shared::new();
         let waker = Waker::from(Arc::clone(&shared.root));
-        Self { workflow, shared, waker, code: None }
+        Self { workflow, shared, waker, code: None, handlers: Vec::new(), brings_updates_only: false }
     }
 
     /// Runs the code over `events`, which continue those seen before: the first call begins with `WorkflowStarted`, and the
     /// last event is the `WorkflowTaskStarted` of the task to answer. A history that ends otherwise, for instance with the
-    /// run's close event, is replayed and checked, and there are no commands.
+    /// run's close event, is replayed and checked, and there are no commands. So a long history can be given in parts, each
+    /// but the last ending before a `WorkflowTaskScheduled`.
     pub fn advance(&mut self, events: Vec<Event>) -> Result<Advance, AdvanceError> {
         if self.shared.root.is_foreign() {
             return Err(foreign_await());
         }
-        let started_at = events.first().map_or(Timestamp::EPOCH, |event| event.at);
         self.shared.lock().replayer.feed(events)?;
-        let mut commands = Vec::new();
         loop {
             let activation = self.shared.lock().replayer.next_activation()?;
             let Some(activation) = activation else { break };
-            self.run_task(activation, started_at)?;
-            if let Some(issued) = self.shared.lock().replayer.finish_activation()? {
-                commands = issued;
+            let replaying = activation.replaying;
+            self.run_task(activation)?;
+            if !replaying {
+                return self.settle(Vec::new());
+            }
+            while let Some(waker) = self.next_recorded_step() {
+                self.resume(waker, true)?;
+            }
+            self.shared.lock().replayer.finish_activation()?;
+        }
+        self.answer(Vec::new(), false)
+    }
+
+    /// A step that this run began is over: hands its end to the code. An end that nobody waits for changes nothing.
+    pub fn end_step(&mut self, end: StepEnd) -> Result<Advance, AdvanceError> {
+        let waker = {
+            let mut state = self.shared.lock();
+            if end.copy != self.shared.root.id() || !state.expects(&end) {
+                drop(state);
+                return self.settle(Vec::new());
+            }
+            state.replayer.finish_step(end.handle, end.outcome, end.attempt, end.took);
+            // What it was begun with is done with; the slot stays until the code takes the result.
+            state.end_step(end.handle);
+            state.take_handle_waker(end.handle)
+        };
+        self.resume(waker, false)?;
+        self.settle(Vec::new())
+    }
+
+    /// Answers the task although steps are at work: another one must follow at once.
+    pub fn extend(&mut self) -> Result<Advance, AdvanceError> {
+        let commands = self.shared.lock().replayer.finish_activation()?.unwrap_or_default();
+        self.answer(commands, true)
+    }
+
+    /// The code of a live task has come to rest: answers, unless steps are at work.
+    fn settle(&mut self, mut steps: Vec<StepWork>) -> Result<Advance, AdvanceError> {
+        let mut state = self.shared.lock();
+        if !state.replayer.is_closed() {
+            let seed = state.replayer.started().map_or(0, |started| started.run_id.seed());
+            steps.extend(state.launch_steps(self.shared.root.id(), seed));
+            if !state.steps.is_empty() {
+                let has_commands = state.replayer.has_commands();
+                return Ok(Advance { steps, waits_for_steps: true, has_commands, ..Advance::default() });
             }
         }
+        let commands = state.replayer.finish_activation()?.unwrap_or_default();
+        drop(state);
+        self.answer(commands, false)
+    }
+
+    /// While a task is replayed: the next step whose end the code learned of in it, with who waits for it.
+    fn next_recorded_step(&self) -> Option<Option<Waker>> {
+        let mut state = self.shared.lock();
+        let handle = state.replayer.next_recorded_step()?;
+        Some(state.take_handle_waker(handle))
+    }
+
+    fn answer(&mut self, commands: Vec<Command>, force_new_task: bool) -> Result<Advance, AdvanceError> {
         if commands.len() > limits::COMMANDS_PER_TASK_MAX {
             let message = format!(
                 "the workflow asked for {} commands in one workflow task; at most {} are allowed: await some before issuing more",
@@ -175,7 +247,33 @@ impl WorkflowRun {
             return Err(AdvanceError::TaskFailed(WorkflowTaskError::new(cause, "TooManyCommands", message)));
         }
         let mut state = self.shared.lock();
-        Ok(Advance { commands, new_flags: state.replayer.take_new_flags(), closed: state.replayer.is_closed() })
+        Ok(Advance {
+            commands,
+            new_flags: state.replayer.take_new_flags(),
+            rejected_updates: state.replayer.take_rejected_updates(),
+            closed: state.replayer.is_closed(),
+            force_new_task,
+            ..Advance::default()
+        })
+    }
+
+    /// Asks the code a question about where it stands. It changes nothing; a run that answers [`QueryReply::Broken`] must be
+    /// dropped.
+    pub fn query(&self, name: &str, input: Vec<Payload>) -> QueryReply {
+        query::ask(&self.shared, self.workflow.name(), name, input)
+    }
+
+    /// Hands over the updates that came with the workflow task which the next [`WorkflowRun::advance`] ends with.
+    pub fn bring_updates(&mut self, updates: Vec<UpdateRequest>) {
+        self.shared.lock().replayer.bring_updates(updates);
+    }
+
+    /// Whether events from `first` on continue what the code has seen, with the task that it answered last or, if the server
+    /// dropped that, without it.
+    pub fn is_continued_by(&self, first: EventId) -> bool {
+        let state = self.shared.lock();
+        let last = [Some(state.replayer.last_event_id()), state.replayer.last_event_id_if_dropped()];
+        last.into_iter().flatten().any(|last| last.next() == first)
     }
 
     /// The last event that the code has seen.
@@ -189,24 +287,45 @@ impl WorkflowRun {
         size_of::<Self>() + 2048 + code + self.shared.lock().memory_size()
     }
 
-    fn run_task(&mut self, activation: Activation, started_at: Timestamp) -> Result<(), AdvanceError> {
+    fn run_task(&mut self, activation: Activation) -> Result<(), AdvanceError> {
         let replaying = activation.replaying;
         let is_first = self.code.is_none() && !self.shared.lock().replayer.is_closed();
         if is_first {
-            self.begin(started_at)?;
+            self.begin()?;
         }
-        let wakers = self.shared.lock().begin(activation);
+        self.brings_updates_only = !is_first && activation.outcomes.is_empty() && !activation.updates.is_empty();
+        let mut wakers = self.shared.lock().begin(activation);
+        if is_first {
+            wakers.push(self.waker.clone());
+        }
+        self.resume(wakers, replaying)
+    }
+
+    /// Lets the code go on until it comes to rest.
+    fn resume(&mut self, wakers: impl IntoIterator<Item = Waker>, replaying: bool) -> Result<(), AdvanceError> {
         let shared = Arc::clone(&self.shared);
         let polled = shared.root.enter(|| {
             for waker in wakers {
                 waker.wake();
             }
-            if is_first {
-                self.waker.wake_by_ref();
-            }
+            let mut run = || {
+                let pump = shared.lock().methods.as_ref().map(|methods| Arc::clone(&methods.pump));
+                if let Some(pump) = pump {
+                    pump(&mut Context::from_waker(&self.waker));
+                }
+                let is_any_accepted = update::decide(&shared);
+                // The server may drop a task whose updates are all refused, so the code must not have noticed it.
+                let is_unnoticed = std::mem::take(&mut self.brings_updates_only) && !is_any_accepted;
+                let polled = if is_unnoticed { Ok(None) } else { self.poll_code() };
+                update::refuse_rest(&mut shared.lock());
+                polled
+            };
             // A subscriber that hears nothing is set for this thread: whatever the user installed, a replay is silent.
-            if replaying { dispatcher::with_default(&Dispatch::none(), || self.poll_code()) } else { self.poll_code() }
+            if replaying { dispatcher::with_default(&Dispatch::none(), run) } else { run() }
         });
+        // Closures of the user's, which may panic when they are dropped.
+        let given_up = shared.lock().take_given_up();
+        let _ = shared.root.enter(|| drop(given_up));
         let end = match polled {
             Ok(Ok(end)) => end,
             Ok(Err(error)) => return Err(AdvanceError::TaskFailed(error)),
@@ -225,9 +344,10 @@ impl WorkflowRun {
         }
     }
 
-    fn begin(&mut self, started_at: Timestamp) -> Result<(), AdvanceError> {
+    fn begin(&mut self) -> Result<(), AdvanceError> {
         let input = {
             let mut state = self.shared.lock();
+            let started_at = state.replayer.started_at();
             let Some(started) = state.replayer.started() else {
                 return Err(ReplayError::Corrupt { event_id: EventId::FIRST, problem: "no WorkflowStarted" }.into());
             };
@@ -244,7 +364,7 @@ impl WorkflowRun {
                 run_timeout: started.run_timeout,
                 history_length: 0,
                 history_size_bytes: 0,
-                suggest_continue_as_new: false,
+                suggest_continue_as_new: ContinueAsNewReasons::default(),
             };
             state.random = Random::from_seed(started.run_id.seed());
             state.info = Some(Arc::new(info));
@@ -274,9 +394,11 @@ impl WorkflowRun {
             let progress = self.shared.lock().progress;
             let mut polls_now = 0;
             while self.shared.root.take_woken() {
+                update::poll_handlers(&self.shared, &mut self.handlers, &mut cx);
                 if let Poll::Ready(end) = std::pin::Pin::new(&mut code).poll(&mut cx) {
                     // Dropped within the task: what it still held is canceled before the run closes.
                     self.code = None;
+                    self.handlers.clear();
                     return Ok(Some(end));
                 }
                 polls_now += 1;
@@ -308,15 +430,27 @@ impl WorkflowRun {
         let mut state = self.shared.lock();
         let command = match end {
             WorkflowEnd::Completed(result) => Command::CompleteWorkflow { result },
-            WorkflowEnd::Failed(error) => {
-                // An activity that was canceled because the run was asked to cancel is the request's doing, not an error.
-                let canceled = error.is_canceled() || (error.is_canceled_activity() && state.cancel_reason.is_some());
-                if canceled {
-                    Command::CancelWorkflow { details: error.into_canceled_details() }
-                } else {
-                    Command::FailWorkflow { failure: error.into_failure() }
+            WorkflowEnd::Failed(mut error) => match error.take_continue_as_new() {
+                Some(Ok(mut next)) => {
+                    next.unread_signals = state.take_unread_signals();
+                    Command::ContinueAsNew(next)
                 }
-            }
+                Some(Err(problem)) => {
+                    let message = format!("the workflow cannot continue as new: {problem}");
+                    let cause = WorkflowTaskFailureCause::BadCommand;
+                    return Err(AdvanceError::TaskFailed(WorkflowTaskError::new(cause, "InvalidCall", message)));
+                }
+                None => {
+                    // An activity that was canceled because the run was asked to cancel is the request's doing, not an error.
+                    let canceled =
+                        error.is_canceled() || (error.is_canceled_activity() && state.cancel_reason.is_some());
+                    if canceled {
+                        Command::CancelWorkflow { details: error.into_canceled_details() }
+                    } else {
+                        Command::FailWorkflow { failure: error.into_failure() }
+                    }
+                }
+            },
             WorkflowEnd::NotEncodable(error) => {
                 let message = format!("the workflow completed with a value that cannot be recorded: {error}");
                 let cause = WorkflowTaskFailureCause::BadCommand;
@@ -332,8 +466,16 @@ impl Drop for WorkflowRun {
     fn drop(&mut self) {
         self.shared.root.retire();
         // Code is free to panic in a destructor, but not to take the worker with it.
-        let code = self.code.take();
+        let code = (self.code.take(), std::mem::take(&mut self.handlers));
         let _ = self.shared.root.enter(|| drop(code));
+        // Steps that are at work belong to this copy of the run.
+        let steps = {
+            let mut state = self.shared.lock();
+            let handles: Vec<_> = state.steps.keys().copied().collect();
+            handles.into_iter().for_each(|handle| state.end_step(handle));
+            state.take_given_up()
+        };
+        let _ = self.shared.root.enter(|| drop(steps));
     }
 }
 

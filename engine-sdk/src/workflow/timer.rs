@@ -22,10 +22,10 @@ pub struct Sleep {
 }
 
 impl Sleep {
-    pub(super) fn start(shared: &Arc<Shared>, duration: Duration) -> Self {
+    pub(super) fn start(shared: &Arc<Shared>, duration: Duration, summary: String) -> Self {
         let handle = shared.lock_as_code().map(|mut state| {
             state.progress += 1;
-            state.replayer.start_timer(duration.min(limits::DURATION_MAX))
+            state.replayer.start_timer(duration.min(limits::DURATION_MAX), summary)
         });
         Self { shared: Arc::clone(shared), handle, fired: false }
     }

@@ -23,6 +23,8 @@ pub(super) struct RootWaker {
     woken: AtomicBool,
     foreign: AtomicBool,
     retired: AtomicBool,
+    /// While set, nothing may be asked for: a validator runs.
+    read_only: AtomicBool,
 }
 
 impl RootWaker {
@@ -33,7 +35,13 @@ impl RootWaker {
             woken: AtomicBool::new(false),
             foreign: AtomicBool::new(false),
             retired: AtomicBool::new(false),
+            read_only: AtomicBool::new(false),
         })
+    }
+
+    /// Which copy of the run it is: no other one of this process has the number.
+    pub(super) fn id(&self) -> u64 {
+        self.id
     }
 
     /// Whether a task of this run runs on this thread.
@@ -63,27 +71,59 @@ impl RootWaker {
         self.retired.load(Ordering::Acquire)
     }
 
-    /// Runs `code` as part of a task of this run. `Err` holds the text and place of a panic.
-    pub(super) fn enter<T>(&self, code: impl FnOnce() -> T) -> Result<T, String> {
-        install_panic_hook();
-        struct Restore(u64);
-        impl Drop for Restore {
+    /// The run's code is to be polled once more. To be called within its task.
+    pub(super) fn wake_now(&self) {
+        self.woken.store(true, Ordering::Release);
+    }
+
+    /// Runs code that may look at the run and not change it.
+    pub(super) fn read_only<T>(&self, code: impl FnOnce() -> T) -> T {
+        struct Restore<'a>(&'a AtomicBool, bool);
+        impl Drop for Restore<'_> {
             fn drop(&mut self) {
-                CURRENT.set(self.0);
+                self.0.store(self.1, Ordering::Release);
             }
         }
-        let restore = Restore(CURRENT.replace(self.id));
-        // Unwind-safe: a run that panicked is never polled again.
-        let result = catch_unwind(AssertUnwindSafe(code));
-        drop(restore);
-        result.map_err(|panic| {
-            let text = panic_text(panic.as_ref());
-            match PANIC_LOCATION.take() {
-                Some(location) => format!("{text}, at {location}"),
-                None => text,
-            }
-        })
+        let _restore = Restore(&self.read_only, self.read_only.swap(true, Ordering::AcqRel));
+        code()
     }
+
+    pub(super) fn is_read_only(&self) -> bool {
+        self.read_only.load(Ordering::Acquire)
+    }
+
+    /// Runs `code` as part of a task of this run. `Err` holds the text and place of a panic.
+    pub(super) fn enter<T>(&self, code: impl FnOnce() -> T) -> Result<T, String> {
+        catch_as(self.id, code)
+    }
+}
+
+/// Runs `code` of the user's that is part of no task. `Err` holds the text and place of a panic.
+pub(super) fn catch_outside<T>(code: impl FnOnce() -> T) -> Result<T, String> {
+    /// No run has this number.
+    const OUTSIDE: u64 = u64::MAX;
+    catch_as(OUTSIDE, code)
+}
+
+fn catch_as<T>(current: u64, code: impl FnOnce() -> T) -> Result<T, String> {
+    install_panic_hook();
+    struct Restore(u64);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            CURRENT.set(self.0);
+        }
+    }
+    let restore = Restore(CURRENT.replace(current));
+    // Unwind-safe: a run that panicked in a task is never polled again, and what panicked outside of one could only read.
+    let result = catch_unwind(AssertUnwindSafe(code));
+    drop(restore);
+    result.map_err(|panic| {
+        let text = panic_text(panic.as_ref());
+        match PANIC_LOCATION.take() {
+            Some(location) => format!("{text}, at {location}"),
+            None => text,
+        }
+    })
 }
 
 impl Wake for RootWaker {
@@ -100,7 +140,7 @@ impl Wake for RootWaker {
     }
 }
 
-fn panic_text(panic: &(dyn Any + Send)) -> String {
+pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {
     if let Some(text) = panic.downcast_ref::<&str>() {
         (*text).to_owned()
     } else if let Some(text) = panic.downcast_ref::<String>() {

@@ -7,6 +7,7 @@ use engine_core::event::*;
 use engine_core::failure::{Failure, RetryState};
 use engine_core::ids::*;
 use engine_core::payload::Payload;
+use engine_core::peer::PeerCommand;
 use engine_core::replay::FLAG_MATCH_IDS;
 use engine_core::retry::RetryPolicy;
 use engine_core::time::Timestamp;
@@ -42,6 +43,11 @@ impl History {
             request_id: None,
             identity: "test".into(),
             memo: Vec::new(),
+            search_attributes: Default::default(),
+            summary: String::new(),
+            details: String::new(),
+            seen_request_ids: Vec::new(),
+            parent: None,
         })));
         history
     }
@@ -63,11 +69,16 @@ impl History {
             scheduled_event_id,
             identity: "test".into(),
             history_size_bytes: 100 * scheduled_event_id.0,
-            suggest_continue_as_new: false,
+            suggest_continue_as_new: ContinueAsNewReasons::default(),
         }));
         let unseen = self.events[self.seen..].to_vec();
         self.seen = self.events.len();
         unseen
+    }
+
+    /// The worker has seen all that there is.
+    pub(crate) fn all_was_seen(&mut self) {
+        self.seen = self.events.len();
     }
 
     /// The next worker gets the whole history.
@@ -83,6 +94,7 @@ impl History {
             started_event_id: started,
             identity: "test".into(),
             worker: WorkerMetadata { flags: vec![FLAG_MATCH_IDS], ..WorkerMetadata::default() },
+            force_new_task: false,
         }));
         commands.iter().map(|command| self.record(completed, command)).collect()
     }
@@ -109,6 +121,7 @@ impl History {
                 input: command.input,
                 timeouts: command.timeouts,
                 retry_policy: command.retry_policy.unwrap_or_else(RetryPolicy::default),
+                summary: command.summary,
             })),
             Command::RequestCancelActivity { activity_id } => {
                 let scheduled_event_id = self.find(|kind| {
@@ -119,10 +132,25 @@ impl History {
                     scheduled_event_id,
                 })
             }
-            Command::StartTimer { timer_id, duration } => EventKind::TimerStarted(TimerStarted {
+            Command::StartTimer { timer_id, duration, summary } => EventKind::TimerStarted(TimerStarted {
                 workflow_task_completed_event_id: completed,
                 timer_id,
                 duration,
+                summary,
+            }),
+            Command::RecordMarker(marker) => EventKind::MarkerRecorded(Box::new(MarkerRecorded {
+                workflow_task_completed_event_id: completed,
+                marker: *marker,
+            })),
+            Command::UpsertSearchAttributes { changes } => {
+                EventKind::SearchAttributesUpserted(SearchAttributesUpserted {
+                    workflow_task_completed_event_id: completed,
+                    changes,
+                })
+            }
+            Command::ModifyProperties(changes) => EventKind::PropertiesModified(PropertiesModified {
+                workflow_task_completed_event_id: completed,
+                changes,
             }),
             Command::CancelTimer { timer_id } => {
                 let started_event_id =
@@ -131,6 +159,24 @@ impl History {
                     workflow_task_completed_event_id: completed,
                     timer_id,
                     started_event_id,
+                })
+            }
+            Command::PublishState { name, value } => {
+                EventKind::StatePublished(StatePublished { workflow_task_completed_event_id: completed, name, value })
+            }
+            Command::AcceptUpdate(update) => EventKind::WorkflowUpdateAccepted(Box::new(WorkflowUpdateAccepted {
+                workflow_task_completed_event_id: completed,
+                update: *update,
+            })),
+            Command::CompleteUpdate { update_id, outcome } => {
+                let accepted_event_id = self.find(|kind| {
+                    matches!(kind, EventKind::WorkflowUpdateAccepted(accepted) if accepted.update.id == update_id)
+                });
+                EventKind::WorkflowUpdateCompleted(WorkflowUpdateCompleted {
+                    workflow_task_completed_event_id: completed,
+                    update_id,
+                    accepted_event_id,
+                    outcome,
                 })
             }
             Command::CompleteWorkflow { result } => {
@@ -145,6 +191,24 @@ impl History {
             Command::CancelWorkflow { details } => {
                 EventKind::WorkflowCanceled(WorkflowCanceled { workflow_task_completed_event_id: completed, details })
             }
+            Command::Peer(command) => {
+                let workflow_task_completed_event_id = completed;
+                EventKind::Peer(Box::new(match *command {
+                    PeerCommand::StartChild(child) => {
+                        PeerEvent::StartChildInitiated { workflow_task_completed_event_id, child }
+                    }
+                    PeerCommand::Signal(signal) => {
+                        PeerEvent::SignalInitiated { workflow_task_completed_event_id, signal }
+                    }
+                    PeerCommand::RequestCancel(cancel) => {
+                        PeerEvent::CancelInitiated { workflow_task_completed_event_id, cancel }
+                    }
+                }))
+            }
+            Command::ContinueAsNew(_) => EventKind::WorkflowContinuedAsNew(WorkflowContinuedAsNew {
+                workflow_task_completed_event_id: completed,
+                new_run_id: RunId::from_parts(Timestamp::EPOCH, [9; 10]),
+            }),
         };
         self.add(kind)
     }
@@ -201,10 +265,23 @@ impl History {
         self.add(EventKind::TimerFired(TimerFired { timer_id, started_event_id }));
     }
 
+    pub(crate) fn last_id(&self) -> EventId {
+        EventId(self.events.len() as u64)
+    }
+
     pub(crate) fn signal(&mut self, name: &str, json: &'static str) {
         self.add(EventKind::WorkflowSignaled(WorkflowSignaled {
             name: SignalName::from_trusted(name),
             input: vec![Payload::json(json)],
+            identity: "test".into(),
+            request_id: None,
+        }));
+    }
+
+    pub(crate) fn signal_without_content(&mut self, name: &str) {
+        self.add(EventKind::WorkflowSignaled(WorkflowSignaled {
+            name: SignalName::from_trusted(name),
+            input: Vec::new(),
             identity: "test".into(),
             request_id: None,
         }));

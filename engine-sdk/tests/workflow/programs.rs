@@ -115,9 +115,13 @@ impl World {
                 Command::CancelTimer { timer_id } => {
                     self.timers.remove(timer_id.as_str()).expect("only open timers are canceled");
                 }
-                Command::CompleteWorkflow { .. } | Command::FailWorkflow { .. } | Command::CancelWorkflow { .. } => {
-                    return true;
-                }
+                Command::PublishState { .. } | Command::AcceptUpdate(_) | Command::CompleteUpdate { .. } => {}
+                Command::RecordMarker(_) | Command::UpsertSearchAttributes { .. } | Command::ModifyProperties(_) => {}
+                Command::CompleteWorkflow { .. }
+                | Command::FailWorkflow { .. }
+                | Command::CancelWorkflow { .. }
+                | Command::ContinueAsNew(_) => return true,
+                Command::Peer(_) => {}
             }
         }
         false

@@ -138,19 +138,21 @@ BEGIN
 END
 $$;
 
--- Applies one batch: a round trip, and a transaction by itself. Gives null, or the number of a shard that has a newer
--- owner, and then nothing was written.
+-- Applies one batch: a round trip, and a transaction by itself. `fenced` is null, or the number of a shard that has a newer
+-- owner, and then nothing was written. `left_out` are those of the runs that were presumed to be the first of their workflow
+-- ids (`p_new_first`) and are not: of these nothing was written. A shard has one writer, so nobody else can add a run
+-- between the look and the insert.
 --
 -- FOR SHARE is the fence: it makes a takeover wait for this batch, and this batch for a takeover under way, whose epoch
 -- it then sees. FOR KEY SHARE would do neither. The rows are locked by number, as in `acquire_shards`.
 --
--- The plans are pinned to nested loops over the primary keys. They are right for any size of the tables; what the
--- planner picks for tables that are small today is kept for too long when they have grown.
+-- Its callers' connections pin the plans to nested loops over the primary keys (store/postgres/connections.rs). Not here:
+-- settings of a function are put in place and taken back at each call.
 CREATE FUNCTION engine.commit_batch(
     p_shards int4[], p_epochs int8[],
     p_new_shard int4[], p_new_namespace int4[], p_new_workflow text[], p_new_run uuid[],
     p_new_type text[], p_new_queue text[], p_new_status int2[], p_new_started int8[],
-    p_new_closed int8[], p_new_length int8[], p_new_wake int8[], p_new_request text[],
+    p_new_closed int8[], p_new_length int8[], p_new_wake int8[], p_new_request text[], p_new_first bool[],
     p_close_shard int4[], p_close_namespace int4[], p_close_workflow text[], p_close_run uuid[],
     p_close_status int2[], p_close_at int8[], p_close_length int8[],
     p_wake_shard int4[], p_wake_namespace int4[], p_wake_workflow text[], p_wake_run uuid[], p_wake_at int8[],
@@ -158,13 +160,9 @@ CREATE FUNCTION engine.commit_batch(
     p_unbuffer_shard int4[], p_unbuffer_run uuid[],
     p_buffer_shard int4[], p_buffer_run uuid[], p_buffer_position int8[], p_buffer_event bytea[],
     p_done_shard int4[], p_done_run uuid[], p_done_event int8[],
-    p_progress_shard int4[], p_progress_run uuid[], p_progress_event int8[], p_progress bytea[]
-) RETURNS int4 LANGUAGE plpgsql
-SET plan_cache_mode = force_generic_plan
-SET enable_seqscan = off
-SET enable_hashjoin = off
-SET enable_mergejoin = off
-AS $$
+    p_progress_shard int4[], p_progress_run uuid[], p_progress_event int8[], p_progress bytea[],
+    OUT fenced int4, OUT left_out uuid[]
+) LANGUAGE plpgsql AS $$
 DECLARE
     v_count int8;
 BEGIN
@@ -174,17 +172,27 @@ BEGIN
         ORDER BY s.id FOR SHARE OF s
     ) AS current;
     IF v_count <> cardinality(p_shards) THEN
-        RETURN (
-            SELECT coalesce(min(held.id), p_shards[1]) FROM unnest(p_shards, p_epochs) AS held (id, epoch)
-            LEFT JOIN engine.shard s ON s.id = held.id WHERE s.epoch IS DISTINCT FROM held.epoch
-        );
+        SELECT coalesce(min(held.id), p_shards[1]) INTO fenced FROM unnest(p_shards, p_epochs) AS held (id, epoch)
+        LEFT JOIN engine.shard s ON s.id = held.id WHERE s.epoch IS DISTINCT FROM held.epoch;
+        RETURN;
+    END IF;
+
+    IF true = ANY (p_new_first) THEN
+        SELECT array_agg(n.run_id) INTO left_out
+        FROM unnest(p_new_shard, p_new_namespace, p_new_workflow, p_new_run, p_new_first)
+            AS n (shard_id, namespace_id, workflow_id, run_id, first)
+        CROSS JOIN LATERAL (SELECT FROM engine.execution e WHERE e.shard_id = n.shard_id
+            AND e.namespace_id = n.namespace_id AND e.workflow_id = n.workflow_id LIMIT 1) AS taken
+        WHERE n.first;
     END IF;
 
     IF cardinality(p_new_run) > 0 THEN
         INSERT INTO engine.execution (shard_id, namespace_id, workflow_id, run_id, workflow_type, task_queue, status,
                                       started_at, closed_at, history_length, wake_at, request_id)
         SELECT * FROM unnest(p_new_shard, p_new_namespace, p_new_workflow, p_new_run, p_new_type, p_new_queue,
-                             p_new_status, p_new_started, p_new_closed, p_new_length, p_new_wake, p_new_request);
+                             p_new_status, p_new_started, p_new_closed, p_new_length, p_new_wake, p_new_request)
+            AS n (shard_id, namespace_id, workflow_id, run_id)
+        WHERE left_out IS NULL OR n.run_id <> ALL (left_out);
     END IF;
 
     IF cardinality(p_close_run) > 0 THEN
@@ -213,7 +221,8 @@ BEGIN
 
     IF cardinality(p_history_run) > 0 THEN
         INSERT INTO engine.history (shard_id, run_id, first_event_id, events)
-        SELECT * FROM unnest(p_history_shard, p_history_run, p_history_first, p_history_events);
+        SELECT * FROM unnest(p_history_shard, p_history_run, p_history_first, p_history_events) AS h (shard_id, run_id)
+        WHERE left_out IS NULL OR h.run_id <> ALL (left_out);
     END IF;
 
     IF cardinality(p_unbuffer_run) > 0 THEN
@@ -238,7 +247,5 @@ BEGIN
         SELECT * FROM unnest(p_progress_shard, p_progress_run, p_progress_event, p_progress)
         ON CONFLICT (shard_id, run_id, scheduled_event_id) DO UPDATE SET progress = excluded.progress;
     END IF;
-
-    RETURN NULL;
 END
 $$;

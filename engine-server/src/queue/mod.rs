@@ -16,7 +16,7 @@
 mod backlog;
 mod session_pool;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +24,7 @@ use engine_core::ids::{EventId, RunId};
 use engine_core::time::Timestamp;
 use uuid::Uuid;
 
+use crate::hash::HashMap;
 use crate::store::{NamespaceId, ShardId};
 use backlog::Backlog;
 pub use session_pool::SessionSpec;
@@ -242,6 +243,25 @@ impl TaskQueues {
             pushes.extend(self.offer(task, now));
         }
         pushes
+    }
+
+    /// Sessions whose code of this type can be asked, the preferred worker's first, else by most credits.
+    pub fn sessions_with(&self, queue: &QueueKey, type_name: &str, preferred: Option<Uuid>) -> Vec<SessionId> {
+        let Some(pool) = self.pools.get(queue) else { return Vec::new() };
+        let fits = |id: &SessionId| {
+            let session = &self.sessions[id];
+            !session.draining && session.spec.knows(queue.kind, type_name)
+        };
+        let preferred = preferred.and_then(|worker| self.by_worker.get(&worker)).copied();
+        let mut sessions: Vec<SessionId> = pool.sessions().filter(fits).collect();
+        sessions.reverse();
+        sessions.sort_by_key(|id| Some(*id) != preferred);
+        sessions
+    }
+
+    /// Whether any worker serves the queue.
+    pub fn is_served(&self, queue: &QueueKey) -> bool {
+        self.pools.get(queue).is_some_and(|pool| pool.sessions().any(|id| !self.sessions[&id].draining))
     }
 
     /// How many tasks wait, for people and for shedding.

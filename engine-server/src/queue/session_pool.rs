@@ -21,6 +21,10 @@ pub struct SessionSpec {
     pub workflow_types: HashSet<String>,
     /// The activity types that it has.
     pub activity_types: HashSet<String>,
+    /// Whether it has code for workflow types that it does not name.
+    pub any_workflow_type: bool,
+    /// Whether it has code for activity types that it does not name.
+    pub any_activity_type: bool,
 }
 
 impl SessionSpec {
@@ -37,15 +41,15 @@ impl SessionSpec {
 
     pub(super) fn knows(&self, kind: TaskKind, type_name: &str) -> bool {
         match kind {
-            TaskKind::Workflow => self.workflow_types.contains(type_name),
-            TaskKind::Activity => self.activity_types.contains(type_name),
+            TaskKind::Workflow => self.any_workflow_type || self.workflow_types.contains(type_name),
+            TaskKind::Activity => self.any_activity_type || self.activity_types.contains(type_name),
         }
     }
 
     /// A worker without any activity is a worker for workflows only: it is not asked to refuse activities.
     fn kinds(&self) -> impl Iterator<Item = TaskKind> + use<> {
-        let workflows = (!self.workflow_types.is_empty()).then_some(TaskKind::Workflow);
-        let activities = (!self.activity_types.is_empty()).then_some(TaskKind::Activity);
+        let workflows = (self.any_workflow_type || !self.workflow_types.is_empty()).then_some(TaskKind::Workflow);
+        let activities = (self.any_activity_type || !self.activity_types.is_empty()).then_some(TaskKind::Activity);
         workflows.into_iter().chain(activities)
     }
 }

@@ -39,6 +39,8 @@ fn spec(worker: u128, activity_types: &[&str]) -> SessionSpec {
         queues: vec![Arc::from("orders")],
         workflow_types: HashSet::from(["checkout".to_owned()]),
         activity_types: activity_types.iter().map(|name| (*name).to_owned()).collect(),
+        any_workflow_type: false,
+        any_activity_type: false,
     }
 }
 
@@ -139,4 +141,22 @@ fn a_draining_session_gets_nothing_more() {
     assert_eq!(sessions_of(queues.drain(SessionId(0))), [1]);
     assert_eq!(queues.grant(SessionId(0), TaskKind::Activity, 1), []);
     assert_eq!(sessions_of(queues.offer(activity(1), NOW)), [1]);
+}
+
+#[test]
+fn a_worker_for_any_type_gets_tasks_and_queries_of_all() {
+    let mut queues = TaskQueues::default();
+    let any = SessionSpec { workflow_types: HashSet::new(), any_workflow_type: true, ..spec(1, &[]) };
+    queues.open_session(SessionId(1), any);
+    assert_eq!(queues.grant(SessionId(1), TaskKind::Workflow, 1), []);
+    let queue = QueueKey { namespace: NamespaceId(1), name: Arc::from("orders"), kind: TaskKind::Workflow };
+    assert!(queues.is_served(&queue));
+    assert_eq!(queues.sessions_with(&queue, "whatever", None), [SessionId(1)]);
+    let other = QueueKey { kind: TaskKind::Activity, ..queue.clone() };
+    assert!(!queues.is_served(&other), "it has no activities at all");
+    queues.open_session(SessionId(2), spec(2, &[]));
+    assert_eq!(queues.sessions_with(&queue, "checkout", Some(Uuid::from_u128(2))), [SessionId(2), SessionId(1)]);
+    assert_eq!(queues.sessions_with(&queue, "whatever", None), [SessionId(1)]);
+    queues.drain(SessionId(1));
+    assert_eq!(queues.sessions_with(&queue, "whatever", None), [], "one that leaves is not asked");
 }

@@ -49,46 +49,83 @@ pub(crate) async fn page(
         let run_id = uuid::Uuid::from_slice(&token.run_id).map_err(|_| bad())?;
         (RunId::from_uuid(run_id), EventId(token.from), token.reverse)
     };
-    let rows = read(context, target.shard, run_id, from, reverse, size).await?;
-    let mut events: Vec<(EventId, Bytes)> = Vec::new();
-    for row in rows {
-        let mut of_row = split(row)?;
-        if reverse {
-            of_row.reverse();
-            events.extend(of_row.into_iter().filter(|(id, _)| !from.is_some() || *id <= from));
-        } else {
-            events.extend(of_row.into_iter().filter(|(id, _)| *id >= from));
-        }
-    }
-    events.truncate(size);
-    let next = match events.last() {
-        Some((last, _)) if reverse && last.0 > 1 => Some(EventId(last.0 - 1)),
-        Some((last, _)) if !reverse => next_page(context, &target, run_id, *last).await?,
-        Some(_) | None => None,
-    };
+    let (events, next) = collect(context, target.shard, run_id, from, reverse, size).await?;
     let next_page_token = next
         .map(|from| PageToken { run_id: run_id.as_uuid().as_bytes().to_vec(), from: from.0, reverse }.encode_to_vec());
     Ok(v1::GetWorkflowHistoryResponse {
-        history: Some(EncodedHistory { events: events.into_iter().map(|(_, event)| event).collect() }),
+        history: Some(EncodedHistory { events }),
         next_page_token: next_page_token.unwrap_or_default(),
         run_id: run_id.to_string(),
     })
 }
 
-/// Where the page after `last` begins, if there is anything after it now.
-async fn next_page(
+/// Reads up to `size` events from `from` on, or about [`limits::HISTORY_PAGE_BYTES`], and where the next page begins if there is
+/// anything behind them now.
+async fn collect(
     context: &Arc<NodeContext>,
-    target: &Target,
+    shard: ShardId,
     run_id: RunId,
-    last: EventId,
-) -> Result<Option<EventId>, ServerError> {
-    let rows = read(context, target.shard, run_id, last.next(), false, 1).await?;
+    mut from: EventId,
+    reverse: bool,
+    size: usize,
+) -> Result<(Vec<Bytes>, Option<EventId>), ServerError> {
+    let mut events = Vec::new();
+    let mut bytes = 0;
+    loop {
+        let (rows_max, bytes_max) = (rows_for(size - events.len()), limits::HISTORY_PAGE_BYTES - bytes);
+        let rows = read(context, shard, run_id, from, reverse, rows_max, bytes_max).await?;
+        let row_bytes: usize = rows.iter().map(|row| row.events.len()).sum();
+        let is_end = rows.len() < rows_max && row_bytes < bytes_max;
+        let mut last = None;
+        for row in rows {
+            let mut of_row = split(row)?;
+            if reverse {
+                of_row.reverse();
+            }
+            for (id, event) in of_row {
+                // The first row may begin before the page.
+                if from.is_some() && (if reverse { id > from } else { id < from }) {
+                    continue;
+                }
+                if events.len() == size {
+                    return Ok((events, Some(id)));
+                }
+                bytes += event.len();
+                events.push(event);
+                last = Some(id);
+            }
+        }
+        let next = match last {
+            Some(last) if reverse => EventId(last.0 - 1),
+            Some(last) => last.next(),
+            None => return Ok((events, None)),
+        };
+        if is_end || !next.is_some() {
+            return Ok((events, None));
+        }
+        if events.len() == size || bytes >= limits::HISTORY_PAGE_BYTES {
+            // Backwards there is more until the first event; forwards only the store knows.
+            let has_more = reverse || holds(read(context, shard, run_id, next, false, 1, 1).await?, next)?;
+            return Ok((events, has_more.then_some(next)));
+        }
+        from = next;
+    }
+}
+
+/// Whether event `id` is among the rows.
+fn holds(rows: Vec<HistoryRow>, id: EventId) -> Result<bool, ServerError> {
     for row in rows {
-        if split(row)?.iter().any(|(id, _)| *id > last) {
-            return Ok(Some(last.next()));
+        if split(row)?.last().is_some_and(|(last, _)| *last >= id) {
+            return Ok(true);
         }
     }
-    Ok(None)
+    Ok(false)
+}
+
+/// How many rows to read for so many events. A turn mostly has three; to read one row for each would read two of three in vain.
+/// Bounded, because the store looks at all rows that are asked for, even at those behind the limit of bytes.
+fn rows_for(events: usize) -> usize {
+    events.div_ceil(2).clamp(1, 1_000)
 }
 
 async fn read(
@@ -97,12 +134,27 @@ async fn read(
     run_id: RunId,
     from: EventId,
     reverse: bool,
-    events: usize,
+    rows_max: usize,
+    bytes_max: usize,
 ) -> Result<Vec<HistoryRow>, ServerError> {
-    let rows = u32::try_from(events).unwrap_or(u32::MAX);
+    let rows_max = u32::try_from(rows_max).unwrap_or(u32::MAX);
     let store = Arc::clone(&context.store);
-    detached(async move { store.read_history(shard, run_id, from, reverse, rows, limits::HISTORY_PAGE_BYTES).await })
-        .await
+    detached(async move { store.read_history(shard, run_id, from, reverse, rows_max, bytes_max).await }).await
+}
+
+/// Events of a run from `from` on, encoded, at most about `most` of them and about a page's bytes; none behind the last.
+pub(crate) async fn events(
+    context: &Arc<NodeContext>,
+    shard: ShardId,
+    run_id: RunId,
+    from: EventId,
+    most: usize,
+) -> Result<Vec<(EventId, Bytes)>, ServerError> {
+    let mut events = Vec::new();
+    for row in read(context, shard, run_id, from, false, most, limits::HISTORY_PAGE_BYTES).await? {
+        events.extend(split(row)?.into_iter().filter(|(id, _)| *id >= from));
+    }
+    Ok(events)
 }
 
 /// Runs a read of the store to its end, even if the caller goes away: a database future must not be dropped half-way.
@@ -164,7 +216,16 @@ impl Watcher {
                 }
             }
             let run_id = self.run.expect("set above");
-            let rows = read(&self.context, self.target.shard, run_id, self.last.next(), false, 256).await?;
+            let rows = read(
+                &self.context,
+                self.target.shard,
+                run_id,
+                self.last.next(),
+                false,
+                256,
+                limits::HISTORY_PAGE_BYTES,
+            )
+            .await?;
             let mut events = Vec::new();
             for row in rows {
                 events.extend(split(row)?.into_iter().filter(|(id, _)| *id > self.last));

@@ -5,13 +5,21 @@
 //! | `workflow_service` | starts, signals, reads |
 //! | `worker_service` | worker streams, activities from anywhere |
 //! | `history` | pages of histories, watching |
+//! | `published` | what a run has published, now and as of any event |
+//! | `query` | asking a run's code |
 //! | `result` | waiting for a run to close |
+//! | `update` | sending updates and waiting for them; signals and updates with a start |
+//! | `visibility` | lists and counts by a filter |
 //! | `validate` | limits of requests that the core does not see |
 //! | `status` | errors as gRPC statuses; the only file that decides codes |
 
 mod history;
+mod published;
+mod query;
 mod result;
 pub(crate) mod status;
+mod update;
 pub(crate) mod validate;
+mod visibility;
 pub(crate) mod worker_service;
 pub(crate) mod workflow_service;

@@ -7,6 +7,7 @@ use engine_core::event::{Event, EventKind};
 use engine_core::failure::{Failure, FailureKind, TimeoutKind};
 use engine_core::ids::{EventId, RunId};
 use engine_proto::{convert, v1};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::limits;
@@ -14,17 +15,22 @@ use crate::node::NodeContext;
 use crate::rpc::history::detached;
 use crate::rpc::workflow_service::Target;
 use crate::shard::load::decode_event;
-use crate::shard::request::{ServerError, Subscribed};
+use crate::shard::request::{News, ServerError, Subscribed};
 
-/// Waits for the outcome of the target's chain, at most `wait`.
+/// Waits for the outcome of the target's chain, at most `wait`. `news` are those of the target's run, if it is subscribed to.
 pub(crate) async fn wait(
     context: &Arc<NodeContext>,
     mut target: Target,
+    mut news: Option<watch::Receiver<News>>,
     wait: Duration,
 ) -> Result<v1::GetWorkflowResultResponse, ServerError> {
     let deadline = Instant::now() + wait.min(limits::RESULT_WAIT_MAX);
     loop {
-        let (run_id, close_event) = match target.subscribe(context).await? {
+        let subscribed = match (news.take(), target.run_id) {
+            (Some(news), Some(run_id)) => Subscribed::Open { run_id, news },
+            _ => target.subscribe(context).await?,
+        };
+        let (run_id, close_event) = match subscribed {
             Subscribed::Closed(row) => (row.key.run_id, close_event_of(context, &target, row.key.run_id).await?),
             Subscribed::Open { run_id, mut news } => {
                 let stopping = context.stopping();
@@ -80,6 +86,7 @@ fn successor(close: &Event) -> Option<RunId> {
     match &close.kind {
         EventKind::WorkflowFailed(failed) => failed.new_run_id,
         EventKind::WorkflowTimedOut(timed_out) => timed_out.new_run_id,
+        EventKind::WorkflowContinuedAsNew(continued) => Some(continued.new_run_id),
         _ => None,
     }
 }

@@ -21,6 +21,8 @@ pub(crate) fn code(error: &ServerError) -> Code {
         ServerError::NotFound { .. } | ServerError::NotCurrent(_) | ServerError::Closed { .. } => Code::NotFound,
         ServerError::AlreadyStarted { .. } => Code::AlreadyExists,
         ServerError::Invalid { .. } => Code::InvalidArgument,
+        ServerError::Unanswerable(_) => Code::FailedPrecondition,
+        ServerError::Overdue(_) => Code::DeadlineExceeded,
         ServerError::Unavailable { .. } => Code::Unavailable,
         ServerError::Exhausted { .. } => Code::ResourceExhausted,
         ServerError::Internal(_) => Code::DataLoss,
@@ -46,7 +48,7 @@ pub(crate) fn to_status(error: ServerError) -> Status {
         ServerError::Unavailable { retry_after, .. } | ServerError::Exhausted { retry_after, .. } => {
             ErrorDetails::with_retry_info(Some(retry_after))
         }
-        ServerError::Internal(_) => ErrorDetails::new(),
+        ServerError::Internal(_) | ServerError::Unanswerable(_) | ServerError::Overdue(_) => ErrorDetails::new(),
     };
     Status::with_error_details(code, message, details)
 }

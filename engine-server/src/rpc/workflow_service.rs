@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use engine_core::event::WorkflowStarted;
 use engine_core::execution::{
-    Execution, IdConflictPolicy, IdReusePolicy, Input, PendingActivity, PendingTaskState, PendingTimer,
-    PendingWorkflowTask, Rejection,
+    Execution, IdConflictPolicy, IdReusePolicy, Input, PendingActivity, PendingChild, PendingTaskState, PendingTimer,
+    PendingUpdate, PendingWorkflowTask, Rejection,
 };
 use engine_core::ids::{EventId, Namespace, RequestId, RunId, SignalName, TaskQueueName, WorkflowId, WorkflowType};
-use engine_core::limits::WORKFLOW_TASK_TIMEOUT_DEFAULT;
+use engine_core::limits::{STARTS_MAX, WORKFLOW_TASK_TIMEOUT_DEFAULT};
 use engine_core::time::Timestamp;
 use engine_proto::convert::{self, ConvertError};
 use engine_proto::v1::{self, workflow_service_server::WorkflowService};
@@ -19,12 +19,12 @@ use crate::clock;
 use crate::limits;
 use crate::node::NodeContext;
 use crate::rpc::status::to_status;
-use crate::rpc::{history, result, validate};
-use crate::shard::load;
+use crate::rpc::{history, published, query, result, update, validate, visibility};
 use crate::shard::request::{
-    Described, Description, LocalKey, Replied, Request, RequestKind, Responder, ServerError, StartReply, StartRequest,
-    Subscribed,
+    Described, Description, LocalKey, QueryTurn, Replied, Request, RequestKind, Responder, ServerError, StartReply,
+    StartRequest, Subscribed, UpdateAsk, UpdateWatch,
 };
+use crate::shard::{load, queries};
 use crate::store::{ExecutionRow, ListFilter, NamespaceId, RunKey, ShardId};
 
 /// The service. Cheap to clone.
@@ -67,7 +67,7 @@ impl Target {
     }
 
     /// The row of a run that is not the current one.
-    async fn earlier_run(&self, context: &NodeContext, run_id: RunId) -> Result<ExecutionRow, ServerError> {
+    pub(crate) async fn earlier_run(&self, context: &NodeContext, run_id: RunId) -> Result<ExecutionRow, ServerError> {
         let (store, key) = (Arc::clone(&context.store), self.run_key(run_id));
         let row = history::detached(async move { store.execution(&key).await }).await?;
         row.ok_or_else(|| ServerError::NotFound { kind: "run", name: run_id.to_string() })
@@ -102,12 +102,35 @@ impl Target {
         }
     }
 
-    async fn describe(&self, context: &NodeContext) -> Result<Described, ServerError> {
+    /// Sends an update, or asks for one, and begins to watch it.
+    pub(crate) async fn watch_update(
+        &self,
+        context: &NodeContext,
+        ask: UpdateAsk,
+    ) -> Result<Result<UpdateWatch, ServerError>, ServerError> {
+        let (reply, answer) = oneshot::channel();
+        context.send(self.request(RequestKind::Update { run_id: self.run_id, ask, reply })).await;
+        received(answer.await)
+    }
+
+    pub(crate) async fn describe(&self, context: &NodeContext) -> Result<Described, ServerError> {
         let (reply, answer) = oneshot::channel();
         context.send(self.request(RequestKind::Describe { run_id: self.run_id, reply })).await;
         match received(answer.await)? {
             Err(ServerError::NotCurrent(run_id)) => {
                 Ok(Described::Closed(Box::new(self.earlier_run(context, run_id).await?)))
+            }
+            answer => answer,
+        }
+    }
+
+    /// When the run's code can be asked.
+    pub(crate) async fn query_turn(&self, context: &NodeContext) -> Result<QueryTurn, ServerError> {
+        let (reply, answer) = oneshot::channel();
+        context.send(self.request(RequestKind::Query { run_id: self.run_id, reply })).await;
+        match received(answer.await)? {
+            Err(ServerError::NotCurrent(run_id)) => {
+                Ok(QueryTurn::Now(queries::place_of_closed(&self.earlier_run(context, run_id).await?)))
             }
             answer => answer,
         }
@@ -130,8 +153,11 @@ impl Target {
     }
 }
 
+/// Where a lane will answer.
+type Answer<T> = oneshot::Receiver<Result<T, ServerError>>;
+
 /// The answer of a lane. A lane that stopped drops its callers.
-fn received<T>(answer: Result<T, oneshot::error::RecvError>) -> Result<T, ServerError> {
+pub(crate) fn received<T>(answer: Result<T, oneshot::error::RecvError>) -> Result<T, ServerError> {
     answer.map_err(|_| ServerError::unavailable("the server is stopping"))
 }
 
@@ -141,8 +167,14 @@ impl WorkflowService for Workflows {
         &self,
         call: Call<v1::StartWorkflowRequest>,
     ) -> Result<Response<v1::StartWorkflowResponse>, Status> {
-        let reply = self.start(call.into_inner()).await.map_err(to_status)?;
-        Ok(Response::new(v1::StartWorkflowResponse { run_id: reply.run_id.to_string(), started: reply.started }))
+        self.start(call.into_inner()).await.map(Response::new).map_err(to_status)
+    }
+
+    async fn start_workflows(
+        &self,
+        call: Call<v1::StartWorkflowsRequest>,
+    ) -> Result<Response<v1::StartWorkflowsResponse>, Status> {
+        self.start_many(call.into_inner()).await.map(Response::new).map_err(to_status)
     }
 
     async fn signal_workflow(
@@ -151,6 +183,34 @@ impl WorkflowService for Workflows {
     ) -> Result<Response<v1::SignalWorkflowResponse>, Status> {
         let replied = self.signal(call.into_inner()).await.map_err(to_status)?;
         Ok(Response::new(v1::SignalWorkflowResponse { run_id: replied.run_id.to_string() }))
+    }
+
+    async fn update_workflow(
+        &self,
+        call: Call<v1::UpdateWorkflowRequest>,
+    ) -> Result<Response<v1::UpdateWorkflowResponse>, Status> {
+        update::update(&self.context, call.into_inner()).await.map(Response::new).map_err(to_status)
+    }
+
+    async fn poll_update(
+        &self,
+        call: Call<v1::PollUpdateRequest>,
+    ) -> Result<Response<v1::UpdateWorkflowResponse>, Status> {
+        update::poll(&self.context, call.into_inner()).await.map(Response::new).map_err(to_status)
+    }
+
+    async fn signal_with_start(
+        &self,
+        call: Call<v1::SignalWithStartRequest>,
+    ) -> Result<Response<v1::StartWorkflowResponse>, Status> {
+        update::signal_with_start(self, call.into_inner()).await.map(Response::new).map_err(to_status)
+    }
+
+    async fn update_with_start(
+        &self,
+        call: Call<v1::UpdateWithStartRequest>,
+    ) -> Result<Response<v1::UpdateWithStartResponse>, Status> {
+        update::update_with_start(self, call.into_inner()).await.map(Response::new).map_err(to_status)
     }
 
     async fn cancel_workflow(
@@ -182,6 +242,18 @@ impl WorkflowService for Workflows {
         call: Call<v1::ListWorkflowsRequest>,
     ) -> Result<Response<v1::ListWorkflowsResponse>, Status> {
         self.list(call.into_inner()).await.map(Response::new).map_err(to_status)
+    }
+
+    async fn count_workflows(
+        &self,
+        call: Call<v1::CountWorkflowsRequest>,
+    ) -> Result<Response<v1::CountWorkflowsResponse>, Status> {
+        let request = call.into_inner();
+        let count = async {
+            let namespace = self.context.namespaces.id(&self.context.store, "namespace", &request.namespace).await?;
+            visibility::count(&self.context.store, namespace, &request.query).await
+        };
+        count.await.map(Response::new).map_err(to_status)
     }
 
     async fn get_workflow_history(
@@ -216,12 +288,77 @@ impl WorkflowService for Workflows {
         let target = Target::parse(&self.context, &request.namespace, request.execution).await.map_err(to_status)?;
         let wait = convert::optional_duration_from_proto("wait", request.wait).map_err(|e| to_status(e.into()))?;
         let wait = wait.unwrap_or(limits::RESULT_WAIT_DEFAULT);
-        result::wait(&self.context, target, wait).await.map(Response::new).map_err(to_status)
+        result::wait(&self.context, target, None, wait).await.map(Response::new).map_err(to_status)
+    }
+
+    async fn query_workflow(
+        &self,
+        call: Call<v1::QueryWorkflowRequest>,
+    ) -> Result<Response<v1::QueryWorkflowResponse>, Status> {
+        query::query(&self.context, call.into_inner()).await.map(Response::new).map_err(to_status)
+    }
+
+    async fn get_published(
+        &self,
+        call: Call<v1::GetPublishedRequest>,
+    ) -> Result<Response<v1::GetPublishedResponse>, Status> {
+        let mut request = call.into_inner();
+        let target =
+            Target::parse(&self.context, &request.namespace, request.execution.take()).await.map_err(to_status)?;
+        published::get(&self.context, target, &request).await.map(Response::new).map_err(to_status)
     }
 }
 
 impl Workflows {
-    async fn start(&self, request: v1::StartWorkflowRequest) -> Result<StartReply, ServerError> {
+    async fn start(&self, request: v1::StartWorkflowRequest) -> Result<v1::StartWorkflowResponse, ServerError> {
+        let wait = convert::optional_duration_from_proto("wait", request.wait)?.unwrap_or_default();
+        let (mut target, answer) = self.begin_start(request, !wait.is_zero(), None).await?;
+        let reply = received(answer.await)??;
+        let mut response = start_response(&reply);
+        if !wait.is_zero() {
+            target.run_id = Some(reply.run_id);
+            // Whatever becomes of the wait, the start took effect and is answered as such.
+            let outcome = result::wait(&self.context, target, reply.news, wait).await.ok();
+            response.outcome = outcome.filter(|outcome| outcome.status() != v1::WorkflowStatus::Running);
+        }
+        Ok(response)
+    }
+
+    /// Each start by itself. All are with their lanes before the first answer is awaited, so that they share batches.
+    async fn start_many(&self, request: v1::StartWorkflowsRequest) -> Result<v1::StartWorkflowsResponse, ServerError> {
+        let many = request.starts.len();
+        if many > STARTS_MAX {
+            let problem = format!("has {many} starts; the limit is {STARTS_MAX} in one call: make several calls");
+            return Err(ServerError::Invalid { field: "starts".into(), problem });
+        }
+        let mut begun = Vec::with_capacity(many);
+        for start in request.starts {
+            begun.push(match start.wait {
+                Some(_) => Err(ServerError::Invalid {
+                    field: "wait".into(),
+                    problem: "cannot be set in a call of many starts: ask for each result".into(),
+                }),
+                None => self.begin_start(start, false, None).await.map(|(_, answer)| answer),
+            });
+        }
+        let mut outcomes = Vec::with_capacity(many);
+        for start in begun {
+            let reply = match start {
+                Ok(answer) => received(answer.await).and_then(|reply| reply),
+                Err(error) => Err(error),
+            };
+            outcomes.push(v1::StartWorkflowOutcome { outcome: Some(outcome(reply)) });
+        }
+        Ok(v1::StartWorkflowsResponse { outcomes })
+    }
+
+    /// Checks a start and sends it to its lane, which answers once it is durable. `with` reaches the run in the same transaction.
+    pub(crate) async fn begin_start(
+        &self,
+        request: v1::StartWorkflowRequest,
+        watch: bool,
+        with: Option<Box<Input>>,
+    ) -> Result<(Target, Answer<StartReply>), ServerError> {
         let namespace = self.context.namespaces.id(&self.context.store, "namespace", &request.namespace).await?;
         let reuse = reuse_policy(request.id_reuse_policy)?;
         let conflict = conflict_policy(request.id_conflict_policy)?;
@@ -229,10 +366,10 @@ impl Workflows {
         let workflow_id: Arc<str> = started.workflow_id.as_str().into();
         let shard = self.context.shard_of(namespace, &workflow_id);
         let (reply, answer) = oneshot::channel();
-        let start = StartRequest { started, reuse, conflict, reply };
-        let key = LocalKey { namespace, workflow_id };
+        let start = StartRequest { started, reuse, conflict, watch, with, reply };
+        let key = LocalKey { namespace, workflow_id: Arc::clone(&workflow_id) };
         self.context.send_start(Request { shard, key, kind: RequestKind::Start(Box::new(start)) }).await?;
-        received(answer.await)?
+        Ok((Target { namespace, workflow_id, shard, run_id: None }, answer))
     }
 
     async fn signal(&self, request: v1::SignalWorkflowRequest) -> Result<Replied, ServerError> {
@@ -298,12 +435,20 @@ impl Workflows {
             history_size_bytes: run.history_bytes,
             started: Some(convert::workflow_started_to_proto(execution.started())),
             cancel_requested: execution.cancel_requested(),
+            published: execution.published().map(|value| published::to_proto(&value)).collect(),
+            search_attributes: convert::search_attributes_to_proto(execution.search_attributes()),
+            memo: execution.memo().iter().map(|(key, value)| (key.clone(), convert::payload_to_proto(value))).collect(),
+            current_details: execution.current_details().to_owned(),
             ..Default::default()
         })
     }
 
     async fn list(&self, request: v1::ListWorkflowsRequest) -> Result<v1::ListWorkflowsResponse, ServerError> {
         let namespace = self.context.namespaces.id(&self.context.store, "namespace", &request.namespace).await?;
+        if !request.query.is_empty() {
+            let (rows, next_page_token) = visibility::list(&self.context.store, namespace, &request).await?;
+            return Ok(v1::ListWorkflowsResponse { workflows: rows.iter().map(summary).collect(), next_page_token });
+        }
         let size = validate::page_size(request.page_size, limits::LIST_PAGE_DEFAULT, limits::LIST_PAGE_MAX)?;
         let before = match request.page_token.as_slice() {
             [] => None,
@@ -370,11 +515,36 @@ fn started(request: v1::StartWorkflowRequest, now: Timestamp) -> Result<Workflow
         continued_from: None,
         first_run_id: run_id,
         continued_failure: None,
-        first_task_backoff: std::time::Duration::ZERO,
+        first_task_backoff: duration("start_delay", request.start_delay)?.unwrap_or_default(),
         request_id: convert::optional_id("request_id", &request.request_id, RequestId::parse)?,
         identity: request.identity,
         memo,
+        search_attributes: convert::search_attributes_from_proto(request.search_attributes)?,
+        summary: request.summary,
+        details: request.details,
+        seen_request_ids: Vec::new(),
+        parent: None,
     })
+}
+
+fn start_response(reply: &StartReply) -> v1::StartWorkflowResponse {
+    v1::StartWorkflowResponse { run_id: reply.run_id.to_string(), started: reply.started, outcome: None }
+}
+
+/// What became of one start of many.
+fn outcome(reply: Result<StartReply, ServerError>) -> v1::start_workflow_outcome::Outcome {
+    use v1::start_workflow_outcome::Outcome;
+    match reply {
+        Ok(reply) => Outcome::Started(start_response(&reply)),
+        Err(error) => {
+            let status = to_status(error);
+            Outcome::Refused(v1::StartWorkflowRefusal {
+                code: status.code().into(),
+                message: status.message().to_owned(),
+                status: status.details().to_vec(),
+            })
+        }
+    }
 }
 
 fn reuse_policy(number: i32) -> Result<IdReusePolicy, ConvertError> {
@@ -419,9 +589,15 @@ fn description_to_proto(description: Description) -> v1::DescribeWorkflowRespons
         started: Some(convert::workflow_started_to_proto(&description.started)),
         pending_workflow_task: description.workflow_task.map(pending_workflow_task),
         pending_activities: description.activities.into_iter().map(pending_activity).collect(),
+        pending_children: description.children.into_iter().map(pending_child).collect(),
         pending_timers: description.timers.into_iter().map(pending_timer).collect(),
+        pending_updates: description.updates.iter().map(pending_update).collect(),
         cancel_requested: description.cancel_requested,
         buffered_events: u32::try_from(description.buffered).unwrap_or(u32::MAX),
+        published: description.published.iter().map(published::to_proto).collect(),
+        search_attributes: convert::search_attributes_to_proto(&description.search_attributes),
+        memo: description.memo.iter().map(|(key, value)| (key.clone(), convert::payload_to_proto(value))).collect(),
+        current_details: description.current_details,
     }
 }
 
@@ -469,10 +645,32 @@ fn pending_activity(activity: PendingActivity) -> v1::PendingActivity {
     }
 }
 
+fn pending_child(child: PendingChild) -> v1::PendingChild {
+    v1::PendingChild {
+        workflow_id: child.workflow_id.as_str().to_owned(),
+        workflow_type: child.workflow_type.as_str().to_owned(),
+        initiated_event_id: child.initiated_event_id.0,
+        run_id: child.run_id.map(|run_id| run_id.to_string()).unwrap_or_default(),
+        parent_close_policy: convert::parent_close_policy_to_proto(child.parent_close_policy).into(),
+    }
+}
+
 fn pending_timer(timer: PendingTimer) -> v1::PendingTimer {
     v1::PendingTimer {
         timer_id: timer.timer_id.as_str().to_owned(),
         started_event_id: timer.started_event_id.0,
         fire_time: Some(convert::timestamp_to_proto(timer.fire_at)),
+    }
+}
+
+fn pending_update(update: &PendingUpdate) -> v1::PendingUpdate {
+    let is_accepted = update.accepted_event_id.is_some();
+    let stage = if is_accepted { v1::UpdateStage::Accepted } else { v1::UpdateStage::Admitted };
+    v1::PendingUpdate {
+        update_id: update.update_id.as_str().to_owned(),
+        update_name: update.name.as_str().to_owned(),
+        stage: stage.into(),
+        accepted_event_id: update.accepted_event_id.0,
+        since: Some(convert::timestamp_to_proto(update.since)),
     }
 }

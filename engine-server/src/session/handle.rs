@@ -1,14 +1,14 @@
 //! One worker's stream as the rest of the server sees it: somewhere to send tasks, and a record of what is in hand.
 
-use std::collections::HashMap;
-
 use bytes::Bytes;
 use engine_core::ids::{EventId, RunId};
 use engine_proto::v1;
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
+use crate::hash::HashMap;
+use crate::limits;
 use crate::queue::{SessionId, TaskId};
 use crate::store::NamespaceId;
 
@@ -19,6 +19,8 @@ pub(crate) enum Outbound {
     WorkflowTask(Box<v1::WorkflowTask>),
     /// An activity task.
     ActivityTask(Box<v1::ActivityTask>),
+    /// A question to a run's code.
+    Query(Box<v1::QueryTask>),
     /// A result is dealt with.
     Ack(v1::ResultAck),
     /// An activity should stop.
@@ -60,6 +62,18 @@ struct Hands {
     tasks: HashMap<TaskId, InHand>,
     /// Runs in its cache, with the last event that the cached code has seen.
     cached: HashMap<RunId, EventId>,
+    /// Queries that it has not answered, by their number on this stream.
+    queries: HashMap<u64, oneshot::Sender<v1::QueryAnswer>>,
+    last_query: u64,
+}
+
+/// Why a worker is not asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NotAsked {
+    /// Its stream is gone, or it is about to leave.
+    Gone,
+    /// It has as many queries in hand as a worker may have.
+    Busy,
 }
 
 /// A task that a worker has.
@@ -132,11 +146,38 @@ impl Session {
         self.outbound.send(message).ok();
     }
 
+    /// Asks a run's code. The answer never comes if the stream breaks before it.
+    pub(crate) fn ask(&self, mut query: v1::QueryTask) -> Result<oneshot::Receiver<v1::QueryAnswer>, NotAsked> {
+        let mut hands = self.hands.lock();
+        if hands.closed || hands.draining {
+            return Err(NotAsked::Gone);
+        }
+        // Those that nobody waits for any more count too: the worker still works on them.
+        if hands.queries.len() >= limits::QUERIES_IN_HAND_MAX {
+            return Err(NotAsked::Busy);
+        }
+        hands.last_query += 1;
+        query.query_id = hands.last_query;
+        let (sender, answer) = oneshot::channel();
+        hands.queries.insert(query.query_id, sender);
+        self.send(Outbound::Query(Box::new(query)));
+        Ok(answer)
+    }
+
+    /// The worker answered a query. One that is not known was answered before.
+    pub(crate) fn answered(&self, answer: v1::QueryAnswer) {
+        let asked = self.hands.lock().queries.remove(&answer.query_id);
+        if let Some(asked) = asked {
+            asked.send(answer).ok();
+        }
+    }
+
     /// Ends the stream's hold on its tasks and returns them. Further tasks are refused.
     pub(crate) fn close(&self) -> HashMap<TaskId, InHand> {
         let mut hands = self.hands.lock();
         hands.closed = true;
         hands.cached.clear();
+        hands.queries.clear();
         std::mem::take(&mut hands.tasks)
     }
 

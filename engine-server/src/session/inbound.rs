@@ -1,6 +1,6 @@
 //! What comes up a worker's stream.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use tonic::{Status, Streaming};
 use uuid::Uuid;
 
+use crate::hash::HashMap;
 use crate::limits;
 use crate::node::NodeContext;
 use crate::queue::{SessionSpec, TaskId, TaskKind};
@@ -91,7 +92,8 @@ fn check_hello(hello: &v1::Hello, namespace: NamespaceId, grace: Duration) -> Re
         engine_core::ids::TaskQueueName::parse(queue).map_err(|e| invalid(&field, &e.to_string()))?;
     }
     let types = hello.workflow_types.len() + hello.activity_types.len();
-    if types == 0 || types > limits::TYPES_PER_WORKER_MAX {
+    let has_types = types > 0 || hello.any_workflow_type || hello.any_activity_type;
+    if !has_types || types > limits::TYPES_PER_WORKER_MAX {
         return Err(invalid(
             "hello.workflow_types",
             "a worker must have 1 to 10,000 workflow and activity types in all: register at least one",
@@ -109,6 +111,8 @@ fn check_hello(hello: &v1::Hello, namespace: NamespaceId, grace: Duration) -> Re
         queues: hello.task_queues.iter().map(|name| Arc::from(name.as_str())).collect(),
         workflow_types: hello.workflow_types.iter().cloned().collect::<HashSet<_>>(),
         activity_types: hello.activity_types.iter().cloned().collect::<HashSet<_>>(),
+        any_workflow_type: hello.any_workflow_type,
+        any_activity_type: hello.any_activity_type,
     };
     Ok((spec, grace))
 }
@@ -204,6 +208,7 @@ async fn take(context: &Arc<NodeContext>, session: &Arc<Session>, message: v1::W
     for heartbeat in message.heartbeats {
         take_heartbeat(context, session, heartbeat).await;
     }
+    message.query_answers.into_iter().for_each(|answer| session.answered(answer));
     for result in message.results {
         take_result(context, session, result).await;
     }
@@ -273,8 +278,17 @@ fn parse_result(session: &Session, result: v1::TaskResult) -> Result<ParsedResul
             let token = WorkflowTaskToken::decode(&done.token)?;
             let worker = WorkerMetadata { flags: done.flags, ..session.worker.clone() };
             let cached = done.cached.then(|| token.task.scheduled_event_id.next());
-            let input = match convert::commands_from_proto(done.commands) {
-                Ok(commands) => Input::CompleteWorkflowTask { token: token.task, commands, worker, identity },
+            let content = convert::commands_from_proto(done.commands)
+                .and_then(|commands| Ok((commands, convert::rejected_updates_from_proto(done.rejected_updates)?)));
+            let input = match content {
+                Ok((commands, rejected_updates)) => Input::CompleteWorkflowTask {
+                    token: token.task,
+                    commands,
+                    rejected_updates,
+                    worker,
+                    force_new_task: done.force_new_task,
+                    identity,
+                },
                 // Refused like any invalid command: the task fails, and describe shows why.
                 Err(error) => Input::FailWorkflowTask {
                     token: token.task,

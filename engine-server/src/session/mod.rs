@@ -15,4 +15,4 @@ pub(crate) mod inbound;
 pub(crate) mod outbound;
 pub(crate) mod registry;
 
-pub(crate) use handle::{InHand, Outbound, Session};
+pub(crate) use handle::{InHand, NotAsked, Outbound, Session};

@@ -79,6 +79,10 @@ impl Writer {
                     bytes += task.encoded_len();
                     message.activity_tasks.push(*task);
                 }
+                Outbound::Query(query) => {
+                    bytes += query.encoded_len();
+                    message.queries.push(*query);
+                }
                 Outbound::Ack(ack) => message.acks.push(ack),
                 Outbound::Stop(stop) => message.activity_stops.push(stop),
                 Outbound::Evict(run_id) => message.evict_run_ids.push(run_id.to_string()),

@@ -1,6 +1,5 @@
 //! All streams of this node, and the activities whose stream broke and whose grace runs.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -13,6 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
+use crate::hash::HashMap;
 use crate::node::NodeContext;
 use crate::queue::{SessionId, TaskId, TaskKind};
 use crate::session::{InHand, Outbound, Session};

@@ -3,18 +3,24 @@
 //! Three lists of releases keep the promise that nothing leaves before the state it speaks of is durable:
 //! `ready` (nothing to wait for), `in_flight` (waits for the batch at the store), `gathering` (waits for the next batch).
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use engine_core::event::CloseStatus;
-use engine_core::ids::{EventId, RunId};
+use engine_core::execution::UpdateAnswer;
+use engine_core::ids::{EventId, RunId, UpdateId};
 use engine_core::time::Timestamp;
 use tokio::sync::oneshot;
 
+use crate::hash::HashMap;
 use crate::queue::QueuedTask;
 use crate::session::{InHand, Outbound, Session};
-use crate::shard::request::{Claim, Described, LocalKey, Replied, Responder, ServerError, StartReply, Subscribed};
+use crate::shard::messages::Errand;
+use crate::shard::request::{
+    Claim, Described, LocalKey, QueryPlace, QueryTurn, Replied, Responder, ServerError, StartReply, Subscribed,
+    UpdateWatch,
+};
 use crate::store::{
     Batch, BufferedRow, Epoch, ExecutionChange, ExecutionRow, ExecutionUpdate, HistoryRow, ProgressRow, RunKey, ShardId,
 };
@@ -26,12 +32,22 @@ pub(crate) enum Release {
     Reply(Responder, Result<Replied, ServerError>),
     /// Answer a start.
     Started(oneshot::Sender<Result<StartReply, ServerError>>, Result<StartReply, ServerError>),
+    /// A start that went to the store unseen was made, unless the store left it out.
+    Begun(ShardId, LocalKey, RunId),
     /// Answer a claim.
     Claimed(Box<Claim>, Result<(), ServerError>),
     /// Answer a describe.
     Described(oneshot::Sender<Result<Described, ServerError>>, Result<Described, ServerError>),
     /// Answer a subscription.
     Subscribed(oneshot::Sender<Result<Subscribed, ServerError>>, Result<Subscribed, ServerError>),
+    /// Answer who wants to query.
+    QueryTurn(oneshot::Sender<Result<QueryTurn, ServerError>>, Result<QueryTurn, ServerError>),
+    /// The turn of a query that waited has come, or will not.
+    Queried(oneshot::Sender<Result<QueryPlace, ServerError>>, Result<QueryPlace, ServerError>),
+    /// Answer an update.
+    UpdateWatched(oneshot::Sender<Result<UpdateWatch, ServerError>>, Result<UpdateWatch, ServerError>),
+    /// News for who waits for an update.
+    UpdateNews { shard: ShardId, run_id: RunId, update_id: UpdateId, answer: UpdateAnswer },
     /// A task wants a worker.
     Offer(QueuedTask),
     /// A task wants none any more.
@@ -44,6 +60,8 @@ pub(crate) enum Release {
     Send(Arc<Session>, Outbound),
     /// News for who watches a run.
     News { shard: ShardId, run_id: RunId, last_event_id: EventId, closed: Option<(CloseStatus, Bytes)> },
+    /// A run owes another workflow a message.
+    Deliver(Errand),
     /// The run is closed for good: it may leave memory.
     Forget(ShardId, LocalKey, RunId),
     /// The run's row says when to look at it: it may leave memory.
@@ -70,6 +88,7 @@ pub(crate) struct Gather {
     shards: BTreeMap<ShardId, Epoch>,
     new_runs: Vec<ExecutionRow>,
     new_run_index: HashMap<RunId, usize>,
+    presumed_first: Vec<RunId>,
     closes: BTreeMap<RunId, ExecutionUpdate>,
     wakes: BTreeMap<RunId, ExecutionUpdate>,
     history: Vec<HistoryRow>,
@@ -94,6 +113,11 @@ impl Gather {
     /// Whether the batch is as large as batches may be.
     pub(crate) fn is_full(&self) -> bool {
         self.bytes >= crate::limits::BATCH_BYTES_MAX || self.rows() >= crate::limits::BATCH_ROWS_MAX
+    }
+
+    /// Whether there is anything to write.
+    pub(crate) fn has_batch(&self) -> bool {
+        !self.shards.is_empty()
     }
 
     fn rows(&self) -> usize {
@@ -126,6 +150,11 @@ impl Gather {
         self.bytes += 200 + row.key.workflow_id.len();
         self.new_run_index.insert(row.key.run_id, self.new_runs.len());
         self.new_runs.push(row);
+    }
+
+    /// A new run of this batch is the first of its workflow id for all that is known: the store finds out.
+    pub(crate) fn presume_first(&mut self, run_id: RunId) {
+        self.presumed_first.push(run_id);
     }
 
     pub(crate) fn history(&mut self, row: HistoryRow) {
@@ -195,6 +224,7 @@ impl Gather {
         let batch = Batch {
             shards: std::mem::take(&mut self.shards).into_iter().collect(),
             new_runs: std::mem::take(&mut self.new_runs),
+            presumed_first: std::mem::take(&mut self.presumed_first),
             updates: std::mem::take(&mut self.closes)
                 .into_values()
                 .chain(std::mem::take(&mut self.wakes).into_values())

@@ -12,6 +12,7 @@ use engine_proto::{EncodedHistory, convert, v1};
 use crate::queue::{QueueKey, QueuedTask, TaskId, TaskKind};
 use crate::session::{InHand, Outbound, Session};
 use crate::shard::gather::{HandOut, Release};
+use crate::shard::messages::Errand;
 use crate::shard::request::LocalKey;
 use crate::shard::run::HotRun;
 use crate::store::ShardId;
@@ -39,7 +40,10 @@ pub(crate) fn held_task(input: &Input) -> Option<EventId> {
         | Input::FailActivity { activity: ActivityRef::Id(_), .. }
         | Input::CancelActivity { activity: ActivityRef::Id(_), .. }
         | Input::Signal { .. }
+        | Input::Update(_)
         | Input::RequestCancel { .. }
+        | Input::PeerAnswered { .. }
+        | Input::ChildClosed { .. }
         | Input::Terminate { .. }
         | Input::StartWorkflowTask { .. }
         | Input::ClaimWorkflowTask { .. }
@@ -47,6 +51,7 @@ pub(crate) fn held_task(input: &Input) -> Option<EventId> {
         | Input::ClaimActivity { .. }
         | Input::HeartbeatActivity { .. }
         | Input::EndGrace
+        | Input::RecordInHand
         | Input::DeadlinePassed => None,
     }
 }
@@ -120,7 +125,15 @@ pub(crate) fn release(run: &mut HotRun, shard: ShardId, key: &LocalKey, effect: 
             .into_iter()
             .collect(),
         Effect::Closed(_) => vec![Release::Forget(shard, key.clone(), run_id)],
-        Effect::StartRun(_) => Vec::new(),
+        Effect::UpdateAnswered { update_id, answer } => {
+            vec![Release::UpdateNews { shard, run_id, update_id, answer }]
+        }
+        // A run that closed in the same transition owes it as a closed run does.
+        Effect::Deliver { initiated_event_id } if run.execution.close_status().is_none() => {
+            let run = (shard, key.clone(), run_id);
+            vec![Release::Deliver(Errand { run, initiated_event_id, parting: false, failures: 0 })]
+        }
+        Effect::Deliver { .. } | Effect::StartRun(_) => Vec::new(),
     }
 }
 
@@ -129,7 +142,12 @@ pub(crate) fn message(run: &HotRun, task: &QueuedTask, session: &Arc<Session>, r
     let (token, message) = match reply {
         Reply::WorkflowTask(started) => workflow_task(run, task, session, started),
         Reply::ActivityTask(started) => activity_task(run, task, started),
-        Reply::Done | Reply::Unchanged | Reply::Heartbeat { .. } | Reply::WorkflowTaskRefused { .. } => return None,
+        Reply::Done
+        | Reply::Unchanged
+        | Reply::Heartbeat { .. }
+        | Reply::Update(_)
+        | Reply::WorkflowTaskDropped
+        | Reply::WorkflowTaskRefused { .. } => return None,
     };
     let in_hand = InHand { token, workflow_id: Arc::clone(&task.workflow_id) };
     Some(HandOut { session: Arc::clone(session), task: task.clone(), in_hand, message })
@@ -162,6 +180,7 @@ fn workflow_task(
         first_event_id: first.0,
         history: Some(EncodedHistory { events }),
         start_to_close: Some(convert::duration_to_proto(started.start_to_close)),
+        updates: started.updates.iter().map(convert::update_request_to_proto).collect(),
     };
     (token, Outbound::WorkflowTask(Box::new(message)))
 }

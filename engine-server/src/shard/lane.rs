@@ -3,7 +3,7 @@
 //! It loops: let go what is ready, handle what arrived, cut a batch if none is at the store, wait for whatever comes first.
 //! While a batch is at the store the next one gathers; when idle, a lone request is written at once.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,14 +16,16 @@ use futures::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::clock;
+use crate::hash::HashMap;
 use crate::limits;
 use crate::node::NodeContext;
 use crate::queue::{Push, QueuedTask, TaskKind};
 use crate::session::{Outbound, Session};
 use crate::shard::gather::{HandOut, Release};
+use crate::shard::messages::{self, Errand};
 use crate::shard::request::{LocalKey, News, Replied, Request, RequestKind, Responder, ServerError, SessionResult};
-use crate::shard::shards::{Loaded, Scan, ShardOptions, Shards};
-use crate::store::{ForeignShard, NamespaceId, OwnedShard, ShardId, StoreError, StoredRun, WorkflowKey};
+use crate::shard::shards::{Loaded, Scan, Scanned, ShardOptions, Shards};
+use crate::store::{Committed, ForeignShard, NamespaceId, OwnedShard, ShardId, StoreError, WorkflowKey};
 
 /// Where a lane is reached.
 #[derive(Debug, Clone)]
@@ -39,11 +41,13 @@ pub(crate) struct LaneHandle {
 pub(crate) enum Internal {
     /// A task of this lane found its session.
     HandOut(Push),
+    /// A message of another workflow's run, in the order in which its lane sent them.
+    Message(Request),
     /// Shards that are this lane's from now on.
     Acquired(Vec<OwnedShard>),
     /// Shards that this node may not have: what waits for them is refused.
     Foreign(Vec<ForeignShard>),
-    /// Commit what is gathered, then stop.
+    /// Commit what is gathered and what a successor should know, then stop.
     Stop(oneshot::Sender<()>),
 }
 
@@ -65,9 +69,27 @@ type Work = Pin<Box<dyn Future<Output = Done> + Send>>;
 
 /// Database work that came to an end.
 enum Done {
-    Committed(Result<(), StoreError>),
-    Loaded { generation: u64, results: Vec<(WorkflowKey, Loaded)> },
-    Scanned { generation: u64, scan: Scan, result: Result<(Vec<StoredRun>, Option<Timestamp>), StoreError> },
+    /// The receiver of a message answered.
+    Answered {
+        generation: u64,
+        errand: Errand,
+        answer: Result<RunId, ServerError>,
+    },
+    /// A message that could not be delivered is due again.
+    DeliverAgain {
+        generation: u64,
+        errand: Errand,
+    },
+    Committed(Result<Committed, StoreError>),
+    Loaded {
+        generation: u64,
+        results: Vec<(WorkflowKey, Loaded)>,
+    },
+    Scanned {
+        generation: u64,
+        scan: Scan,
+        result: Result<Scanned, StoreError>,
+    },
 }
 
 pub(crate) struct Lane {
@@ -83,6 +105,9 @@ pub(crate) struct Lane {
     work: FuturesUnordered<Work>,
     committing: bool,
     loading: bool,
+    /// Messages on their way, and those that wait until there are fewer.
+    delivering: usize,
+    undelivered: VecDeque<Errand>,
     /// Counts losses of memory: answers of the store to questions from before are ignored.
     generation: u64,
     stopping: Option<oneshot::Sender<()>>,
@@ -95,11 +120,13 @@ impl Lane {
             shards: Shards::new(options),
             inbox,
             own: VecDeque::new(),
-            held: HashMap::new(),
-            foreign: HashMap::new(),
+            held: HashMap::default(),
+            foreign: HashMap::default(),
             work: FuturesUnordered::new(),
             committing: false,
             loading: false,
+            delivering: 0,
+            undelivered: VecDeque::new(),
             generation: 0,
             stopping: None,
         }
@@ -108,14 +135,18 @@ impl Lane {
     pub(crate) async fn run(mut self) {
         loop {
             self.settle();
-            if self.stopping.is_some() && !self.committing {
+            if self.stopping.is_some()
+                && !self.committing
+                && self.shards.hand_over(clock::now())
+                && !self.shards.has_batch()
+            {
                 break;
             }
             tokio::select! {
                 biased;
                 Some(done) = self.work.next() => self.done(done),
                 Some(message) = self.inbox.internal.recv() => self.internal(message),
-                Some(request) = self.inbox.requests.recv(), if !self.shards.is_full() => self.drain(request),
+                Some(request) = self.inbox.requests.recv(), if self.stopping.is_none() && !self.shards.is_full() => self.drain(request),
                 () = clock::sleep_until(self.shards.next_due()) => {}
                 else => break,
             }
@@ -141,6 +172,9 @@ impl Lane {
                 self.dispatch(request, now);
             }
             self.look_up();
+            if self.stopping.is_some() {
+                self.shards.hand_over(now);
+            }
             if !self.committing
                 && let Some(batch) = self.shards.cut()
             {
@@ -199,6 +233,7 @@ impl Lane {
                     self.own.push_back(request);
                 }
             }
+            Internal::Message(request) => self.own.push_back(request),
             Internal::Acquired(shards) => self.acquired(&shards),
             Internal::Foreign(shards) => {
                 for shard in shards {
@@ -207,7 +242,10 @@ impl Lane {
                     held.into_iter().for_each(|request| self.refuse(request));
                 }
             }
-            Internal::Stop(stopped) => self.stopping = Some(stopped),
+            Internal::Stop(stopped) => {
+                self.stopping = Some(stopped);
+                self.shards.begin_hand_over();
+            }
         }
     }
 
@@ -258,10 +296,19 @@ impl Lane {
             Done::Committed(result) => {
                 self.committing = false;
                 match result {
-                    Ok(()) => self.shards.committed(),
+                    Ok(committed) => self.shards.committed(committed.left_out),
                     Err(error) => self.lose_memory(&error),
                 }
             }
+            Done::Answered { generation, errand, answer } => {
+                self.delivering -= 1;
+                if generation == self.generation {
+                    self.answered(errand, answer, now);
+                }
+                self.deliver_waiting();
+            }
+            Done::DeliverAgain { generation, errand } if generation == self.generation => self.deliver(errand),
+            Done::DeliverAgain { .. } => {}
             Done::Loaded { generation, results } => {
                 self.loading = false;
                 if generation != self.generation {
@@ -273,7 +320,7 @@ impl Lane {
                 }
             }
             Done::Scanned { generation, scan, result } if generation == self.generation => match result {
-                Ok((runs, next_wake)) => self.shards.scanned(scan, runs, next_wake, now),
+                Ok(found) => self.shards.scanned(scan, found, now),
                 Err(error) => {
                     tracing::warn!(%error, shard = scan.shard.0, "a look for due runs failed; the lane's shards are recovered");
                     self.lose_memory(&error);
@@ -288,6 +335,7 @@ impl Lane {
         tracing::warn!(%error, "a lane lost its memory; its shards are acquired again");
         self.generation += 1;
         self.loading = false;
+        self.undelivered.clear();
         let why = match error {
             StoreError::Fenced(_) => "another server took over the workflow's shard".to_owned(),
             other => other.to_string(),
@@ -332,6 +380,12 @@ impl Lane {
             Release::Started(reply, answer) => drop(reply.send(answer)),
             Release::Described(reply, answer) => drop(reply.send(answer)),
             Release::Subscribed(reply, answer) => drop(reply.send(answer)),
+            Release::QueryTurn(reply, answer) => drop(reply.send(answer)),
+            Release::UpdateWatched(reply, answer) => drop(reply.send(answer)),
+            Release::UpdateNews { shard, run_id, update_id, answer } => {
+                self.shards.publish_update(shard, run_id, update_id, answer);
+            }
+            Release::Queried(turn, answer) => drop(turn.send(answer)),
             Release::Claimed(claim, answer) => {
                 let workflow_id = Arc::clone(&claim.in_hand.workflow_id);
                 let token = claim.in_hand.token.clone();
@@ -346,14 +400,56 @@ impl Lane {
                 }
             }
             Release::Withdraw(id) => self.context.queues.lock().withdraw(&id),
+            Release::Deliver(errand) => self.deliver(errand),
             Release::HandOut(out) => self.hand(*out),
             Release::Send(session, message) => session.send(message),
             Release::News { shard, run_id, last_event_id, closed } => {
                 self.shards.publish(shard, run_id, News { last_event_id, closed, lost: false });
             }
+            Release::Begun(shard, key, run_id) => self.shards.begun(shard, key, run_id, clock::now()),
             Release::Forget(shard, key, run_id) => self.shards.forget(shard, &key, run_id),
             Release::Parked(shard, key, run_id) => self.shards.parked(shard, &key, run_id),
             Release::Offer(_) | Release::Refund(..) => unreachable!("the caller keeps these for last"),
+        }
+    }
+
+    // ---- messages to other workflows --------------------------------------------------------------------------------
+
+    /// Sends what the run owes, unless there is too much on its way, or it owes it no longer.
+    fn deliver(&mut self, errand: Errand) {
+        if self.delivering >= limits::MESSAGES_IN_FLIGHT_MAX {
+            return self.undelivered.push_back(errand);
+        }
+        let Some(outgoing) = self.shards.outgoing(&errand) else {
+            return;
+        };
+        let namespace = errand.run.1.namespace;
+        let answer = messages::send(&self.context, namespace, outgoing, clock::now());
+        let generation = self.generation;
+        self.delivering += 1;
+        self.work.push(Box::pin(async move { Done::Answered { generation, errand, answer: answer.await } }));
+    }
+
+    fn deliver_waiting(&mut self) {
+        while self.delivering < limits::MESSAGES_IN_FLIGHT_MAX
+            && let Some(errand) = self.undelivered.pop_front()
+        {
+            self.deliver(errand);
+        }
+    }
+
+    fn answered(&mut self, errand: Errand, answer: Result<RunId, ServerError>, now: Timestamp) {
+        match messages::outcome(answer) {
+            Some(answer) => self.shards.answered(&errand, answer, now),
+            None => {
+                let generation = self.generation;
+                let at = now + errand.pause();
+                let errand = errand.failed();
+                self.work.push(Box::pin(async move {
+                    clock::sleep_until(Some(at)).await;
+                    Done::DeliverAgain { generation, errand }
+                }));
+            }
         }
     }
 
@@ -458,6 +554,14 @@ fn acknowledge(result: SessionResult, answer: Result<Replied, ServerError>) {
             session.evicted(&task.run_id);
             Some((tonic::Code::InvalidArgument, message))
         }
+        Ok(Replied { reply: Reply::WorkflowTaskDropped, .. }) => {
+            // The task left no trace: the code has seen what came before it, and nothing more.
+            match cached_up_to {
+                Some(last) => session.set_cached(task.run_id, EventId(last.0.saturating_sub(2))),
+                None => session.evicted(&task.run_id),
+            }
+            None
+        }
         Ok(_) => {
             match cached_up_to {
                 Some(last) => session.set_cached(task.run_id, last),
@@ -481,26 +585,41 @@ fn acknowledge(result: SessionResult, answer: Result<Replied, ServerError>) {
     session.send(Outbound::Ack(engine_proto::v1::ResultAck { result_id, refused, code }));
 }
 
-/// One page of due runs with all that is stored of them, or all pages if the shard is being recovered.
-async fn scan_page(
-    store: &dyn crate::store::Store,
-    scan: Scan,
-) -> Result<(Vec<StoredRun>, Option<Timestamp>), StoreError> {
+/// One page of due runs with all that is stored of them.
+async fn scan_page(store: &dyn crate::store::Store, scan: Scan) -> Result<Scanned, StoreError> {
     let page = u32::try_from(limits::LOAD_RUNS_MAX).unwrap_or(u32::MAX);
-    // Runs whose row says "at once" are in memory already, except when their owner has just taken over.
-    let in_memory = (Timestamp::EPOCH, RunId::from_uuid(uuid::Uuid::max()));
-    let mut after = (!scan.recovery).then_some(in_memory);
+    let (rows, next_wake) = store.due_runs(scan.shard, scan.until, scan.after, page).await?;
+    let last = rows.last().map(|row| (row.wake_at, row.key.run_id));
+    let more_after = last.filter(|_| rows.len() >= limits::LOAD_RUNS_MAX);
+    let keys: Vec<_> = rows.into_iter().map(|row| row.key).collect();
+    let mut runs = Vec::new();
+    if !keys.is_empty() {
+        runs.extend(store.load_runs(&keys).await?.into_iter().flatten());
+    }
+    if scan.is_recovery() && more_after.is_none() {
+        runs.extend(owing_runs(store, scan.shard).await?);
+    }
+    Ok(Scanned { runs, more_after, next_wake })
+}
+
+/// All that is stored of closed runs that owe messages.
+async fn owing_runs(
+    store: &dyn crate::store::Store,
+    shard: ShardId,
+) -> Result<Vec<crate::store::StoredRun>, StoreError> {
+    let page = u32::try_from(limits::LOAD_RUNS_MAX).unwrap_or(u32::MAX);
+    let mut after = None;
     let mut found = Vec::new();
     loop {
-        let (rows, next_wake) = store.due_runs(scan.shard, scan.until, after, page).await?;
+        let rows = store.owing_runs(shard, after, page).await?;
         let is_last = rows.len() < limits::LOAD_RUNS_MAX;
-        after = rows.last().map(|row| (row.wake_at, row.key.run_id)).or(after);
+        after = rows.last().map(|row| row.key.run_id).or(after);
         let keys: Vec<_> = rows.into_iter().map(|row| row.key).collect();
         if !keys.is_empty() {
             found.extend(store.load_runs(&keys).await?.into_iter().flatten());
         }
         if is_last {
-            return Ok((found, Some(next_wake)));
+            return Ok(found);
         }
     }
 }

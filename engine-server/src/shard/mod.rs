@@ -7,6 +7,9 @@
 //! | `run` | a run in memory |
 //! | `gather` | the batch being gathered, and what waits for it |
 //! | `handout` | tasks on their way to workers and back |
+//! | `queries` | queries that wait for a run to see what they may ask about |
+//! | `updates` | who waits for updates |
+//! | `messages` | messages to other workflows on their way |
 //! | `load`, `progress` | from rows back to a run |
 //! | `lane` | the driver: the only place that commits |
 
@@ -14,10 +17,13 @@ pub(crate) mod gather;
 pub(crate) mod handout;
 pub(crate) mod lane;
 pub(crate) mod load;
+pub(crate) mod messages;
 mod progress;
+pub(crate) mod queries;
 pub(crate) mod request;
 pub(crate) mod run;
 pub(crate) mod shards;
+pub(crate) mod updates;
 
 pub(crate) use shards::ShardOptions;
 

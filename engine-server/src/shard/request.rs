@@ -1,17 +1,23 @@
 //! What reaches a shard, and what it answers.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine_core::event::{CloseStatus, WorkflowStarted};
+use engine_core::event::{CloseStatus, UpdateRequest, WorkflowStarted};
 use engine_core::execution::{IdConflictPolicy, IdReusePolicy};
-use engine_core::execution::{Input, Rejection, Reply};
-use engine_core::execution::{PendingActivity, PendingTimer, PendingWorkflowTask};
-use engine_core::ids::{EventId, RunId};
+use engine_core::execution::{
+    Input, PendingActivity, PendingChild, PendingTimer, PendingUpdate, PendingWorkflowTask, PublishedValue, Rejection,
+    Reply, UpdateStanding,
+};
+use engine_core::ids::{EventId, RunId, UpdateId};
+use engine_core::payload::Payload;
+use engine_core::search::SearchAttributes;
 use tokio::sync::{oneshot, watch};
 
 use crate::queue::{QueuedTask, TaskId};
 use crate::session::{InHand, Session};
+use crate::shard::updates::UpdateNews;
 use crate::store::{ExecutionRow, NamespaceId, ShardId};
 
 /// Names a workflow id within a shard.
@@ -48,6 +54,8 @@ pub(crate) enum RequestKind {
         /// Who waits.
         responder: Responder,
     },
+    /// A message from another workflow's run.
+    Message(Box<MessageRequest>),
     /// A task found its session: start it and send it there.
     HandOut {
         /// The task.
@@ -63,6 +71,22 @@ pub(crate) enum RequestKind {
         run_id: Option<RunId>,
         /// Who waits.
         reply: oneshot::Sender<Result<Described, ServerError>>,
+    },
+    /// Tell where the run's code can be asked, and when.
+    Query {
+        /// The run; the current one if `None`.
+        run_id: Option<RunId>,
+        /// Who waits.
+        reply: oneshot::Sender<Result<QueryTurn, ServerError>>,
+    },
+    /// Send an update, or ask for one, and watch it.
+    Update {
+        /// The run; the current one if `None`.
+        run_id: Option<RunId>,
+        /// Which.
+        ask: UpdateAsk,
+        /// Who waits.
+        reply: oneshot::Sender<Result<UpdateWatch, ServerError>>,
     },
     /// Tell about news of a run as they become durable.
     Subscribe {
@@ -88,6 +112,19 @@ pub(crate) struct Claim {
     pub(crate) reply: Option<oneshot::Sender<Result<(), ServerError>>>,
 }
 
+/// A message from another workflow's run.
+#[derive(Debug)]
+pub(crate) struct MessageRequest {
+    /// The run that it is for; the current one if `None`.
+    pub(crate) run_id: Option<RunId>,
+    /// Set if it is only for a child of this run.
+    pub(crate) child_of: Option<RunId>,
+    /// What.
+    pub(crate) input: Input,
+    /// Who waits.
+    pub(crate) reply: oneshot::Sender<Result<Replied, ServerError>>,
+}
+
 /// A start.
 #[derive(Debug)]
 pub(crate) struct StartRequest {
@@ -97,17 +134,23 @@ pub(crate) struct StartRequest {
     pub(crate) reuse: IdReusePolicy,
     /// If the workflow id has an open run.
     pub(crate) conflict: IdConflictPolicy,
+    /// Whether the caller will wait for the outcome.
+    pub(crate) watch: bool,
+    /// A signal or an update that reaches the run in the same transaction.
+    pub(crate) with: Option<Box<Input>>,
     /// Who waits.
     pub(crate) reply: oneshot::Sender<Result<StartReply, ServerError>>,
 }
 
 /// What a start did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct StartReply {
     /// The run.
     pub(crate) run_id: RunId,
     /// Whether this request, or the one that it repeats, started it.
     pub(crate) started: bool,
+    /// News of the run, if it is new and the caller wants to wait for its outcome.
+    pub(crate) news: Option<watch::Receiver<News>>,
 }
 
 /// Who waits for the answer to an input.
@@ -174,12 +217,90 @@ pub(crate) struct Description {
     pub(crate) workflow_task: Option<PendingWorkflowTask>,
     /// Its activities.
     pub(crate) activities: Vec<PendingActivity>,
+    /// Its children.
+    pub(crate) children: Vec<PendingChild>,
     /// Its timers.
     pub(crate) timers: Vec<PendingTimer>,
+    /// Its updates that are under way.
+    pub(crate) updates: Vec<PendingUpdate>,
     /// Whether it was asked to stop.
     pub(crate) cancel_requested: bool,
     /// Events that wait for its workflow task.
     pub(crate) buffered: usize,
+    /// What it shows.
+    pub(crate) published: Vec<PublishedValue>,
+    /// What it is listed by.
+    pub(crate) search_attributes: SearchAttributes,
+    /// Facts for people.
+    pub(crate) memo: BTreeMap<String, Payload>,
+    /// What its code says that it is at.
+    pub(crate) current_details: String,
+}
+
+/// When a run's code can be asked.
+#[derive(Debug)]
+pub(crate) enum QueryTurn {
+    /// Now.
+    Now(QueryPlace),
+    /// After the workflow task that shows it what reached the run before the query.
+    Later {
+        /// Where workers are needed for that.
+        place: QueryPlace,
+        /// Comes when it may be asked.
+        turn: oneshot::Receiver<Result<QueryPlace, ServerError>>,
+    },
+}
+
+/// Where a run's code can be asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct QueryPlace {
+    /// The run.
+    pub(crate) run_id: RunId,
+    /// Its code.
+    pub(crate) workflow_type: String,
+    /// Whose workers have it.
+    pub(crate) task_queue: String,
+    /// The last event of its history.
+    pub(crate) last_event_id: EventId,
+    /// Code that has seen this event has seen all that it may be asked about. None: the run is closed.
+    pub(crate) seen_event_id: EventId,
+    /// The worker that has it in its cache.
+    pub(crate) preferred_worker: Option<uuid::Uuid>,
+}
+
+/// Which update is meant.
+#[derive(Debug, Clone)]
+pub(crate) enum UpdateAsk {
+    /// This one: sent, unless the run knows it.
+    Send(Box<UpdateRequest>),
+    /// The one with this id, if the run knows it.
+    Poll(UpdateId),
+}
+
+impl UpdateAsk {
+    /// The update's id.
+    pub(crate) fn update_id(&self) -> &UpdateId {
+        match self {
+            UpdateAsk::Send(request) => &request.id,
+            UpdateAsk::Poll(update_id) => update_id,
+        }
+    }
+}
+
+/// The answer to an update.
+#[derive(Debug)]
+pub(crate) enum UpdateWatch {
+    /// The run has it.
+    Open {
+        /// The run.
+        run_id: RunId,
+        /// Where it stands.
+        standing: UpdateStanding,
+        /// What follows.
+        news: watch::Receiver<UpdateNews>,
+    },
+    /// The run is closed: its history knows.
+    Closed(Box<ExecutionRow>),
 }
 
 /// The answer to a subscription.
@@ -246,6 +367,12 @@ pub(crate) enum ServerError {
         /// What is wrong and what to do.
         problem: String,
     },
+    /// Nobody can answer the query now. A sentence says what is missing.
+    #[error("{0}")]
+    Unanswerable(String),
+    /// The answer to the query did not come in time. A sentence says what it was waiting for.
+    #[error("{0}")]
+    Overdue(String),
     /// It may or may not have taken effect; try again.
     #[error("{message}")]
     Unavailable {

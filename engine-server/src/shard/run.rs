@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use crate::limits;
 use crate::session::Session;
+use crate::shard::queries::Queries;
 use crate::store::{ExecutionRow, RunKey};
 
 /// A run in memory.
@@ -36,6 +37,8 @@ pub(crate) struct HotRun {
     pub(crate) sticky_worker: Option<Uuid>,
     /// Who has which task: the workflow task under [`EventId::NONE`], activities under their scheduled event.
     pub(crate) holders: BTreeMap<EventId, Holder>,
+    /// Queries that wait for its workflow task.
+    pub(crate) queries: Queries,
     /// When it last changed; the oldest idle runs are parked first.
     pub(crate) touched_at: Timestamp,
     /// Whether the shard's set of idle runs has it, under `touched_at`.
@@ -67,6 +70,7 @@ impl HotRun {
             registered_deadline: None,
             sticky_worker: None,
             holders: BTreeMap::new(),
+            queries: Queries::default(),
             touched_at: now,
             registered_idle: false,
             parking_in: None,
@@ -81,6 +85,15 @@ impl HotRun {
     /// Approximate size in memory.
     pub(crate) fn memory_size(&self) -> usize {
         size_of::<Self>() + self.execution.memory_size() + self.tail.bytes + 2 * self.key.workflow_id.len()
+    }
+
+    /// Gives back memory that the run does not need while it is idle.
+    pub(crate) fn shrink(&mut self) {
+        self.execution.shrink();
+        if self.holders.is_empty() {
+            self.holders = BTreeMap::new();
+        }
+        self.tail.events.shrink_to_fit();
     }
 
     /// The run's row, as it is while the run is open.
@@ -131,9 +144,9 @@ impl Tail {
     }
 }
 
-/// Encodes events of one turn: each for the tail, and all as the bytes of one row.
+/// Encodes events of one turn: each for the tail, and all as the bytes of one row. The events are slices of the row.
 pub(crate) fn encode_turn(events: &[Event]) -> (Vec<Bytes>, Bytes) {
-    let history = EncodedHistory { events: events.iter().map(engine_proto::convert::encode_event).collect() };
-    let row = Bytes::from(prost::Message::encode_to_vec(&history));
+    let row = engine_proto::convert::encode_row(events);
+    let history = EncodedHistory::from_row(row.clone()).expect("a row that was just encoded is a row");
     (history.events, row)
 }

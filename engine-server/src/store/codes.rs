@@ -12,6 +12,7 @@ pub(super) fn status_code(status: CloseStatus) -> i16 {
         CloseStatus::Canceled => 3,
         CloseStatus::Terminated => 4,
         CloseStatus::TimedOut => 5,
+        CloseStatus::ContinuedAsNew => 6,
     }
 }
 
@@ -23,6 +24,7 @@ pub(super) fn status_of_code(code: i64) -> Result<CloseStatus, StoreError> {
         3 => Ok(CloseStatus::Canceled),
         4 => Ok(CloseStatus::Terminated),
         5 => Ok(CloseStatus::TimedOut),
+        6 => Ok(CloseStatus::ContinuedAsNew),
         _ => Err(StoreError::Corrupt(format!("{code} is no close status"))),
     }
 }
@@ -39,6 +41,7 @@ mod tests {
             CloseStatus::Canceled,
             CloseStatus::Terminated,
             CloseStatus::TimedOut,
+            CloseStatus::ContinuedAsNew,
         ] {
             assert_eq!(status_of_code(i64::from(status_code(status))).unwrap(), status);
         }

@@ -9,14 +9,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use engine_core::filter::Filter;
 use engine_core::ids::{EventId, RunId};
 use engine_core::time::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::{
-    Acquisition, Batch, ExecutionRow, HistoryRow, ListFilter, NamespaceRow, Node, RunKey, ShardId, Store, StoreError,
-    StoreStats, StoredRun, WorkflowKey,
+    Acquisition, Batch, Committed, ExecutionRow, HistoryRow, ListFilter, NamespaceId, NamespaceRow, Node, RunKey,
+    Search, ShardId, Store, StoreError, StoreStats, StoredRun, WorkflowKey,
 };
 
 /// What befalls one commit.
@@ -180,7 +181,7 @@ impl Store for FaultyStore {
         self.inner()?.acquire_shards(node, wanted).await
     }
 
-    async fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
+    async fn commit(&self, batch: &Batch) -> Result<Committed, StoreError> {
         let number = *self.seen.borrow();
         let fault = self.faults.lock().planned.remove(&number);
         self.seen.send_modify(|seen| *seen += 1);
@@ -231,6 +232,15 @@ impl Store for FaultyStore {
         self.inner()?.due_runs(shard, until, after, limit).await
     }
 
+    async fn owing_runs(
+        &self,
+        shard: ShardId,
+        after: Option<RunId>,
+        limit: u32,
+    ) -> Result<Vec<ExecutionRow>, StoreError> {
+        self.inner()?.owing_runs(shard, after, limit).await
+    }
+
     async fn execution(&self, key: &RunKey) -> Result<Option<ExecutionRow>, StoreError> {
         self.inner()?.execution(key).await
     }
@@ -249,6 +259,14 @@ impl Store for FaultyStore {
 
     async fn list(&self, filter: &ListFilter) -> Result<Vec<ExecutionRow>, StoreError> {
         self.inner()?.list(filter).await
+    }
+
+    async fn search(&self, search: &Search) -> Result<Vec<ExecutionRow>, StoreError> {
+        self.inner()?.search(search).await
+    }
+
+    async fn count(&self, namespace: NamespaceId, filter: &Filter) -> Result<Vec<(String, u64)>, StoreError> {
+        self.inner()?.count(namespace, filter).await
     }
 
     async fn namespaces(&self) -> Result<Vec<NamespaceRow>, StoreError> {

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use engine_core::filter::Filter;
 use engine_core::ids::{EventId, RunId};
 use engine_core::time::Timestamp;
 use parking_lot::Mutex;
@@ -20,9 +21,9 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{
-    Acquisition, Batch, BufferedRow, DEFAULT_NAMESPACE, Epoch, ExecutionChange, ExecutionRow, ForeignShard, HistoryRow,
-    ListFilter, NamespaceId, NamespaceRow, Node, OwnedShard, ProgressRow, RunKey, ShardId, Store, StoreError,
-    StoreStats, StoredRun, WorkflowKey,
+    Acquisition, Batch, BufferedRow, Committed, DEFAULT_NAMESPACE, Epoch, ExecutionChange, ExecutionRow, ForeignShard,
+    GROUPS_MAX, HistoryRow, ListFilter, NamespaceId, NamespaceRow, Node, OWES_MESSAGES, OwnedShard, ProgressRow,
+    RunKey, Search, ShardId, Store, StoreError, StoreStats, StoredRun, WorkflowKey,
 };
 
 /// A store in this process's memory. Clones are handles to the same data.
@@ -86,6 +87,16 @@ impl fmt::Debug for MemoryStore {
 }
 
 impl Data {
+    /// The rows of a namespace that a filter means.
+    fn of_namespace(&self, namespace: NamespaceId, filter: &Filter) -> impl Iterator<Item = &ExecutionRow> {
+        let ids = (namespace, RunId::from_uuid(Uuid::nil()))..=(namespace, RunId::from_uuid(Uuid::max()));
+        let rows =
+            self.visible.range(ids).map(|(_, key)| self.executions.get(key).expect("`visible` names rows that exist"));
+        rows.filter(|row| {
+            filter.condition.as_ref().is_none_or(|condition| condition.matches(&row.listed()) == Some(true))
+        })
+    }
+
     fn migrated(&self) -> Result<(), StoreError> {
         if self.shards.is_empty() {
             return Err(StoreError::Unusable("the memory store is empty: call `migrate` before using it".to_owned()));
@@ -95,6 +106,17 @@ impl Data {
 
     fn shard(&self, id: ShardId) -> Option<&Shard> {
         self.shards.get(usize::try_from(id.0).ok()?)
+    }
+
+    /// The runs that are presumed to be the first of their workflow ids and are not.
+    fn not_first(&self, batch: &Batch) -> Vec<RunId> {
+        let presumed: HashSet<RunId> = batch.presumed_first.iter().copied().collect();
+        let presumed = batch.new_runs.iter().map(|row| &row.key).filter(|key| presumed.contains(&key.run_id));
+        let has_runs = |key: &&RunKey| {
+            let bound = |run_id| RunKey { run_id: RunId::from_uuid(run_id), ..(*key).clone() };
+            self.executions.range(bound(Uuid::nil())..=bound(Uuid::max())).next().is_some()
+        };
+        presumed.filter(has_runs).map(|key| key.run_id).collect()
     }
 
     /// Fails without having changed anything if the batch breaks what its author promised.
@@ -321,16 +343,18 @@ impl Store for MemoryStore {
         })
     }
 
-    async fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
-        self.call(|data| {
+    async fn commit(&self, batch: &Batch) -> Result<Committed, StoreError> {
+        let (left_out, rows) = self.call(|data| {
             data.migrated()?;
-            data.verify(batch)?;
-            data.apply(batch);
-            Ok(())
+            let left_out = data.not_first(batch);
+            let batch = batch.without(&left_out);
+            data.verify(&batch)?;
+            data.apply(&batch);
+            Ok((left_out, batch.rows()))
         })?;
         self.stats.commits.fetch_add(1, Ordering::Relaxed);
-        self.stats.rows.fetch_add(batch.rows() as u64, Ordering::Relaxed);
-        Ok(())
+        self.stats.rows.fetch_add(rows as u64, Ordering::Relaxed);
+        Ok(Committed { left_out })
     }
 
     async fn latest_runs(&self, keys: &[WorkflowKey]) -> Result<Vec<Option<ExecutionRow>>, StoreError> {
@@ -373,6 +397,26 @@ impl Store for MemoryStore {
             }
             let next = coming.peek().map_or(Timestamp::MAX, |(key, _)| key.1);
             Ok((rows, next))
+        })
+    }
+
+    async fn owing_runs(
+        &self,
+        shard: ShardId,
+        after: Option<RunId>,
+        limit: u32,
+    ) -> Result<Vec<ExecutionRow>, StoreError> {
+        self.call(|data| {
+            let owes = |row: &&ExecutionRow| {
+                row.key.shard == shard
+                    && row.status.is_some()
+                    && row.wake_at <= OWES_MESSAGES
+                    && after.is_none_or(|after| row.key.run_id > after)
+            };
+            let mut rows: Vec<ExecutionRow> = data.executions.values().filter(owes).cloned().collect();
+            rows.sort_by_key(|row| row.key.run_id);
+            rows.truncate(limit as usize);
+            Ok(rows)
         })
     }
 
@@ -429,6 +473,39 @@ impl Store for MemoryStore {
                     && filter.workflow_id.as_ref().is_none_or(|id| row.key.workflow_id == *id)
             });
             Ok(matching.take(filter.limit as usize).cloned().collect())
+        })
+    }
+
+    async fn search(&self, search: &Search) -> Result<Vec<ExecutionRow>, StoreError> {
+        let Search { namespace, filter, after, limit } = search;
+        self.call(|data| {
+            let order = filter.order;
+            let mut found: Vec<_> =
+                data.of_namespace(*namespace, filter).map(|row| (row.listed().order_key(order), row)).collect();
+            if let Some((key, run_id)) = after {
+                found.retain(|(own, row)| order.compare((own, row.key.run_id), (key, *run_id)).is_gt());
+            }
+            found.sort_by(|(one, a), (other, b)| order.compare((one, a.key.run_id), (other, b.key.run_id)));
+            Ok(found.into_iter().take(*limit as usize).map(|(_, row)| row.clone()).collect())
+        })
+    }
+
+    async fn count(&self, namespace: NamespaceId, filter: &Filter) -> Result<Vec<(String, u64)>, StoreError> {
+        self.call(|data| {
+            let mut groups: BTreeMap<String, u64> = BTreeMap::new();
+            for row in data.of_namespace(namespace, filter) {
+                *groups
+                    .entry(filter.group_by.map_or_else(String::new, |column| row.listed().group(column)))
+                    .or_default() += 1;
+            }
+            if filter.group_by.is_none() {
+                groups.entry(String::new()).or_default();
+            }
+            let mut groups: Vec<(String, u64)> = groups.into_iter().collect();
+            // Stable: groups of one size stay in the order of their names.
+            groups.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+            groups.truncate(GROUPS_MAX as usize);
+            Ok(groups)
         })
     }
 

@@ -14,12 +14,14 @@
 //!
 //! What is not here: when to write (`shard::lane`, the only caller of `commit`), what to write (`engine-core`).
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use engine_core::event::CloseStatus;
+use engine_core::filter::Filter;
 use engine_core::ids::{EventId, RunId};
 use engine_core::time::Timestamp;
 
@@ -32,12 +34,17 @@ pub mod memory;
 mod open;
 pub mod postgres;
 mod schema;
+mod search;
 pub mod sqlite;
 
 pub use open::{open, open_with};
+pub use search::{GROUPS_MAX, Search};
 
 /// The namespace that [`Store::migrate`] creates.
 pub const DEFAULT_NAMESPACE: &str = "default";
+
+/// The `wake_at` of a closed run that still owes messages to other workflows.
+pub const OWES_MESSAGES: Timestamp = Timestamp::from_micros(-1);
 
 /// Most shards that a store can be bootstrapped with. More would cost memory and recovery time on each node, and gain
 /// nothing: a lane commits all its shards together.
@@ -168,7 +175,7 @@ pub struct ExecutionRow {
     /// Number of its events; valid once it is closed, 0 before.
     pub history_length: u64,
     /// A lower bound of when the engine must look at the run by itself. [`Timestamp::EPOCH`]: at once when the shard is acquired.
-    /// [`Timestamp::MAX`]: never by itself. Meaningless once it is closed.
+    /// [`Timestamp::MAX`]: never by itself. Of a closed run only [`OWES_MESSAGES`] has a meaning.
     pub wake_at: Timestamp,
     /// The start's request id, empty if it had none.
     pub request_id: String,
@@ -245,6 +252,10 @@ pub struct Batch {
     pub shards: Vec<(ShardId, Epoch)>,
     /// New runs. Their keys are new.
     pub new_runs: Vec<ExecutionRow>,
+    /// Those of `new_runs` whose workflow ids nobody has looked up: each is presumed to be the first of its id. One whose id
+    /// has a run already is left out, with its rows in `history`, and the rest of the batch is applied. All other rows here
+    /// are of other runs.
+    pub presumed_first: Vec<RunId>,
     /// Changes of rows; at most one of each kind for a run, and never of a run in `new_runs` (the lane folds those).
     pub updates: Vec<ExecutionUpdate>,
     /// Rows to append. Their keys are new.
@@ -265,6 +276,17 @@ impl Batch {
         self.rows() == 0
     }
 
+    /// The batch without the rows of runs that turned out not to be the first of their workflow ids.
+    fn without(&self, left_out: &[RunId]) -> Cow<'_, Batch> {
+        if left_out.is_empty() {
+            return Cow::Borrowed(self);
+        }
+        let mut batch = self.clone();
+        batch.new_runs.retain(|row| !left_out.contains(&row.key.run_id));
+        batch.history.retain(|row| !left_out.contains(&row.run_id));
+        Cow::Owned(batch)
+    }
+
     /// Number of row operations.
     pub fn rows(&self) -> usize {
         self.new_runs.len()
@@ -275,6 +297,13 @@ impl Batch {
             + self.progress_deletes.len()
             + self.progress.len()
     }
+}
+
+/// What became of a batch that was applied.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Committed {
+    /// Runs of [`Batch::presumed_first`] that were left out, because their workflow ids have a run. In any order.
+    pub left_out: Vec<RunId>,
 }
 
 /// All that is stored of one run.
@@ -380,10 +409,10 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// Applies the batch whole, if all its epochs are current, in one round trip.
     ///
-    /// After `Ok` a crash loses nothing. After [`StoreError::Fenced`] nothing was written, nor after [`StoreError::Corrupt`],
+    /// After `Ok` a crash loses nothing of what was applied: all but [`Committed::left_out`]. After [`StoreError::Fenced`] nothing was written, nor after [`StoreError::Corrupt`],
     /// which says that a key promised new exists, or a row to change does not. After any other error either may be true,
     /// and the batch may even be applied later, but not once an [`Store::acquire_shards`] for its shards has returned.
-    async fn commit(&self, batch: &Batch) -> Result<(), StoreError>;
+    async fn commit(&self, batch: &Batch) -> Result<Committed, StoreError>;
 
     /// The rows of the latest runs of workflow ids, in the order of `keys`; `None` where there is none. One round trip.
     async fn latest_runs(&self, keys: &[WorkflowKey]) -> Result<Vec<Option<ExecutionRow>>, StoreError>;
@@ -400,6 +429,14 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         after: Option<(Timestamp, RunId)>,
         limit: u32,
     ) -> Result<(Vec<ExecutionRow>, Timestamp), StoreError>;
+
+    /// Closed runs of a shard that owe messages ([`OWES_MESSAGES`]), by run id, after `after`, at most `limit`.
+    async fn owing_runs(
+        &self,
+        shard: ShardId,
+        after: Option<RunId>,
+        limit: u32,
+    ) -> Result<Vec<ExecutionRow>, StoreError>;
 
     /// One run's row.
     async fn execution(&self, key: &RunKey) -> Result<Option<ExecutionRow>, StoreError>;
@@ -419,6 +456,12 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// Lists runs.
     async fn list(&self, filter: &ListFilter) -> Result<Vec<ExecutionRow>, StoreError>;
+
+    /// Lists runs by a filter.
+    async fn search(&self, search: &Search) -> Result<Vec<ExecutionRow>, StoreError>;
+
+    /// Counts runs by a filter: by group if it has one, largest first and at most [`GROUPS_MAX`], else in one row without a name.
+    async fn count(&self, namespace: NamespaceId, filter: &Filter) -> Result<Vec<(String, u64)>, StoreError>;
 
     /// All namespaces.
     async fn namespaces(&self) -> Result<Vec<NamespaceRow>, StoreError>;

@@ -156,6 +156,10 @@ impl Worker {
         self.take(|m| (!m.activity_stops.is_empty()).then(|| m.activity_stops.remove(0))).await
     }
 
+    pub async fn query(&mut self) -> v1::QueryTask {
+        self.take(|m| (!m.queries.is_empty()).then(|| m.queries.remove(0))).await
+    }
+
     pub async fn drained(&mut self) {
         self.take(|m| m.drained.then_some(())).await;
     }
@@ -198,7 +202,14 @@ impl Worker {
         task: &v1::WorkflowTask,
         commands: Vec<v1::Command>,
     ) -> v1::ResultAck {
-        let done = v1::WorkflowTaskCompletion { token: task.token.clone(), commands, flags: vec![], cached: true };
+        let done = v1::WorkflowTaskCompletion {
+            token: task.token.clone(),
+            commands,
+            flags: vec![],
+            cached: true,
+            force_new_task: false,
+            rejected_updates: Vec::new(),
+        };
         self.report(v1::task_result::Result::WorkflowTaskCompleted(done)).await
     }
 
@@ -227,7 +238,11 @@ pub fn schedule_activity(id: &str, max_attempts: u32) -> v1::Command {
 pub fn start_timer(id: &str, millis: u32) -> v1::Command {
     let duration = Some(convert::duration_to_proto(Duration::from_millis(millis.into())));
     v1::Command {
-        command: Some(v1::command::Command::StartTimer(v1::StartTimerCommand { timer_id: id.into(), duration })),
+        command: Some(v1::command::Command::StartTimer(v1::StartTimerCommand {
+            timer_id: id.into(),
+            duration,
+            ..Default::default()
+        })),
     }
 }
 

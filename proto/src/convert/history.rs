@@ -9,15 +9,22 @@ use engine_core::ids::EventId;
 use prost::Message as _;
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 
-use super::{ConvertError, encode_event, event_from_proto};
+use super::{ConvertError, encode_event, event_from_proto, event_to_proto};
 use crate::{EncodedHistory, v1};
+
+/// `events` in `engine.v1.History`.
+const EVENTS_TAG: u32 = 1;
 
 /// `event_id` in `engine.v1.HistoryEvent`.
 const EVENT_ID_TAG: u32 = 1;
 
 /// The row that holds `events`, as it is stored. [`EncodedHistory::from_row`] takes it apart again.
 pub fn encode_row(events: &[Event]) -> Bytes {
-    EncodedHistory::from_events(events).to_row()
+    // One buffer of the right size for all, since rows are what the server makes most of.
+    let messages: Vec<v1::HistoryEvent> = events.iter().map(event_to_proto).collect();
+    let mut row = Vec::with_capacity(prost::encoding::message::encoded_len_repeated(EVENTS_TAG, &messages));
+    prost::encoding::message::encode_repeated(EVENTS_TAG, &messages, &mut row);
+    row.into()
 }
 
 /// The number of an encoded event, without decoding the rest of it. 0 for a buffered event.

@@ -5,10 +5,14 @@
 //! | `error` | [`ConvertError`]: which field of a request is wrong, and how |
 //! | `field` | identifiers, required fields, enums |
 //! | `time` | durations and instants |
+//! | `marker` | markers |
+//! | `search` | search attributes, and other things that are shown of a run |
 //! | `payload` | payloads |
 //! | `failure` | failures, and their limits when they come from outside |
 //! | `policy` | retry policies and activity timeouts |
+//! | `peer` | children, and messages to other workflows |
 //! | `command` | commands |
+//! | `update` | updates |
 //! | `event` | events |
 //! | `history` | encoded histories and the rows that they are stored in |
 //! | `status` | where a run stands |
@@ -25,27 +29,37 @@ mod event;
 mod failure;
 mod field;
 mod history;
+mod marker;
 mod payload;
+mod peer;
 mod policy;
 #[cfg(test)]
 mod samples;
+mod search;
 mod status;
 mod time;
+mod update;
 
 pub use command::{command_from_proto, command_to_proto, commands_from_proto};
 pub use error::ConvertError;
 pub use event::{
-    encode_event, event_from_proto, event_to_proto, worker_metadata_from_proto, worker_metadata_to_proto,
-    workflow_started_from_proto, workflow_started_to_proto,
+    encode_event, event_for_replay, event_from_proto, event_to_proto, worker_metadata_from_proto,
+    worker_metadata_to_proto, workflow_started_from_proto, workflow_started_to_proto,
 };
 pub use failure::{failure_from_outside, failure_from_proto, failure_to_proto};
 pub use field::{optional_id, optional_run_id, required, required_id, run_id};
 pub use history::{encode_row, event_id_of};
+pub use marker::{marker_from_proto, marker_to_proto};
 pub use payload::{
     memo_from_proto, memo_to_proto, payload_from_proto, payload_to_proto, payloads_from_proto, payloads_to_proto,
 };
+pub use peer::{parent_close_policy_to_proto, reuse_policy_from_proto, reuse_policy_to_proto};
 pub use policy::{
     activity_timeouts_from_proto, activity_timeouts_to_proto, retry_policy_from_proto, retry_policy_to_proto,
+};
+pub use search::{
+    property_changes_from_proto, property_changes_to_proto, search_attributes_from_proto, search_attributes_to_proto,
+    search_changes_from_proto, search_changes_to_proto, search_value_from_proto, search_value_to_proto,
 };
 pub use status::{
     close_status_from_proto, close_status_to_proto, retry_state_from_proto, retry_state_to_proto,
@@ -54,4 +68,8 @@ pub use status::{
 };
 pub use time::{
     duration_from_proto, duration_to_proto, optional_duration_from_proto, timestamp_from_proto, timestamp_to_proto,
+};
+pub use update::{
+    rejected_update_to_proto, rejected_updates_from_proto, update_outcome_from_proto, update_outcome_to_proto,
+    update_request_from_proto, update_request_from_trusted, update_request_to_proto,
 };

@@ -5,21 +5,30 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use engine_core::command::{Command, ScheduleActivity};
+use engine_core::command::{Command, ContinueAsNew, ScheduleActivity, UnreadSignal};
 use engine_core::event::{
     ActivityCancelRequested, ActivityCanceled, ActivityCompleted, ActivityFailed, ActivityScheduled, ActivityStarted,
-    ActivityTimedOut, ActivityTimeouts, CloseStatus, Event, EventKind, TimerCanceled, TimerFired, TimerStarted,
-    WorkerMetadata, WorkflowCancelRequested, WorkflowCanceled, WorkflowCompleted, WorkflowFailed, WorkflowSignaled,
-    WorkflowStarted, WorkflowTaskCompleted, WorkflowTaskFailed, WorkflowTaskFailureCause, WorkflowTaskScheduled,
-    WorkflowTaskStarted, WorkflowTaskTimedOut, WorkflowTerminated, WorkflowTimedOut,
+    ActivityTimedOut, ActivityTimeouts, CloseStatus, ContinueAsNewReasons, Event, EventKind, MarkerRecorded,
+    PropertiesModified, PropertyChanges, SearchAttributesUpserted, StatePublished, TimerCanceled, TimerFired,
+    TimerStarted, UpdateOutcome, UpdateRequest, WorkerMetadata, WorkflowCancelRequested, WorkflowCanceled,
+    WorkflowCompleted, WorkflowContinuedAsNew, WorkflowFailed, WorkflowSignaled, WorkflowStarted,
+    WorkflowTaskCompleted, WorkflowTaskFailed, WorkflowTaskFailureCause, WorkflowTaskScheduled, WorkflowTaskStarted,
+    WorkflowTaskTimedOut, WorkflowTerminated, WorkflowTimedOut, WorkflowUpdateAccepted, WorkflowUpdateCompleted,
 };
+use engine_core::execution::IdReusePolicy;
 use engine_core::failure::{Failure, FailureKind, RetryState, TimeoutKind};
 use engine_core::ids::{
-    ActivityId, ActivityType, EventId, Namespace, RequestId, RunId, SignalName, TaskQueueName, TimerId, WorkflowId,
-    WorkflowType,
+    ActivityId, ActivityType, EventId, Namespace, PatchId, PublishedName, RequestId, RunId, SearchAttributeName,
+    SignalName, StepName, TaskQueueName, TimerId, UpdateId, UpdateName, WorkflowId, WorkflowType,
 };
+use engine_core::marker::{Marker, StepMarker, StepOutcome};
 use engine_core::payload::Payload;
+use engine_core::peer::{
+    CancelPeer, ChildOutcome, Parent, ParentClosePolicy, PeerCommand, PeerEvent, PeerFailureCause, PeerTarget,
+    SignalPeer, StartChild,
+};
 use engine_core::retry::RetryPolicy;
+use engine_core::search::{SearchAttributeChanges, SearchAttributes, SearchValue};
 use engine_core::time::Timestamp;
 
 pub(super) const TIMEOUT_KINDS: [TimeoutKind; 4] =
@@ -45,13 +54,14 @@ pub(super) const CAUSES: [WorkflowTaskFailureCause; 8] = [
     WorkflowTaskFailureCause::ForceClosed,
 ];
 
-pub(super) const CLOSE_STATUSES: [Option<CloseStatus>; 6] = [
+pub(super) const CLOSE_STATUSES: [Option<CloseStatus>; 7] = [
     None,
     Some(CloseStatus::Completed),
     Some(CloseStatus::Failed),
     Some(CloseStatus::Canceled),
     Some(CloseStatus::Terminated),
     Some(CloseStatus::TimedOut),
+    Some(CloseStatus::ContinuedAsNew),
 ];
 
 const START: Timestamp = Timestamp::from_micros(1_700_000_000_123_456);
@@ -139,6 +149,7 @@ pub(super) fn commands() -> Vec<Command> {
             input: vec![payload("1"), Payload::json("\"two\"")],
             timeouts: timeouts(),
             retry_policy: Some(retry_policy()),
+            summary: "ships the order".into(),
         })),
         Command::ScheduleActivity(Box::new(ScheduleActivity {
             activity_id: ActivityId::from_trusted("a-2"),
@@ -147,17 +158,126 @@ pub(super) fn commands() -> Vec<Command> {
             input: Vec::new(),
             timeouts: ActivityTimeouts::default(),
             retry_policy: None,
+            summary: String::new(),
         })),
         Command::RequestCancelActivity { activity_id: ActivityId::from_trusted("a-1") },
-        Command::StartTimer { timer_id: TimerId::from_trusted("t-1"), duration: Duration::from_secs(14 * 24 * 3600) },
+        Command::StartTimer {
+            timer_id: TimerId::from_trusted("t-1"),
+            duration: Duration::from_secs(14 * 24 * 3600),
+            summary: "until the offer ends".into(),
+        },
         Command::CancelTimer { timer_id: TimerId::from_trusted("t-1") },
+        Command::PublishState { name: PublishedName::from_trusted("status"), value: payload("7") },
+        Command::AcceptUpdate(Box::new(update())),
+        Command::CompleteUpdate {
+            update_id: UpdateId::from_trusted("u-1"),
+            outcome: UpdateOutcome::Completed { result: Some(payload("7")) },
+        },
+        Command::CompleteUpdate {
+            update_id: UpdateId::from_trusted("u-1"),
+            outcome: UpdateOutcome::Failed { failure: failures().remove(0) },
+        },
         Command::CompleteWorkflow { result: None },
         Command::CompleteWorkflow { result: Some(payload("true")) },
         Command::CancelWorkflow { details: None },
         Command::CancelWorkflow { details: Some(payload("0")) },
+        Command::Peer(Box::new(PeerCommand::StartChild(child_in_full()))),
+        Command::Peer(Box::new(PeerCommand::StartChild(child_with_the_least()))),
+        Command::Peer(Box::new(PeerCommand::Signal(signal_peer()))),
+        Command::Peer(Box::new(PeerCommand::RequestCancel(cancel_peer()))),
+        Command::ContinueAsNew(Box::default()),
+        Command::ContinueAsNew(Box::new(ContinueAsNew {
+            workflow_type: Some(WorkflowType::from_trusted("refund")),
+            task_queue: Some(TaskQueueName::from_trusted("refunds")),
+            input: vec![payload("1"), Payload::default()],
+            run_timeout: Some(Duration::from_secs(60)),
+            task_timeout: Some(Duration::from_secs(7)),
+            retry_policy: Some(retry_policy()),
+            memo: Some(vec![("a".into(), payload("1"))]),
+            unread_signals: vec![UnreadSignal { name: SignalName::from_trusted("s"), input: vec![payload("2")] }],
+        })),
     ];
+    commands.extend(markers().into_iter().map(|marker| Command::RecordMarker(Box::new(marker))));
+    commands.push(Command::UpsertSearchAttributes { changes: search_changes() });
+    commands.push(Command::ModifyProperties(property_changes()));
+    commands.push(Command::ModifyProperties(PropertyChanges::default()));
     commands.extend(failures().into_iter().map(|failure| Command::FailWorkflow { failure }));
     commands
+}
+
+/// A search attribute of each type.
+fn search_attributes() -> SearchAttributes {
+    let values = [
+        SearchValue::Keyword("eu".into()),
+        SearchValue::KeywordList(vec!["new".into(), "vip".into()]),
+        SearchValue::KeywordList(Vec::new()),
+        SearchValue::Text("a long story".into()),
+        SearchValue::Int(i64::MIN),
+        SearchValue::Double(0.1),
+        SearchValue::Bool(false),
+        SearchValue::Datetime(START),
+    ];
+    let name = |number| SearchAttributeName::from_trusted(format!("attribute{number}"));
+    values.into_iter().enumerate().map(|(number, value)| (name(number), value)).collect()
+}
+
+fn search_changes() -> SearchAttributeChanges {
+    let mut changes: SearchAttributeChanges =
+        search_attributes().into_iter().map(|(name, value)| (name, Some(value))).collect();
+    changes.insert(SearchAttributeName::from_trusted("gone"), None);
+    changes
+}
+
+fn property_changes() -> PropertyChanges {
+    PropertyChanges {
+        memo: BTreeMap::from([("a".into(), Some(payload("1"))), ("b".into(), None)]),
+        current_details: Some(String::new()),
+    }
+}
+
+/// Each kind of marker.
+fn markers() -> Vec<Marker> {
+    let step = |outcome| {
+        Marker::Step(StepMarker {
+            step_id: 7,
+            name: StepName::from_trusted("quote"),
+            outcome,
+            attempt: 3,
+            took: Duration::from_millis(20),
+        })
+    };
+    let failure = failures().pop().expect("there are some");
+    vec![
+        Marker::Patch { patch_id: PatchId::from_trusted("use-courier"), deprecated: false },
+        Marker::Patch { patch_id: PatchId::from_trusted("use-courier"), deprecated: true },
+        step(StepOutcome::Completed { result: Some(payload("1")) }),
+        step(StepOutcome::Completed { result: None }),
+        step(StepOutcome::Failed { failure, retry_state: RetryState::MaximumAttemptsReached }),
+    ]
+}
+
+fn marker_events() -> impl Iterator<Item = EventKind> {
+    markers().into_iter().map(|marker| {
+        EventKind::MarkerRecorded(Box::new(MarkerRecorded { workflow_task_completed_event_id: EventId(4), marker }))
+    })
+}
+
+fn property_events() -> [EventKind; 2] {
+    let workflow_task_completed_event_id = EventId(4);
+    let (changes, shown) = (search_changes(), property_changes());
+    [
+        EventKind::SearchAttributesUpserted(SearchAttributesUpserted { workflow_task_completed_event_id, changes }),
+        EventKind::PropertiesModified(PropertiesModified { workflow_task_completed_event_id, changes: shown }),
+    ]
+}
+
+fn update() -> UpdateRequest {
+    UpdateRequest {
+        id: UpdateId::from_trusted("u-1"),
+        name: UpdateName::from_trusted("deposit"),
+        input: vec![payload("7"), Payload::default()],
+        identity: "desk-3".into(),
+    }
 }
 
 fn started_in_full() -> WorkflowStarted {
@@ -181,6 +301,11 @@ fn started_in_full() -> WorkflowStarted {
         request_id: Some(RequestId::from_trusted("req-1")),
         identity: "cli@host".into(),
         memo: vec![("a".into(), payload("1")), ("b".into(), Payload::default())],
+        search_attributes: SearchAttributes::new(),
+        summary: String::new(),
+        details: String::new(),
+        parent: Some(Box::new(parent())),
+        seen_request_ids: vec![RequestId::from_trusted("seen-1"), RequestId::from_trusted("seen-2")],
     }
 }
 
@@ -199,6 +324,8 @@ fn started_with_the_least() -> WorkflowStarted {
         request_id: None,
         identity: String::new(),
         memo: Vec::new(),
+        parent: None,
+        seen_request_ids: Vec::new(),
         ..started_in_full()
     }
 }
@@ -209,6 +336,9 @@ pub(super) fn events() -> Vec<Event> {
     kinds.extend(workflow_task_events());
     kinds.extend(activity_events());
     kinds.extend(timer_events());
+    kinds.extend(peer_events().into_iter().map(|event| EventKind::Peer(Box::new(event))));
+    kinds.extend(marker_events());
+    kinds.extend(property_events());
     let event = |(kind, number): (EventKind, u64)| Event {
         id: EventId(number),
         at: START + Duration::from_micros(number),
@@ -217,10 +347,112 @@ pub(super) fn events() -> Vec<Event> {
     kinds.into_iter().zip(1..).map(event).collect()
 }
 
+fn parent() -> Parent {
+    Parent { workflow_id: WorkflowId::from_trusted("parent-1"), run_id: run(8), initiated_event_id: EventId(5) }
+}
+
+fn child_in_full() -> StartChild {
+    StartChild {
+        workflow_id: WorkflowId::from_trusted("child-1"),
+        workflow_type: WorkflowType::from_trusted("ship"),
+        task_queue: Some(TaskQueueName::from_trusted("warehouse")),
+        input: vec![payload("1"), Payload::default()],
+        execution_timeout: Some(Duration::from_secs(3600)),
+        run_timeout: Some(Duration::from_secs(1800)),
+        task_timeout: Some(Duration::from_secs(7)),
+        retry_policy: Some(retry_policy()),
+        parent_close_policy: ParentClosePolicy::Abandon,
+        id_reuse_policy: IdReusePolicy::RejectDuplicate,
+        memo: vec![("a".into(), payload("1"))],
+        search_attributes: search_attributes(),
+    }
+}
+
+fn child_with_the_least() -> StartChild {
+    StartChild {
+        task_queue: None,
+        input: Vec::new(),
+        execution_timeout: None,
+        run_timeout: None,
+        task_timeout: None,
+        retry_policy: None,
+        parent_close_policy: ParentClosePolicy::Terminate,
+        id_reuse_policy: IdReusePolicy::AllowDuplicate,
+        memo: Vec::new(),
+        search_attributes: SearchAttributes::new(),
+        ..child_in_full()
+    }
+}
+
+fn target(run_id: Option<RunId>) -> PeerTarget {
+    PeerTarget { workflow_id: WorkflowId::from_trusted("other"), child_only: run_id.is_none(), run_id }
+}
+
+fn signal_peer() -> SignalPeer {
+    SignalPeer { target: target(Some(run(4))), name: SignalName::from_trusted("go"), input: vec![payload("1")] }
+}
+
+fn cancel_peer() -> CancelPeer {
+    CancelPeer { target: target(None), reason: "enough".into() }
+}
+
+fn peer_events() -> Vec<PeerEvent> {
+    let completed = EventId(4);
+    let (initiated_event_id, started_event_id) = (EventId(5), EventId(9));
+    let (workflow_id, workflow_type) = (WorkflowId::from_trusted("child-1"), WorkflowType::from_trusted("ship"));
+    let closed = |outcome| PeerEvent::ChildClosed {
+        initiated_event_id,
+        started_event_id,
+        workflow_id: workflow_id.clone(),
+        workflow_type: workflow_type.clone(),
+        run_id: run(6),
+        outcome,
+    };
+    let initiated = |child| PeerEvent::StartChildInitiated { workflow_task_completed_event_id: completed, child };
+    let mut events = vec![
+        initiated(child_in_full()),
+        initiated(child_with_the_least()),
+        PeerEvent::ChildStarted {
+            initiated_event_id,
+            workflow_id: workflow_id.clone(),
+            workflow_type: workflow_type.clone(),
+            run_id: run(6),
+        },
+        closed(ChildOutcome::Completed { result: Some(payload("7")) }),
+        closed(ChildOutcome::Completed { result: None }),
+        closed(ChildOutcome::Failed {
+            failure: Failure::application("Declined", "no"),
+            retry_state: RetryState::RetryPolicyNotSet,
+        }),
+        closed(ChildOutcome::Canceled { details: Some(payload("0")) }),
+        closed(ChildOutcome::TimedOut { retry_state: RetryState::Timeout }),
+        closed(ChildOutcome::Terminated),
+        PeerEvent::SignalInitiated { workflow_task_completed_event_id: completed, signal: signal_peer() },
+        PeerEvent::Signaled { initiated_event_id, workflow_id: workflow_id.clone(), run_id: run(4) },
+        PeerEvent::CancelInitiated { workflow_task_completed_event_id: completed, cancel: cancel_peer() },
+        PeerEvent::CancelDelivered { initiated_event_id, workflow_id: workflow_id.clone(), run_id: run(4) },
+    ];
+    for cause in [PeerFailureCause::NotFound, PeerFailureCause::AlreadyStarted, PeerFailureCause::Refused] {
+        let (workflow_id, workflow_type) = (workflow_id.clone(), workflow_type.clone());
+        events.extend([
+            PeerEvent::SignalFailed { initiated_event_id, workflow_id: workflow_id.clone(), cause },
+            PeerEvent::CancelFailed { initiated_event_id, workflow_id: workflow_id.clone(), cause },
+            PeerEvent::StartChildFailed { initiated_event_id, workflow_id, workflow_type, cause },
+        ]);
+    }
+    events
+}
+
 fn workflow_events() -> Vec<EventKind> {
     let mut kinds = vec![
         EventKind::WorkflowStarted(Box::new(started_in_full())),
         EventKind::WorkflowStarted(Box::new(started_with_the_least())),
+        EventKind::WorkflowStarted(Box::new(WorkflowStarted {
+            search_attributes: search_attributes(),
+            summary: "order of a regular".into(),
+            details: "came by phone".into(),
+            ..started_in_full()
+        })),
         EventKind::WorkflowCompleted(WorkflowCompleted {
             workflow_task_completed_event_id: EventId(4),
             result: Some(payload("{}")),
@@ -240,6 +472,10 @@ fn workflow_events() -> Vec<EventKind> {
             reason: String::new(),
             details: None,
             identity: String::new(),
+        }),
+        EventKind::WorkflowContinuedAsNew(WorkflowContinuedAsNew {
+            workflow_task_completed_event_id: EventId(4),
+            new_run_id: run(7),
         }),
         EventKind::WorkflowCancelRequested(WorkflowCancelRequested {
             reason: "changed my mind".into(),
@@ -285,7 +521,7 @@ fn workflow_task_events() -> Vec<EventKind> {
             scheduled_event_id: EventId(2),
             identity: "worker@host".into(),
             history_size_bytes: 1 << 33,
-            suggest_continue_as_new: true,
+            suggest_continue_as_new: ContinueAsNewReasons { history_events: true, history_bytes: false, updates: true },
         }),
         EventKind::WorkflowTaskCompleted(WorkflowTaskCompleted {
             scheduled_event_id: EventId(2),
@@ -297,12 +533,14 @@ fn workflow_task_events() -> Vec<EventKind> {
                 build_id: "abc".into(),
                 flags: vec![1, 300],
             },
+            force_new_task: true,
         }),
         EventKind::WorkflowTaskCompleted(WorkflowTaskCompleted {
             scheduled_event_id: EventId(2),
             started_event_id: EventId(3),
             identity: String::new(),
             worker: WorkerMetadata::default(),
+            force_new_task: false,
         }),
     ];
     for cause in CAUSES {
@@ -335,6 +573,7 @@ fn activity_events() -> Vec<EventKind> {
             input: vec![payload("1"), payload("2")],
             timeouts: timeouts(),
             retry_policy: retry_policy(),
+            summary: "charges the card".into(),
         })),
         EventKind::ActivityScheduled(Box::new(ActivityScheduled {
             workflow_task_completed_event_id: EventId(4),
@@ -344,6 +583,7 @@ fn activity_events() -> Vec<EventKind> {
             input: Vec::new(),
             timeouts: ActivityTimeouts::default(),
             retry_policy: RetryPolicy::default(),
+            summary: String::new(),
         })),
         EventKind::ActivityStarted(ActivityStarted {
             scheduled_event_id: EventId(5),
@@ -409,12 +649,34 @@ fn timer_events() -> Vec<EventKind> {
             workflow_task_completed_event_id: EventId(4),
             timer_id: TimerId::from_trusted("t-1"),
             duration: Duration::new(60, 1),
+            summary: "until the offer ends".into(),
         }),
         EventKind::TimerFired(TimerFired { timer_id: TimerId::from_trusted("t-1"), started_event_id: EventId(9) }),
         EventKind::TimerCanceled(TimerCanceled {
             workflow_task_completed_event_id: EventId(4),
             timer_id: TimerId::from_trusted("t-1"),
             started_event_id: EventId(9),
+        }),
+        EventKind::WorkflowUpdateAccepted(Box::new(WorkflowUpdateAccepted {
+            workflow_task_completed_event_id: EventId(4),
+            update: update(),
+        })),
+        EventKind::WorkflowUpdateCompleted(WorkflowUpdateCompleted {
+            workflow_task_completed_event_id: EventId(4),
+            update_id: UpdateId::from_trusted("u-1"),
+            accepted_event_id: EventId(5),
+            outcome: UpdateOutcome::Completed { result: None },
+        }),
+        EventKind::WorkflowUpdateCompleted(WorkflowUpdateCompleted {
+            workflow_task_completed_event_id: EventId(4),
+            update_id: UpdateId::from_trusted("u-1"),
+            accepted_event_id: EventId(5),
+            outcome: UpdateOutcome::Failed { failure: failures().remove(0) },
+        }),
+        EventKind::StatePublished(StatePublished {
+            workflow_task_completed_event_id: EventId(4),
+            name: PublishedName::from_trusted("status"),
+            value: payload("7"),
         }),
     ]
 }
@@ -424,6 +686,8 @@ pub(super) fn golden_started() -> Event {
     let kind = EventKind::WorkflowStarted(Box::new(WorkflowStarted {
         input: vec![Payload::json("{\"cents\":100}")],
         continued_failure: None,
+        parent: None,
+        seen_request_ids: Vec::new(),
         ..started_in_full()
     }));
     Event { id: EventId::FIRST, at: START, kind }

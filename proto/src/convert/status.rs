@@ -81,6 +81,7 @@ pub fn close_status_to_proto(status: Option<CloseStatus>) -> v1::WorkflowStatus 
         Some(CloseStatus::Canceled) => v1::WorkflowStatus::Canceled,
         Some(CloseStatus::Terminated) => v1::WorkflowStatus::Terminated,
         Some(CloseStatus::TimedOut) => v1::WorkflowStatus::TimedOut,
+        Some(CloseStatus::ContinuedAsNew) => v1::WorkflowStatus::ContinuedAsNew,
     }
 }
 
@@ -94,6 +95,7 @@ pub fn close_status_from_proto(field: &str, number: i32) -> Result<Option<CloseS
         v1::WorkflowStatus::Canceled => Some(CloseStatus::Canceled),
         v1::WorkflowStatus::Terminated => Some(CloseStatus::Terminated),
         v1::WorkflowStatus::TimedOut => Some(CloseStatus::TimedOut),
+        v1::WorkflowStatus::ContinuedAsNew => Some(CloseStatus::ContinuedAsNew),
     })
 }
 

@@ -205,7 +205,7 @@ impl Draft<'_> {
             }
             let lost =
                 Failure::worker_lost("the server restarted; a worker may have had this attempt, and none claimed it");
-            if activity.durable_start.is_some() {
+            if activity.runs_only_once() && activity.durable_start.is_some() {
                 self.resolve_failed(scheduled_event_id, activity, lost, RetryState::MaximumAttemptsReached, "");
             } else if let Some(requested) = activity.cancel_requested_event_id {
                 if activity.runs_only_once() {

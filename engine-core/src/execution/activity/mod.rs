@@ -18,8 +18,9 @@
 //! | open       | recovery (`mark_in_doubt`)           |                                                              | in doubt   |
 //! | in doubt   | ClaimActivity, HeartbeatActivity     | started (fact)                                               | started    |
 //! | in doubt   | a result                             | as when started                                              |            |
-//! | in doubt   | EndGrace; start was made durable     | ActivityStarted ActivityFailed (worker lost)                 | ended      |
+//! | in doubt   | EndGrace; may run only once, start durable | ActivityStarted ActivityFailed (worker lost)           | ended      |
 //! | in doubt   | EndGrace; may run only once, else    | offered (fact): it was never handed out                      | offered    |
+//! | started, in doubt | RecordInHand                  | start recorded (fact, durable)                               | the same   |
 //! | in doubt   | EndGrace                             | attempt failed (fact, durable, not counted), offered (fact)  | offered    |
 //!
 //! Nothing is written when an attempt starts: `ActivityStarted` is written with the end, with the number of the last attempt and
@@ -85,8 +86,10 @@ pub(super) struct Activity {
 
 impl Activity {
     fn new(scheduled: &ActivityScheduled, at: Timestamp) -> Self {
+        let mut scheduled = Box::new(scheduled.clone());
+        scheduled.input.iter_mut().for_each(Payload::detach);
         Self {
-            scheduled: Box::new(scheduled.clone()),
+            scheduled,
             scheduled_at: at,
             attempt: 1,
             counted: 0,
@@ -265,6 +268,15 @@ impl Execution {
         });
     }
 
+    pub(super) fn apply_activity_in_hand_recorded(
+        &mut self,
+        scheduled_event_id: EventId,
+        at: Timestamp,
+        identity: &str,
+    ) {
+        self.change_activity(scheduled_event_id, |activity| activity.durable_start = Some((at, identity.to_owned())));
+    }
+
     pub(super) fn apply_activity_heartbeat(
         &mut self,
         scheduled_event_id: EventId,
@@ -273,7 +285,9 @@ impl Execution {
     ) {
         self.change_activity(scheduled_event_id, |activity| {
             if let Some(details) = details {
-                activity.heartbeat_details = Some(details.clone());
+                let mut details = details.clone();
+                details.detach();
+                activity.heartbeat_details = Some(details);
             }
             if let Attempt::Started { last_heartbeat_at, .. } = &mut activity.state {
                 *last_heartbeat_at = Some(at);

@@ -82,6 +82,13 @@ impl Activities {
         *self = Self::default();
     }
 
+    /// Gives back the memory of empty sets, which the standard library keeps.
+    pub(in crate::execution) fn shrink(&mut self) {
+        if self.open.is_empty() {
+            *self = Self { awake: self.awake, bytes: self.bytes, ..Self::default() };
+        }
+    }
+
     pub(super) fn insert(&mut self, deadlines: &mut Deadlines, scheduled_event_id: EventId, activity: Activity) {
         self.by_id.insert(activity.scheduled.activity_id.clone(), scheduled_event_id);
         self.add(deadlines, scheduled_event_id, activity.sums());

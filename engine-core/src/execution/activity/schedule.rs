@@ -4,6 +4,7 @@ use crate::command::ScheduleActivity;
 use crate::event::{ActivityCancelRequested, ActivityScheduled, ActivityTimeouts, EventKind};
 use crate::execution::check::{self, BadField};
 use crate::execution::draft::Draft;
+use crate::execution::properties::check_text;
 use crate::execution::{Effect, Execution};
 use crate::ids::{ActivityId, EventId};
 use crate::limits;
@@ -36,6 +37,7 @@ impl Draft<'_> {
             input: command.input,
             timeouts: self.run.fill_in(command.timeouts),
             retry_policy: command.retry_policy.unwrap_or_default(),
+            summary: command.summary,
         };
         let id = self.push(EventKind::ActivityScheduled(Box::new(scheduled)));
         self.overlay.scheduled_activities.insert(activity_id, id);
@@ -131,6 +133,7 @@ fn check_schedule(command: &ScheduleActivity) -> Result<(), BadField> {
     if timeouts.start_to_close.is_none() && timeouts.schedule_to_close.is_none() {
         return Err(BadField::new("start_to_close", "one of start_to_close and schedule_to_close must be set"));
     }
+    check_text("summary", &command.summary, limits::SUMMARY_BYTES_MAX)?;
     if let Some(policy) = &command.retry_policy {
         policy.validate().map_err(|invalid| BadField::new("retry_policy", invalid.to_string()))?;
     }

@@ -1,7 +1,9 @@
 //! How the workflow task moves between its queue and workers. Nothing of it is written. See the table in [`super`].
 
 use super::State;
-use crate::event::{Event, EventKind, WorkflowTaskFailureCause, WorkflowTaskScheduled, WorkflowTaskStarted};
+use crate::event::{
+    ContinueAsNewReasons, Event, EventKind, WorkflowTaskFailureCause, WorkflowTaskScheduled, WorkflowTaskStarted,
+};
 use crate::execution::draft::{Draft, Task};
 use crate::execution::{Effect, Execution, Fact, Rejection, Reply, StartedWorkflowTask, Transition, WorkflowTaskToken};
 use crate::failure::Failure;
@@ -23,7 +25,12 @@ impl Execution {
         let start_to_close = self.started.task_timeout;
         let mut draft = Draft::new(self, now);
         draft.fact(Fact::WorkflowTaskStarted { token, identity });
-        Ok(draft.finish(Reply::WorkflowTask(Box::new(StartedWorkflowTask { token, events, start_to_close }))))
+        let updates = self.updates.requests_to_send();
+        if !updates.is_empty() {
+            draft.fact(Fact::UpdatesSent { token });
+        }
+        let task = StartedWorkflowTask { token, events, updates, start_to_close };
+        Ok(draft.finish(Reply::WorkflowTask(Box::new(task))))
     }
 
     pub(in crate::execution) fn decide_claim_task(
@@ -81,8 +88,11 @@ impl Execution {
             scheduled_at: self.workflow_task.scheduled_at,
             started_at: self.clock.max(now),
             history_size_bytes,
-            suggest_continue_as_new: events >= limits::HISTORY_EVENTS_SUGGEST
-                || history_size_bytes >= limits::HISTORY_BYTES_SUGGEST,
+            suggest_continue_as_new: ContinueAsNewReasons {
+                history_events: events >= limits::HISTORY_EVENTS_SUGGEST,
+                history_bytes: history_size_bytes >= limits::HISTORY_BYTES_SUGGEST,
+                updates: self.updates.recorded_len() >= limits::UPDATES_SUGGEST,
+            },
         }
     }
 
@@ -255,7 +265,7 @@ mod tests {
                 .execution
                 .decide(Input::StartWorkflowTask { identity: String::new(), history_size_bytes: bytes }, BEGIN);
             let Reply::WorkflowTask(task) = transition.unwrap().reply else { panic!("no task") };
-            task.token.suggest_continue_as_new
+            task.token.suggest_continue_as_new.history_bytes
         };
         assert!(!suggests(limits::HISTORY_BYTES_SUGGEST - 1));
         assert!(suggests(limits::HISTORY_BYTES_SUGGEST));

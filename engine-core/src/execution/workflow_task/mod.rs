@@ -9,6 +9,8 @@
 //! | started   | ReleaseWorkflowTask                | released (fact), buffer                                         | scheduled         |
 //! | started   | … for the fifth time in a row      | as a failure                                                    | as a failure      |
 //! | started   | CompleteWorkflowTask               | Scheduled Started Completed, commands, buffer                   | unneeded or scheduled |
+//! | started   | … that forces a new task           | Scheduled Started Completed, commands, buffer                   | scheduled         |
+//! | started   | … with nothing to record           | dropped (fact)                                                  | unneeded or scheduled |
 //! | started   | … that is refused                  | as a failure                                                    | as a failure      |
 //! | started   | FailWorkflowTask, time-out; try 1  | Scheduled Started Failed or TimedOut, buffer                    | scheduled, try 2  |
 //! | started   | FailWorkflowTask, time-out; try 2… | attempt failed (fact), buffer                                   | paused            |
@@ -22,9 +24,16 @@
 //! before the end leaves no trace. While the task is started or in doubt what reaches the run is buffered (`buffer`), so the
 //! number that the task was given stays right.
 //!
+//! A task may be needed by updates alone (`update`), which histories do not show: then it is pending only in memory, a crash
+//! forgets it, and if its completion has no commands it is dropped: nothing is written, and its numbers go to the next events.
+//! News that comes meanwhile, or its failure, makes it a task like others.
+//!
 //! The first failure in a row is written, further ones are not: the history does not grow while a bad deploy loops. The second
 //! try follows at once, later ones after a pause that doubles; news does not cut the pause short. A closing command over
 //! unseen events (`UnhandledCommand`) is no fault of the code: it is always written and starts the count anew.
+//!
+//! A completion forces a new task while a step of the code is at work: the task would time out otherwise. That may go on for
+//! [`crate::limits::STEP_TIME_MAX`]; then the completion is refused.
 //!
 //! `hand_out` holds what moves a task between queue and worker, `outcome` how it ends.
 
@@ -33,7 +42,7 @@ mod outcome;
 
 use std::time::Duration;
 
-use crate::event::{WorkflowTaskFailed, WorkflowTaskFailureCause, WorkflowTaskTimedOut};
+use crate::event::{WorkflowTaskCompleted, WorkflowTaskFailed, WorkflowTaskFailureCause, WorkflowTaskTimedOut};
 use crate::execution::deadline::Source;
 use crate::execution::{Execution, WorkflowTaskToken};
 use crate::failure::Failure;
@@ -71,8 +80,11 @@ pub(super) struct WorkflowTask {
     pub(super) state: State,
     /// The current try, from 1.
     pub(super) attempt: u32,
-    /// When the run first had news that the code has not seen.
+    /// When the run first had news, or an update, that the code has not seen. Means nothing while the task is unneeded.
     pub(super) scheduled_at: Timestamp,
+    /// When the run first had news that the code has not seen: what is left of `scheduled_at` after a crash. `None` while the task
+    /// is not needed, or needed by updates only.
+    news_at: Option<Timestamp>,
     /// Why the try before failed.
     pub(super) last_failure: Option<Box<LastFailure>>,
     /// The failure that the history ends with, if it does: what is left of `last_failure` after a crash.
@@ -83,6 +95,8 @@ pub(super) struct WorkflowTask {
     handed_out: bool,
     /// How many workers in a row vanished with it. Volatile.
     losses: u32,
+    /// Since when tasks follow each other because a step of the code is at work.
+    pub(super) extended_since: Option<Timestamp>,
     /// `WorkflowTaskStarted` of the last completed task.
     pub(super) previous_started_event_id: EventId,
 }
@@ -94,11 +108,13 @@ impl WorkflowTask {
             state: if delayed_until.is_some() { State::Delayed } else { State::Scheduled },
             attempt: 1,
             scheduled_at: at,
+            news_at: Some(at),
             last_failure: None,
             recorded_failure: None,
             delayed_until,
             handed_out: false,
             losses: 0,
+            extended_since: None,
             previous_started_event_id: EventId::NONE,
         }
     }
@@ -126,22 +142,44 @@ impl WorkflowTask {
         matches!(self.state, State::Unneeded | State::Delayed)
     }
 
-    /// The run closed.
+    /// Whether the history, with what is buffered, needs it.
+    pub(super) fn is_news(&self) -> bool {
+        self.news_at.is_some()
+    }
+
+    /// Like [`WorkflowTask::is_idle`], of what a crash would leave.
+    pub(super) fn is_idle_on_disk(&self) -> bool {
+        self.is_idle() || !self.is_news()
+    }
+
+    /// It is needed from now on.
+    pub(super) fn schedule(&mut self, at: Timestamp) {
+        self.state = State::Scheduled;
+        self.scheduled_at = at;
+    }
+
+    /// It ended, or the run closed.
     pub(super) fn end(&mut self) {
         self.state = State::Unneeded;
+        self.scheduled_at = Timestamp::EPOCH;
+        self.news_at = None;
         self.attempt = 1;
         self.last_failure = None;
         self.recorded_failure = None;
         self.delayed_until = None;
         self.handed_out = false;
         self.losses = 0;
+        self.extended_since = None;
     }
 
     /// Forgets what a crash would lose.
     pub(super) fn forget_volatile(&mut self) {
-        if self.is_pending() {
-            self.state = if self.delayed_until.is_some() { State::Delayed } else { State::Scheduled };
-        }
+        self.state = match self.news_at {
+            None => State::Unneeded,
+            Some(_) if self.delayed_until.is_some() => State::Delayed,
+            Some(_) => State::Scheduled,
+        };
+        self.scheduled_at = self.news_at.unwrap_or(Timestamp::EPOCH);
         self.last_failure.clone_from(&self.recorded_failure);
         self.attempt = if self.recorded_failure.is_some() { 2 } else { 1 };
         self.handed_out = false;
@@ -175,19 +213,33 @@ impl Execution {
 
     /// Notes that the run has news for its code.
     pub(super) fn apply_news(&mut self) {
-        let clock = self.clock;
-        if !self.workflow_task.is_pending() && self.closed.is_none() {
-            self.change_task(|task| {
-                task.state = State::Scheduled;
-                task.scheduled_at = clock;
-            });
-        }
+        self.apply_news_at(self.clock);
     }
 
-    pub(super) fn apply_task_completed(&mut self, started_event_id: EventId) {
+    /// Notes that the run has had news for its code since `at`.
+    pub(super) fn apply_news_at(&mut self, at: Timestamp) {
+        if self.closed.is_some() {
+            return;
+        }
         self.change_task(|task| {
+            task.news_at.get_or_insert(at);
+            if !task.is_pending() {
+                task.schedule(at);
+            }
+        });
+    }
+
+    /// The task ended without a trace.
+    pub(super) fn apply_task_dropped(&mut self) {
+        self.change_task(WorkflowTask::end);
+    }
+
+    pub(super) fn apply_task_completed(&mut self, event: &WorkflowTaskCompleted, at: Timestamp) {
+        self.change_task(|task| {
+            let extended_since = event.force_new_task.then(|| task.extended_since.unwrap_or(at));
             task.end();
-            task.previous_started_event_id = started_event_id;
+            task.extended_since = extended_since;
+            task.previous_started_event_id = event.started_event_id;
         });
     }
 
@@ -215,8 +267,8 @@ impl Execution {
     fn apply_recorded_failure(&mut self, failure: Option<LastFailure>, at: Timestamp) {
         self.change_task(|task| {
             task.end();
-            task.state = State::Scheduled;
-            task.scheduled_at = at;
+            task.schedule(at);
+            task.news_at = Some(at);
             task.attempt = if failure.is_some() { 2 } else { 1 };
             task.recorded_failure = failure.map(Box::new);
             task.last_failure.clone_from(&task.recorded_failure);

@@ -1,5 +1,7 @@
 //! How a try of the workflow task ends. See the table in [`super`].
 
+use std::collections::BTreeSet;
+
 use super::hand_out::stale;
 use super::{State, pause_after};
 use crate::command::Command;
@@ -9,23 +11,34 @@ use crate::event::{
 };
 use crate::execution::command::Refusal;
 use crate::execution::draft::{Draft, Task};
-use crate::execution::{Effect, Execution, Fact, Rejection, Reply, Transition, WorkflowTaskToken};
+use crate::execution::{Effect, Execution, Fact, RejectedUpdate, Rejection, Reply, Transition, WorkflowTaskToken};
 use crate::failure::{Failure, TimeoutKind};
-use crate::ids::EventId;
+use crate::ids::{EventId, UpdateId};
+use crate::limits;
 use crate::time::Timestamp;
 
 impl Execution {
+    #[expect(clippy::too_many_arguments, reason = "one for each field of the input")]
     pub(in crate::execution) fn decide_complete_task(
         &self,
         token: WorkflowTaskToken,
         commands: Vec<Command>,
+        rejected_updates: Vec<RejectedUpdate>,
         worker: WorkerMetadata,
+        force_new_task: bool,
         identity: String,
         now: Timestamp,
     ) -> Result<Transition, Rejection> {
         self.check_task_token(&token)?;
         let mut draft = Draft::new(self, now);
-        let refusal = match draft.complete_task(&token, commands, worker, &identity) {
+        let accepted = accepted_updates(&commands);
+        draft.reject_updates(&token, rejected_updates, &accepted);
+        let has_nothing_to_record = commands.is_empty() && worker.flags.is_empty() && !force_new_task;
+        if has_nothing_to_record && !self.workflow_task.is_news() && self.buffer.is_empty() {
+            draft.drop_task();
+            return Ok(draft.finish(Reply::WorkflowTaskDropped));
+        }
+        let refusal = match draft.complete_task(&token, commands, worker, force_new_task, &identity) {
             Ok(()) => return Ok(draft.finish(Reply::Done)),
             Err(refusal) => refusal,
         };
@@ -69,14 +82,32 @@ impl Execution {
     }
 }
 
+/// The updates that commands accept.
+fn accepted_updates(commands: &[Command]) -> BTreeSet<UpdateId> {
+    let id =
+        |command: &Command| if let Command::AcceptUpdate(update) = command { Some(update.id.clone()) } else { None };
+    commands.iter().filter_map(id).collect()
+}
+
 impl Draft<'_> {
+    /// Ends the task without a trace.
+    fn drop_task(&mut self) {
+        self.withdraw_from_queue();
+        self.fact(Fact::WorkflowTaskDropped);
+        self.task = Task::Completed;
+    }
+
     fn complete_task(
         &mut self,
         token: &WorkflowTaskToken,
         commands: Vec<Command>,
         worker: WorkerMetadata,
+        force_new_task: bool,
         identity: &str,
     ) -> Result<(), Refusal> {
+        if force_new_task {
+            self.check_extension()?;
+        }
         self.withdraw_from_queue();
         let started_event_id = self.push_provisional(token, self.run.starter(token, identity));
         let completed = self.push(EventKind::WorkflowTaskCompleted(WorkflowTaskCompleted {
@@ -84,10 +115,27 @@ impl Draft<'_> {
             started_event_id,
             identity: identity.to_owned(),
             worker,
+            force_new_task,
         }));
         self.task = Task::Completed;
         self.stop_buffering();
         self.carry_out(commands, completed)
+    }
+
+    /// Refuses to let tasks follow each other for ever.
+    fn check_extension(&self) -> Result<(), Refusal> {
+        let limit = limits::STEP_TIME_MAX;
+        match self.run.workflow_task.extended_since {
+            Some(since) if self.now.since(since) >= limit => Err(Refusal {
+                cause: WorkflowTaskFailureCause::BadCommand,
+                message: format!(
+                    "force_new_task: a step of the workflow has been at work for over {} minutes, which is the limit: \
+                     use an activity",
+                    limit.as_secs() / 60
+                ),
+            }),
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Ends the try as failed: written if it is the first in a row or no fault of the code, else noted only.
@@ -215,6 +263,51 @@ mod tests {
                 4 WorkflowTaskCompleted scheduled=2 started=3
             ",
         );
+    }
+
+    #[test]
+    fn a_step_at_work_brings_the_next_task_without_news() {
+        check(
+            Run::start(),
+            |run| {
+                let token = run.take_task();
+                run.extend_task(token, vec![]);
+                run.turn(vec![complete()]);
+            },
+            "
+                ~ task started attempt=1
+                2 WorkflowTaskScheduled attempt=1
+                3 WorkflowTaskStarted scheduled=2
+                4 WorkflowTaskCompleted scheduled=2 started=3 forces a task
+                > OfferWorkflowTask attempt=1
+                ~ task started attempt=1
+                5 WorkflowTaskScheduled attempt=1
+                6 WorkflowTaskStarted scheduled=5
+                7 WorkflowTaskCompleted scheduled=5 started=6
+                8 WorkflowCompleted task=7
+                > Closed Completed
+            ",
+        );
+    }
+
+    #[test]
+    fn tasks_follow_each_other_no_longer_than_the_limit() {
+        let mut run = Run::start();
+        let extend = |run: &mut Run| {
+            let token = run.take_task();
+            run.log.clear();
+            run.extend_task(token, vec![]);
+            run.take_log()
+        };
+        extend(&mut run);
+        run.advance(limits::STEP_TIME_MAX - seconds(1));
+        assert!(extend(&mut run).ends_with("> OfferWorkflowTask attempt=1"));
+        run.advance(seconds(1));
+        assert!(extend(&mut run).ends_with(
+            "= refused BadCommand: force_new_task: a step of the workflow has been at work for over 30 minutes, \
+             which is the limit: use an activity"
+        ));
+        assert!(extend(&mut run).ends_with("> OfferWorkflowTask attempt=1"), "the next try has its own time");
     }
 
     #[test]

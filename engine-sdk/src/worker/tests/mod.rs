@@ -1,6 +1,7 @@
 //! The worker against a server that the test plays.
 
 mod activities;
+mod queries;
 mod workflows;
 
 use std::time::Duration;

@@ -4,10 +4,10 @@ use std::sync::mpsc as sync_mpsc;
 use std::time::Duration;
 
 use engine_core::event::{
-    Event, EventKind, WorkerMetadata, WorkflowSignaled, WorkflowStarted, WorkflowTaskCompleted, WorkflowTaskScheduled,
-    WorkflowTaskStarted,
+    ContinueAsNewReasons, Event, EventKind, TimerStarted, WorkerMetadata, WorkflowSignaled, WorkflowStarted,
+    WorkflowTaskCompleted, WorkflowTaskScheduled, WorkflowTaskStarted,
 };
-use engine_core::ids::{EventId, Namespace, RunId, SignalName, TaskQueueName, WorkflowId, WorkflowType};
+use engine_core::ids::{EventId, Namespace, RunId, SignalName, TaskQueueName, TimerId, WorkflowId, WorkflowType};
 use engine_core::payload::Payload;
 use engine_core::time::Timestamp;
 use engine_proto::convert::failure_from_proto;
@@ -46,8 +46,20 @@ async fn hangs(_ctx: WorkflowContext) -> Result<(), WorkflowError> {
     Ok(())
 }
 
+/// Like `adds`, but a timer runs while it waits for the second number. Returns when it began, besides.
+#[workflow]
+async fn adds_with_timer(ctx: WorkflowContext, start: u32) -> Result<(u32, Duration), WorkflowError> {
+    let mut numbers = ctx.signal_channel::<u32>("number");
+    let first = numbers.recv().await;
+    let timer = ctx.sleep(Duration::from_secs(60));
+    let second = numbers.recv().await;
+    drop(timer);
+    let began = ctx.info().started_at.duration_since(std::time::SystemTime::UNIX_EPOCH);
+    Ok((start + first + second, began?))
+}
+
 #[activity]
-async fn double(_ctx: ActivityContext, input: u32) -> Result<u32, ActivityError> {
+pub(super) async fn double(_ctx: ActivityContext, input: u32) -> Result<u32, ActivityError> {
     Ok(input * 2)
 }
 
@@ -56,15 +68,15 @@ fn run_id(number: u8) -> RunId {
 }
 
 /// Builds a run's history as the server would: each task's events follow those of the task before.
-struct History {
-    run_id: RunId,
-    workflow_type: &'static str,
-    events: Vec<Event>,
+pub(super) struct History {
+    pub(super) run_id: RunId,
+    pub(super) workflow_type: &'static str,
+    pub(super) events: Vec<Event>,
     sent: usize,
 }
 
 impl History {
-    fn new(number: u8, workflow_type: &'static str, input: Option<u32>) -> Self {
+    pub(super) fn new(number: u8, workflow_type: &'static str, input: Option<u32>) -> Self {
         let run_id = run_id(number);
         let started = WorkflowStarted {
             namespace: Namespace::from_trusted("default"),
@@ -86,6 +98,11 @@ impl History {
             request_id: None,
             identity: String::new(),
             memo: Vec::new(),
+            search_attributes: Default::default(),
+            summary: String::new(),
+            details: String::new(),
+            seen_request_ids: Vec::new(),
+            parent: None,
         };
         let mut history = Self { run_id, workflow_type, events: Vec::new(), sent: 0 };
         history.push(EventKind::WorkflowStarted(Box::new(started)));
@@ -97,7 +114,7 @@ impl History {
         self.events.push(Event { id, at: Timestamp::from_micros(1_700_000_000_000_000 + id.0 as i64), kind });
     }
 
-    fn begin_task(&mut self) {
+    pub(super) fn begin_task(&mut self) {
         let scheduled_event_id = EventId(self.events.len() as u64 + 1);
         self.push(EventKind::WorkflowTaskScheduled(WorkflowTaskScheduled {
             task_queue: TaskQueueName::from_trusted("orders"),
@@ -108,17 +125,18 @@ impl History {
             scheduled_event_id,
             identity: String::new(),
             history_size_bytes: 100,
-            suggest_continue_as_new: false,
+            suggest_continue_as_new: ContinueAsNewReasons::default(),
         }));
     }
 
-    fn signal(&mut self, number: u32) {
+    pub(super) fn signal(&mut self, number: u32) {
         let started_event_id = EventId(self.events.len() as u64);
         self.push(EventKind::WorkflowTaskCompleted(WorkflowTaskCompleted {
             scheduled_event_id: EventId(started_event_id.0 - 1),
             started_event_id,
             identity: String::new(),
             worker: WorkerMetadata::default(),
+            force_new_task: false,
         }));
         self.push(EventKind::WorkflowSignaled(WorkflowSignaled {
             name: SignalName::from_trusted("number"),
@@ -129,7 +147,7 @@ impl History {
     }
 
     /// The next task, with the events that were not sent yet.
-    fn task(&mut self) -> v1::WorkflowTask {
+    pub(super) fn task(&mut self) -> v1::WorkflowTask {
         self.begin_task();
         let first = std::mem::replace(&mut self.sent, self.events.len());
         self.task_from(first)
@@ -146,12 +164,16 @@ impl History {
             first_event_id: first as u64 + 1,
             history: Some(encode(&self.events[first..])),
             start_to_close: None,
+            updates: Vec::new(),
         }
     }
 }
 
 /// The next completion: its commands' names, and whether the run stayed in the cache. Adds up evicted runs.
-async fn completion(session: &mut FakeSession, evicted: &mut Vec<String>) -> (Vec<v1::command::Command>, bool, u64) {
+pub(super) async fn completion(
+    session: &mut FakeSession,
+    evicted: &mut Vec<String>,
+) -> (Vec<v1::command::Command>, bool, u64) {
     loop {
         let mut message = session.message().await.expect("a stream");
         evicted.append(&mut message.evicted_run_ids);
@@ -244,6 +266,54 @@ async fn a_run_that_left_the_cache_is_reported_and_its_earlier_events_are_read_w
 }
 
 #[tokio::test]
+async fn a_cold_run_is_replayed_the_same_wherever_the_pages_of_its_history_are_cut() {
+    let mut history = History::new(1, "adds_with_timer", Some(5));
+    history.begin_task();
+    history.signal(10);
+    history.begin_task();
+    history.signal(100);
+    // The timer is a command of the second task: it stands before what arrived meanwhile.
+    let signal = history.events.pop().unwrap();
+    history.push(EventKind::TimerStarted(TimerStarted {
+        workflow_task_completed_event_id: EventId(8),
+        timer_id: TimerId::from_trusted("1"),
+        duration: Duration::from_secs(60),
+        summary: String::new(),
+    }));
+    history.push(signal.kind);
+    let earlier = history.events.len();
+    assert_eq!(earlier, 10);
+    history.begin_task();
+
+    let mut server = FakeServer::new();
+    let _worker = run(Worker::new(server.client(), "orders").workflow(adds_with_timer).cache(0, 0));
+    let (mut session, _) = server.session().await;
+    session.credits().await;
+    for events_in_page in 1..=earlier {
+        session.workflow(history.task_from(earlier)).await;
+        let mut sent = 0;
+        while sent < earlier {
+            let Call::History(request, answer) = server.call().await else { panic!("a page of the history") };
+            assert_eq!(request.page_token, if sent == 0 { Vec::new() } else { vec![sent as u8] });
+            let end = earlier.min(sent + events_in_page);
+            let response = v1::GetWorkflowHistoryResponse {
+                history: Some(encode(&history.events[sent..end])),
+                next_page_token: vec![end as u8],
+                ..Default::default()
+            };
+            answer.send(Ok(response)).unwrap();
+            sent = end;
+        }
+        let (commands, _, result_id) = completion(&mut session, &mut Vec::new()).await;
+        let [v1::command::Command::CancelTimer(_), complete] = &commands[..] else { panic!("{commands:?}") };
+        let began = json!({ "secs": 1_700_000_000, "nanos": 1_000 });
+        assert_eq!(completed_with(std::slice::from_ref(complete)), json!([115, began]), "{events_in_page} in a page");
+        let ack = v1::ResultAck { result_id, ..Default::default() };
+        session.send(v1::ServerMessage { acks: vec![ack], ..Default::default() }).await;
+    }
+}
+
+#[tokio::test]
 async fn a_run_whose_result_was_refused_leaves_the_cache() {
     let mut server = FakeServer::new();
     let _worker = run(Worker::new(server.client(), "orders").workflow(adds));
@@ -323,6 +393,9 @@ async fn a_second_task_of_a_run_waits_for_the_first_and_one_that_is_not_wanted_g
     session.send_anything(v1::ServerMessage { welcome, ..Default::default() }).await;
     let again = v1::WorkflowTask { token: b"second".to_vec(), ..stuck };
     session.workflow(again).await;
+    // What comes behind them is done, so the worker knows of both before the first one ends.
+    session.activities([activity_task("b", "double", &[json!(1)])]).await;
+    assert_eq!(value(session.result().await).1, json!(2));
     drop(release);
     let Some(Outcome::WorkflowTaskCompleted(completed)) = session.result().await.result else { panic!("a completion") };
     assert_eq!(completed.token, b"second");

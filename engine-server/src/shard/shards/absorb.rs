@@ -1,11 +1,12 @@
 //! What a transition does: the run absorbs it, its rows go into the batch, its effects wait for the batch.
 
-use engine_core::execution::{Effect, Fact, Transition};
+use engine_core::execution::{Effect, Execution, Fact, Transition};
 use engine_core::time::Timestamp;
 
 use crate::shard::gather::Release;
 use crate::shard::handout;
 use crate::shard::progress;
+use crate::shard::queries;
 use crate::shard::request::LocalKey;
 use crate::shard::run::encode_turn;
 use crate::store::{BufferedRow, HistoryRow, ShardId};
@@ -20,8 +21,20 @@ impl Shards {
             return 0;
         };
         run.execution.absorb(&transition);
+        let queries = queries::settle(run, &transition);
         self.write(id, key, &transition, now);
+        self.let_ask(id, key, queries);
         self.finish(id, key, transition.effects, now)
+    }
+
+    /// Lets queries go once what they will see is durable.
+    fn let_ask(&mut self, id: ShardId, key: &LocalKey, settled: Vec<queries::Settled>) {
+        let Some(Slot::Hot(run)) = self.shards.get(&id).and_then(|shard| shard.slots.get(key)) else {
+            return;
+        };
+        for (turn, answer) in settled {
+            self.gather.release_after(run.last_batch, Release::Queried(turn, answer));
+        }
     }
 
     /// Puts what the transition makes durable into the batch. The state has absorbed it already.
@@ -55,10 +68,15 @@ impl Shards {
                 | Fact::WorkflowTaskReleased
                 | Fact::WorkflowTaskAttemptFailed { .. }
                 | Fact::WorkflowTaskOffered
+                | Fact::WorkflowTaskDropped
+                | Fact::UpdateAdmitted { .. }
+                | Fact::UpdatesSent { .. }
+                | Fact::UpdateRejected { .. }
                 | Fact::ActivityStarted { .. }
                 | Fact::ActivityAttemptFailed { .. }
                 | Fact::ActivityOffered { .. }
                 | Fact::ActivityHeartbeat { .. }
+                | Fact::ActivityInHandRecorded { .. }
                 | Fact::GraceEnded => {}
             }
         }
@@ -101,11 +119,19 @@ impl Shards {
             return 0;
         };
         let gather = &mut self.gather;
+        // Before the effects: what is offered of a run must not leave before its row says that workers may have something of it.
+        let needed = run.execution.wake_at();
+        if run.execution.close_status().is_none() && needed < run.durable_wake_at {
+            run.durable_wake_at = Timestamp::EPOCH;
+            gather.touch(id, shard.epoch);
+            run.last_batch = gather.number();
+            gather.wake_at(&run.key, Timestamp::EPOCH);
+        }
         let mut next_run = None;
         for effect in effects {
             let release = match effect {
-                Effect::StartRun(started) => {
-                    next_run = Some(started);
+                Effect::StartRun(next) => {
+                    next_run = Some(next);
                     continue;
                 }
                 other => handout::release(run, id, key, other),
@@ -114,13 +140,10 @@ impl Shards {
                 gather.release_after(run.last_batch, release);
             }
         }
-        let needed = run.execution.wake_at();
-        if run.execution.close_status().is_none() && needed < run.durable_wake_at {
-            run.durable_wake_at = Timestamp::EPOCH;
-            gather.touch(id, shard.epoch);
-            run.last_batch = gather.number();
-            gather.wake_at(&run.key, Timestamp::EPOCH);
-        }
+        self.part(id, key);
+        let Some(shard) = self.shards.get_mut(&id) else {
+            return 0;
+        };
         shard.register(key, now);
         let Some(Slot::Hot(run)) = shard.slots.get_mut(key) else {
             return 0;
@@ -129,10 +152,13 @@ impl Shards {
         self.cached_bytes = self.cached_bytes + size - run.counted_bytes;
         run.counted_bytes = size;
         let after = run.last_batch;
-        if let Some(started) = next_run
-            && let Err(rejection) = self.begin(id, key, *started, now)
-        {
-            tracing::error!(workflow_id = %key.workflow_id, %rejection, "the next run of a chain was refused by the rules");
+        if let Some(next) = next_run {
+            match Execution::begin_next(*next, now) {
+                Ok(beginning) => self.begin(id, key, beginning, now),
+                Err(rejection) => {
+                    tracing::error!(workflow_id = %key.workflow_id, %rejection, "the next run of a chain was refused by the rules");
+                }
+            }
         }
         after
     }

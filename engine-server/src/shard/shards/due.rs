@@ -1,6 +1,6 @@
 //! What time does: graces end, deadlines pass, parked runs wake, old ones are parked.
 
-use engine_core::execution::Input;
+use engine_core::execution::{Effect, Input};
 use engine_core::time::Timestamp;
 
 use crate::limits;
@@ -9,6 +9,7 @@ use crate::shard::load;
 use crate::shard::request::{LocalKey, Responder};
 use crate::store::{ShardId, StoredRun};
 
+use super::hand_over::HANDED_OVER;
 use super::shard::Slot;
 use super::{Scan, Shards};
 
@@ -54,7 +55,7 @@ impl Shards {
         if !shard.scanning && shard.next_wake <= now {
             shard.scanning = true;
             shard.next_wake = Timestamp::MAX;
-            self.wanted_scans.push(Scan { shard: id, until: now, recovery: false });
+            self.wanted_scans.push(Scan::due(id, now));
         }
     }
 
@@ -110,16 +111,25 @@ impl Shards {
             LocalKey { namespace: stored.row.key.namespace, workflow_id: stored.row.key.workflow_id.as_str().into() };
         let mut run = load::hot_run(stored, now).map_err(|e| e.to_string())?;
         // A row that says "at once" belonged to a run in memory, whose tasks workers may have in hand.
-        let in_doubt = shard.grace_until.is_some() && run.durable_wake_at == Timestamp::EPOCH;
-        let effects = if in_doubt {
+        let (in_doubt, effects) = if shard.grace_until.is_some() && run.durable_wake_at == Timestamp::EPOCH {
             run.execution.mark_in_doubt();
-            shard.in_doubt.push(key.clone());
-            Vec::new()
+            (true, Vec::new())
         } else {
-            run.execution.offers()
+            let in_doubt = run.durable_wake_at == HANDED_OVER && run.execution.mark_recorded_in_doubt();
+            (in_doubt, run.execution.offers())
         };
+        let has_grace = shard.grace_until.is_some();
+        if in_doubt && has_grace {
+            shard.in_doubt.push(key.clone());
+        }
+        let mut effects = effects;
+        let owed = run.execution.undelivered().into_iter();
+        effects.extend(owed.map(|initiated_event_id| Effect::Deliver { initiated_event_id }));
         shard.slots.insert(key.clone(), Slot::Hot(Box::new(run)));
         self.finish(id, &key, effects, now);
+        if in_doubt && !has_grace {
+            self.input(id, key, Input::EndGrace, Responder::Nobody, now);
+        }
         Ok(())
     }
 }

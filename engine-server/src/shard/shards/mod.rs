@@ -14,29 +14,39 @@
 //! - A workflow id that is not in memory has no change that is not durable, so the store tells the truth about it.
 //! - A run in memory with work to do by itself has a row with `wake_at <= now` in the store: a crash loses no run.
 //! - Everything a release speaks of is durable when it leaves ([`Gather`]).
+//! - Nothing is built on a start that the store may leave out: what reaches its workflow id waits for the answer.
 //!
 //! | file | noun |
 //! |---|---|
 //! | `mod` | the table above |
 //! | `requests` | what each kind of request does |
+//! | `start` | how a run begins |
 //! | `absorb` | what a transition does: rows, releases, the shard's sets |
 //! | `due` | what time does: graces, deadlines, parking |
+//! | `hand_over` | what a stop in order writes |
+//! | `parting` | what runs owe others, closed ones too |
 //! | `shard` | one shard, and its sets of deadlines and idle runs |
 
 mod absorb;
 mod due;
+mod hand_over;
+mod parting;
 mod requests;
 mod shard;
+mod start;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use engine_core::ids::RunId;
+use engine_core::execution::UpdateAnswer;
+use engine_core::ids::{RunId, UpdateId};
 use engine_core::time::Timestamp;
 
+use crate::hash::HashMap;
 use crate::limits;
 use crate::shard::gather::{Gather, Release};
-use crate::shard::request::{LocalKey, News, Request, RequestKind, ServerError};
+use crate::shard::request::{LocalKey, News, Request, RequestKind, Responder, ServerError};
+use crate::shard::updates::UpdateWatchers;
 use crate::store::{Batch, Epoch, ExecutionRow, ShardId, StoredRun, WorkflowKey};
 
 use shard::{Shard, Slot};
@@ -60,7 +70,11 @@ pub(crate) struct Shards {
     gather: Gather,
     wanted_loads: Vec<WorkflowKey>,
     wanted_scans: Vec<Scan>,
+    /// Runs that the last batch was to begin and did not, until the releases of that batch have been dealt with.
+    left_out: Vec<RunId>,
     cached_bytes: usize,
+    /// Set when the lane stops in order: the runs that are still to be handed over.
+    handing_over: Option<Vec<(ShardId, LocalKey)>>,
 }
 
 /// A look at the store for runs whose time has come.
@@ -68,8 +82,35 @@ pub(crate) struct Shards {
 pub(crate) struct Scan {
     pub(crate) shard: ShardId,
     pub(crate) until: Timestamp,
-    /// Whether runs that were in memory when their owner stopped are looked for too.
-    pub(crate) recovery: bool,
+    /// Where the page before ended.
+    pub(crate) after: Option<(Timestamp, RunId)>,
+}
+
+impl Scan {
+    /// For runs that were in memory when the shard's last owner stopped.
+    fn recovery(shard: ShardId) -> Self {
+        Self { shard, until: hand_over::HANDED_OVER, after: None }
+    }
+
+    /// Whether it is for runs of the shard's last owner.
+    pub(crate) fn is_recovery(&self) -> bool {
+        self.until == hand_over::HANDED_OVER
+    }
+
+    /// For parked runs whose time has come. Runs whose row says "at once" are in memory already.
+    fn due(shard: ShardId, now: Timestamp) -> Self {
+        Self { shard, until: now, after: Some((Timestamp::EPOCH, RunId::from_uuid(uuid::Uuid::max()))) }
+    }
+}
+
+/// What a scan found: one page, so that a shard with a million runs that are due takes no more memory than one with a few.
+#[derive(Debug)]
+pub(crate) struct Scanned {
+    pub(crate) runs: Vec<StoredRun>,
+    /// The place of the last run of the page, if there may be more.
+    pub(crate) more_after: Option<(Timestamp, RunId)>,
+    /// The earliest `wake_at` behind the page.
+    pub(crate) next_wake: Timestamp,
 }
 
 /// The latest run of a workflow id that is not in memory.
@@ -90,11 +131,13 @@ impl Shards {
     pub(crate) fn new(options: ShardOptions) -> Self {
         Self {
             options,
-            shards: HashMap::new(),
+            shards: HashMap::default(),
             gather: Gather::new(),
             wanted_loads: Vec::new(),
             wanted_scans: Vec::new(),
+            left_out: Vec::new(),
             cached_bytes: 0,
+            handing_over: None,
         }
     }
 
@@ -103,10 +146,12 @@ impl Shards {
         let shard = Shard {
             id,
             epoch,
-            slots: HashMap::new(),
+            slots: HashMap::default(),
             deadlines: BTreeSet::new(),
             idle: BTreeSet::new(),
-            subscriptions: HashMap::new(),
+            subscriptions: HashMap::default(),
+            update_watchers: UpdateWatchers::default(),
+            parting: HashMap::default(),
             // Without a grace it ends at once, and not before it begins: an attempt that a worker may have made is another one
             // than its repeat, even if that worker cannot come back.
             grace_until: Some(now + self.options.recovery_grace),
@@ -115,7 +160,7 @@ impl Shards {
             next_wake: Timestamp::MAX,
         };
         self.shards.insert(id, shard);
-        self.wanted_scans.push(Scan { shard: id, until: now, recovery: true });
+        self.wanted_scans.push(Scan::recovery(id));
     }
 
     pub(crate) fn owns(&self, id: ShardId) -> bool {
@@ -131,15 +176,23 @@ impl Shards {
         match shard.slots.get_mut(&key) {
             Some(Slot::Hot(_)) => self.handle_hot(id, key, kind, now),
             Some(Slot::Loading(waiting)) => waiting.push(kind),
-            None => {
-                self.wanted_loads.push(WorkflowKey {
-                    shard: id,
-                    namespace: key.namespace,
-                    workflow_id: key.workflow_id.as_ref().to_owned(),
-                });
-                shard.slots.insert(key, Slot::Loading(vec![kind]));
-            }
+            Some(Slot::Starting(starting)) => starting.waiting.push(kind),
+            None => match kind {
+                // What comes along with a start must be in its transaction, which one that is presumed may not have.
+                RequestKind::Start(start) if start.with.is_none() => self.start_unseen(id, key, *start, now),
+                kind => self.look_up(id, key, vec![kind]),
+            },
         }
+    }
+
+    /// Asks for the latest run of a workflow id that is not in memory; `waiting` is handled once it is known.
+    fn look_up(&mut self, id: ShardId, key: LocalKey, waiting: Vec<RequestKind>) {
+        let Some(shard) = self.shards.get_mut(&id) else {
+            return;
+        };
+        let workflow_id = key.workflow_id.as_ref().to_owned();
+        self.wanted_loads.push(WorkflowKey { shard: id, namespace: key.namespace, workflow_id });
+        shard.slots.insert(key, Slot::Loading(waiting));
     }
 
     /// Workflow ids that must be looked up. The driver answers each with `loaded`.
@@ -194,14 +247,20 @@ impl Shards {
         }
     }
 
-    /// A scan found runs whose time has come.
-    pub(crate) fn scanned(&mut self, scan: Scan, runs: Vec<StoredRun>, next_wake: Option<Timestamp>, now: Timestamp) {
-        for stored in runs {
+    /// A scan found a page of runs whose time has come.
+    pub(crate) fn scanned(&mut self, scan: Scan, found: Scanned, now: Timestamp) {
+        for stored in found.runs {
             let key = LocalKey {
                 namespace: stored.row.key.namespace,
                 workflow_id: stored.row.key.workflow_id.as_str().into(),
             };
             let run_id = stored.row.key.run_id;
+            if stored.row.status.is_some() {
+                if let Err(problem) = self.resume_parting(scan.shard, &key, stored, now) {
+                    tracing::error!(workflow_id = %key.workflow_id, %run_id, %problem, "what a closed run owes others is lost: its history cannot be replayed");
+                }
+                continue;
+            }
             let known = self.shards.get(&scan.shard).is_none_or(|shard| shard.slots.contains_key(&key));
             if known {
                 continue;
@@ -210,9 +269,15 @@ impl Shards {
                 tracing::error!(workflow_id = %key.workflow_id, %run_id, %problem, "quarantined a run: its history cannot be replayed");
             }
         }
-        if let (Some(shard), Some(next_wake)) = (self.shards.get_mut(&scan.shard), next_wake) {
-            shard.scanning = false;
-            shard.next_wake = shard.next_wake.min(next_wake);
+        let Some(shard) = self.shards.get_mut(&scan.shard) else {
+            return;
+        };
+        match found.more_after {
+            Some(_) => self.wanted_scans.push(Scan { after: found.more_after, ..scan }),
+            None => {
+                shard.scanning = false;
+                shard.next_wake = shard.next_wake.min(found.next_wake);
+            }
         }
     }
 
@@ -254,13 +319,19 @@ impl Shards {
         self.gather.is_full()
     }
 
+    /// Whether there is anything to commit.
+    pub(crate) fn has_batch(&self) -> bool {
+        self.gather.has_batch()
+    }
+
     /// The batch to commit, if there is one. Only while none is at the store.
     pub(crate) fn cut(&mut self) -> Option<Batch> {
         self.gather.cut()
     }
 
-    /// The batch is durable.
-    pub(crate) fn committed(&mut self) {
+    /// The batch is durable, but for the runs that the store left out of it.
+    pub(crate) fn committed(&mut self, left_out: Vec<RunId>) {
+        self.left_out = left_out;
         self.gather.committed();
     }
 
@@ -277,13 +348,19 @@ impl Shards {
         let ids = shards.keys().copied().collect();
         for shard in shards.into_values() {
             for (_, slot) in shard.slots {
-                if let Slot::Loading(waiting) = slot {
-                    waiting.into_iter().for_each(|kind| self.refuse(kind, &error));
+                match slot {
+                    Slot::Loading(waiting) => waiting.into_iter().for_each(|kind| self.refuse(kind, &error)),
+                    Slot::Starting(starting) => {
+                        self.refuse(RequestKind::Start(Box::new(starting.request)), &error);
+                        starting.waiting.into_iter().for_each(|kind| self.refuse(kind, &error));
+                    }
+                    Slot::Hot(_) => {}
                 }
             }
             for (_, news) in shard.subscriptions {
                 news.send_modify(|news| news.lost = true);
             }
+            shard.update_watchers.lose();
         }
         ids
     }
@@ -339,15 +416,25 @@ impl Shards {
         }
     }
 
+    /// News of an update became durable.
+    pub(crate) fn publish_update(&mut self, id: ShardId, run_id: RunId, update_id: UpdateId, answer: UpdateAnswer) {
+        if let Some(shard) = self.shards.get_mut(&id) {
+            shard.update_watchers.publish(run_id, update_id, answer);
+        }
+    }
+
     /// Refuses a request that cannot be handled here and now.
     pub(crate) fn refuse(&mut self, kind: RequestKind, error: &ServerError) {
         let release = match kind {
             RequestKind::Start(start) => Release::Started(start.reply, Err(error.clone())),
             RequestKind::Input { responder, .. } => Release::Reply(responder, Err(error.clone())),
+            RequestKind::Message(message) => Release::Reply(Responder::Call(message.reply), Err(error.clone())),
             RequestKind::HandOut { task, session } => Release::Refund(session, task.queue.kind),
             RequestKind::Claim(claim) => Release::Claimed(claim, Err(error.clone())),
             RequestKind::Describe { reply, .. } => Release::Described(reply, Err(error.clone())),
             RequestKind::Subscribe { reply, .. } => Release::Subscribed(reply, Err(error.clone())),
+            RequestKind::Query { reply, .. } => Release::QueryTurn(reply, Err(error.clone())),
+            RequestKind::Update { reply, .. } => Release::UpdateWatched(reply, Err(error.clone())),
         };
         self.gather.release_after(0, release);
     }
@@ -360,12 +447,18 @@ impl Shards {
             Release::Claimed(claim, _) => Release::Claimed(claim, Err(error.clone())),
             Release::Described(reply, _) => Release::Described(reply, Err(error.clone())),
             Release::Subscribed(reply, _) => Release::Subscribed(reply, Err(error.clone())),
+            Release::QueryTurn(reply, _) => Release::QueryTurn(reply, Err(error.clone())),
+            Release::UpdateWatched(reply, _) => Release::UpdateWatched(reply, Err(error.clone())),
+            Release::Queried(turn, _) => Release::Queried(turn, Err(error.clone())),
             Release::HandOut(out) => Release::Refund(out.session, out.task.queue.kind),
             Release::Refund(session, kind) => Release::Refund(session, kind),
             Release::Offer(_)
             | Release::Withdraw(_)
             | Release::Send(..)
             | Release::News { .. }
+            | Release::Deliver(_)
+            | Release::Begun(..)
+            | Release::UpdateNews { .. }
             | Release::Forget(..)
             | Release::Parked(..) => return,
         };

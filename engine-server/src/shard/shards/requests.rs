@@ -1,25 +1,23 @@
 //! What each kind of request does.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use engine_core::event::WorkflowStarted;
-use engine_core::execution::{Execution, Input, Rejection, Reply};
-use engine_core::execution::{LatestRun, StartDecision, decide_start};
-use engine_core::ids::{EventId, RequestId, RunId};
+use engine_core::execution::{Input, Rejection, Reply};
+use engine_core::ids::{EventId, RunId};
 use engine_core::time::Timestamp;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
+use crate::hash::HashMap;
 use crate::queue::QueuedTask;
 use crate::session::Session;
 use crate::shard::gather::Release;
-use crate::shard::handout;
 use crate::shard::request::{
-    Claim, Described, Description, LocalKey, News, Replied, RequestKind, Responder, ServerError, StartReply,
-    StartRequest, Subscribed,
+    Claim, Described, Description, LocalKey, MessageRequest, News, QueryTurn, Replied, RequestKind, Responder,
+    ServerError, Subscribed, UpdateAsk, UpdateWatch,
 };
 use crate::shard::run::{Holder, HotRun};
-use crate::store::{ExecutionRow, RunKey, ShardId};
+use crate::shard::{handout, queries};
+use crate::store::{ExecutionRow, ShardId};
 
 use super::Shards;
 use super::shard::Slot;
@@ -33,12 +31,26 @@ impl Shards {
             return;
         };
         match kind {
+            // A worker that got a task after its run was handed over would have it unknown to the next owner.
+            kind @ (RequestKind::HandOut { .. } | RequestKind::Claim(_)) if self.handing_over.is_some() => {
+                self.refuse(kind, &ServerError::unavailable("the server stops"));
+            }
             RequestKind::Start(start) => self.start(id, key, *start, None, now),
             RequestKind::Input { run_id, input, responder } => {
                 if let Err(error) = check_current(run, run_id) {
                     return self.gather.release_after(run.last_batch, Release::Reply(responder, Err(error)));
                 }
                 self.input(id, key, *input, responder, now);
+            }
+            RequestKind::Message(message) => {
+                let input = message_input(*message, Some(run));
+                match input {
+                    Ok(input) => self.handle_hot(id, key, input, now),
+                    Err((reply, error)) => {
+                        let refused = Release::Reply(Responder::Call(reply), Err(error));
+                        self.gather.release_after(run.last_batch, refused);
+                    }
+                }
             }
             RequestKind::HandOut { task, session } => {
                 if run.run_id() != task.id.run_id {
@@ -57,6 +69,13 @@ impl Shards {
                 let answer = check_current(run, run_id).map(|()| describe(run));
                 self.gather.release_after(run.last_batch, Release::Described(reply, answer));
             }
+            RequestKind::Update { run_id, ask, reply } => {
+                if let Err(error) = check_current(run, run_id) {
+                    return self.gather.release_after(run.last_batch, Release::UpdateWatched(reply, Err(error)));
+                }
+                let (answer, after) = self.update(id, &key, ask, now);
+                self.gather.release_after(after, Release::UpdateWatched(reply, answer));
+            }
             RequestKind::Subscribe { run_id, reply } => {
                 let answer = check_current(run, run_id).map(|()| {
                     if run.execution.close_status().is_some() {
@@ -68,6 +87,10 @@ impl Shards {
                 });
                 let after = run.last_batch;
                 self.gather.release_after(after, Release::Subscribed(reply, answer));
+            }
+            RequestKind::Query { run_id, reply } => {
+                let answer = check_current(run, run_id).and_then(|()| queries::turn(run));
+                self.gather.release_after(run.last_batch, Release::QueryTurn(reply, answer));
             }
         }
     }
@@ -99,6 +122,12 @@ impl Shards {
                 });
                 self.gather.release_after(0, Release::Reply(responder, answer));
             }
+            RequestKind::Message(message) => match message_input(*message, None) {
+                Ok(input) => self.handle_absent(id, key, input, latest, now),
+                Err((reply, error)) => {
+                    self.gather.release_after(0, Release::Reply(Responder::Call(reply), Err(error)));
+                }
+            },
             RequestKind::HandOut { task, session } => {
                 self.gather.release_after(0, Release::Refund(session, task.queue.kind));
             }
@@ -111,105 +140,19 @@ impl Shards {
                 let answer = closed_row(run_id).map(Described::Closed);
                 self.gather.release_after(0, Release::Described(reply, answer));
             }
+            RequestKind::Update { run_id, ask: _, reply } => {
+                let answer = closed_row(run_id).map(UpdateWatch::Closed);
+                self.gather.release_after(0, Release::UpdateWatched(reply, answer));
+            }
             RequestKind::Subscribe { run_id, reply } => {
                 let answer = closed_row(run_id).map(Subscribed::Closed);
                 self.gather.release_after(0, Release::Subscribed(reply, answer));
             }
-        }
-    }
-
-    pub(super) fn start(
-        &mut self,
-        id: ShardId,
-        key: LocalKey,
-        request: StartRequest,
-        latest: Option<&ExecutionRow>,
-        now: Timestamp,
-    ) {
-        let StartRequest { mut started, reuse, conflict, reply } = request;
-        let hot = self.shards.get(&id).and_then(|shard| match shard.slots.get(&key) {
-            Some(Slot::Hot(run)) => Some(run),
-            Some(Slot::Loading(_)) | None => None,
-        });
-        let after = hot.map_or(0, |run| run.last_batch);
-        let latest = match hot {
-            Some(run) => Some(LatestRun {
-                run_id: run.run_id(),
-                status: run.execution.close_status(),
-                request_id: run.execution.started().request_id.clone(),
-            }),
-            None => latest.map(|row| LatestRun {
-                run_id: row.key.run_id,
-                status: row.status,
-                request_id: (!row.request_id.is_empty()).then(|| RequestId::from_trusted(&row.request_id)),
-            }),
-        };
-        if let Some(latest) = &latest
-            && started.run_id <= latest.run_id
-        {
-            started.run_id = latest.run_id.successor(EventId::FIRST, now);
-        }
-        started.first_run_id = started.run_id;
-        let run_id = started.run_id;
-        match decide_start(latest.as_ref(), started.request_id.as_ref(), reuse, conflict) {
-            StartDecision::Existing { run_id, started_by_this_request } => {
-                let answer = Ok(StartReply { run_id, started: started_by_this_request });
-                return self.gather.release_after(after, Release::Started(reply, answer));
-            }
-            StartDecision::AlreadyStarted { run_id, status } => {
-                let error = already_started(&key, run_id, status);
-                return self.gather.release_after(after, Release::Started(reply, Err(error)));
-            }
-            StartDecision::Start => {}
-            StartDecision::TerminateAndStart(_) => {
-                // Checked before the old run is touched: a refused start changes nothing.
-                if let Err(rejection) = Execution::begin(started.clone(), now) {
-                    return self.gather.release_after(after, Release::Started(reply, Err(rejection.into())));
-                }
-                let input = Input::Terminate {
-                    reason: "a new run was started with the id-conflict policy TERMINATE_EXISTING".into(),
-                    details: None,
-                    identity: started.identity.clone(),
-                };
-                self.input(id, key.clone(), input, Responder::Nobody, now);
+            RequestKind::Query { run_id, reply } => {
+                let answer = closed_row(run_id).map(|row| QueryTurn::Now(queries::place_of_closed(&row)));
+                self.gather.release_after(0, Release::QueryTurn(reply, answer));
             }
         }
-        match self.begin(id, &key, started, now) {
-            Ok(()) => {
-                let answer = Ok(StartReply { run_id, started: true });
-                self.gather.release_after(self.gather.number(), Release::Started(reply, answer));
-            }
-            Err(rejection) => self.gather.release_after(after, Release::Started(reply, Err(rejection.into()))),
-        }
-    }
-
-    /// Begins a run in the place of whatever the workflow id has in memory.
-    pub(super) fn begin(
-        &mut self,
-        id: ShardId,
-        key: &LocalKey,
-        started: WorkflowStarted,
-        now: Timestamp,
-    ) -> Result<(), Rejection> {
-        let run_key = RunKey {
-            shard: id,
-            namespace: key.namespace,
-            workflow_id: key.workflow_id.as_ref().to_owned(),
-            run_id: started.run_id,
-        };
-        let transition = Execution::begin(started, now)?;
-        let execution = Execution::replay(transition.events.clone()).expect("a first event replays");
-        let run = HotRun::new(run_key, execution, now);
-        self.gather.new_run(run.row());
-        let shard = self.shards.get_mut(&id).expect("the caller found the shard");
-        if let Some(Slot::Hot(old)) = shard.slots.insert(key.clone(), Slot::Hot(Box::new(run))) {
-            self.cached_bytes -= old.counted_bytes;
-            shard.unregister(key, &old);
-        }
-        // The state has its first event already: only what follows from it is left to do.
-        self.write(id, key, &transition, now);
-        self.finish(id, key, transition.effects, now);
-        Ok(())
     }
 
     pub(super) fn input(&mut self, id: ShardId, key: LocalKey, input: Input, responder: Responder, now: Timestamp) {
@@ -229,7 +172,9 @@ impl Shards {
             run.holders.remove(&activity);
         }
         match &responder {
-            Responder::Result(result) if matches!(transition.reply, Reply::Done | Reply::Unchanged) => {
+            Responder::Result(result)
+                if matches!(transition.reply, Reply::Done | Reply::Unchanged | Reply::WorkflowTaskDropped) =>
+            {
                 if result.task.activity == EventId::NONE {
                     run.sticky_worker = result.cached_up_to.map(|_| result.session.worker_id);
                 }
@@ -274,6 +219,44 @@ impl Shards {
         self.gather.release_after(after, Release::HandOut(Box::new(out)));
     }
 
+    /// Gives an update to the run, or looks for it, and watches it. Returns the batch after which that may be told.
+    fn update(
+        &mut self,
+        id: ShardId,
+        key: &LocalKey,
+        ask: UpdateAsk,
+        now: Timestamp,
+    ) -> (Result<UpdateWatch, ServerError>, u64) {
+        let Some(Slot::Hot(run)) = self.shards.get_mut(&id).and_then(|shard| shard.slots.get_mut(key)) else {
+            return (Err(ServerError::unavailable("the shard was lost")), 0);
+        };
+        let (run_id, update_id) = (run.run_id(), ask.update_id().clone());
+        let mut after = run.last_batch;
+        let standing = match ask {
+            UpdateAsk::Poll(update_id) => {
+                let standing = run.execution.update_standing(&update_id);
+                standing.ok_or(ServerError::NotFound { kind: "update", name: update_id.as_str().to_owned() })
+            }
+            UpdateAsk::Send(request) => match run.execution.decide(Input::Update(request), now) {
+                Ok(transition) => {
+                    let standing = match transition.reply {
+                        Reply::Update(standing) => standing,
+                        ref other => unreachable!("an update is answered with where it stands, not {other:?}"),
+                    };
+                    after = self.absorb(id, key, transition, now);
+                    Ok(standing)
+                }
+                Err(rejection) => Err(rejection.into()),
+            },
+        };
+        let watchers = self.shards.get_mut(&id).map(|shard| &mut shard.update_watchers);
+        let answer = standing.and_then(|standing| {
+            let watchers = watchers.ok_or_else(|| ServerError::unavailable("the shard was lost"))?;
+            Ok(UpdateWatch::Open { run_id, standing, news: watchers.watch(run_id, update_id) })
+        });
+        (answer, after)
+    }
+
     /// A worker came back with a task in hand.
     pub(super) fn claim(&mut self, id: ShardId, key: LocalKey, claim: Box<Claim>, now: Timestamp) {
         let Some(Slot::Hot(run)) = self.shards.get_mut(&id).and_then(|shard| shard.slots.get_mut(&key)) else {
@@ -294,11 +277,31 @@ impl Shards {
     }
 }
 
-fn subscribe(subscriptions: &mut HashMap<RunId, watch::Sender<News>>, run_id: RunId) -> watch::Receiver<News> {
+pub(super) fn subscribe(
+    subscriptions: &mut HashMap<RunId, watch::Sender<News>>,
+    run_id: RunId,
+) -> watch::Receiver<News> {
     if subscriptions.len() >= 64 && subscriptions.len().is_power_of_two() {
         subscriptions.retain(|_, sender| sender.receiver_count() > 0);
     }
     subscriptions.entry(run_id).or_insert_with(|| watch::Sender::new(News::default())).subscribe()
+}
+
+/// A message as an input to the run that is there; `Err` if it is for another one's child.
+fn message_input(
+    message: MessageRequest,
+    run: Option<&HotRun>,
+) -> Result<RequestKind, (oneshot::Sender<Result<Replied, ServerError>>, ServerError)> {
+    let MessageRequest { run_id, child_of, input, reply } = message;
+    let parent = run.and_then(|run| run.execution.started().parent.as_deref());
+    if let Some(wanted) = child_of
+        && parent.is_none_or(|parent| parent.run_id != wanted)
+        && run.is_some()
+    {
+        let error = ServerError::NotFound { kind: "child of run", name: wanted.to_string() };
+        return Err((reply, error));
+    }
+    Ok(RequestKind::Input { run_id, input: Box::new(input), responder: Responder::Call(reply) })
 }
 
 /// Whether a request that names a run means the current one.
@@ -321,21 +324,14 @@ fn describe(run: &HotRun) -> Described {
         history_bytes: run.history_bytes,
         workflow_task: execution.pending_workflow_task(),
         activities: execution.pending_activities(),
+        children: execution.pending_children(),
         timers: execution.pending_timers(),
+        updates: execution.pending_updates(),
         cancel_requested: execution.cancel_requested(),
         buffered: execution.buffered_len(),
+        published: execution.published().collect(),
+        search_attributes: execution.search_attributes().clone(),
+        memo: execution.memo().clone(),
+        current_details: execution.current_details().to_owned(),
     }))
-}
-
-fn already_started(key: &LocalKey, run_id: RunId, status: Option<engine_core::event::CloseStatus>) -> ServerError {
-    let id = &key.workflow_id;
-    let message = match status {
-        None => format!(
-            "workflow {id:?} is already running as run {run_id}; use its handle, or set id_conflict_policy to USE_EXISTING or TERMINATE_EXISTING"
-        ),
-        Some(status) => format!(
-            "workflow {id:?} has a closed run {run_id} ({status:?}) that id_reuse_policy protects; choose another workflow id or policy"
-        ),
-    };
-    ServerError::AlreadyStarted { run_id, message }
 }

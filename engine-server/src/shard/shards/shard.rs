@@ -1,16 +1,20 @@
 //! One shard: what is in memory of it, and the sets that say when to look at it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
+use engine_core::execution::Effect;
 use engine_core::ids::RunId;
 use engine_core::time::Timestamp;
 use tokio::sync::watch;
 
-use crate::shard::request::{LocalKey, News, RequestKind};
+use crate::hash::HashMap;
+use crate::shard::request::{LocalKey, News, RequestKind, StartRequest};
 use crate::shard::run::HotRun;
+use crate::shard::updates::UpdateWatchers;
 use crate::store::{Epoch, ShardId};
 
 use super::ShardOptions;
+use super::parting::Parting;
 
 /// One shard.
 #[derive(Debug)]
@@ -21,6 +25,9 @@ pub(super) struct Shard {
     pub(super) deadlines: BTreeSet<(Timestamp, LocalKey)>,
     pub(super) idle: BTreeSet<(Timestamp, LocalKey)>,
     pub(super) subscriptions: HashMap<RunId, watch::Sender<News>>,
+    pub(super) update_watchers: UpdateWatchers,
+    /// What closed runs still owe others.
+    pub(super) parting: HashMap<RunId, Parting>,
     /// Until then workers may claim what they had in hand.
     pub(super) grace_until: Option<Timestamp>,
     pub(super) in_doubt: Vec<LocalKey>,
@@ -33,7 +40,20 @@ pub(super) struct Shard {
 pub(super) enum Slot {
     /// The store is being asked; what arrives meanwhile waits.
     Loading(Vec<RequestKind>),
+    /// A run is on its way to the store as the first of its workflow id; what arrives meanwhile waits.
+    Starting(Box<Starting>),
     Hot(Box<HotRun>),
+}
+
+/// A start that nothing was looked up for. The store writes it if the workflow id has no run.
+#[derive(Debug)]
+pub(super) struct Starting {
+    pub(super) run: HotRun,
+    /// What the run has the world do, once it is known to be the first.
+    pub(super) effects: Vec<Effect>,
+    /// The start as it arrived, to be decided with what there is if it is not.
+    pub(super) request: StartRequest,
+    pub(super) waiting: Vec<RequestKind>,
 }
 
 impl Shard {
@@ -63,6 +83,7 @@ impl Shard {
         let idle = run.execution.is_idle() && run.parking_in.is_none();
         if idle != run.registered_idle {
             if idle {
+                run.shrink();
                 run.touched_at = now;
                 self.idle.insert((now, key.clone()));
             } else {

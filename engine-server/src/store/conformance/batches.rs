@@ -153,6 +153,50 @@ pub async fn a_key_that_was_not_new_fails_the_whole_batch(subject: &dyn Subject)
     world.write([&fresh]).await;
 }
 
+/// A run that is presumed to be the first of its workflow id is left out if the id has a run, open or closed; the rest of the
+/// batch is applied.
+pub async fn a_run_that_is_not_the_first_of_its_id_is_left_out(subject: &dyn Subject) {
+    let world = World::create(subject).await;
+    let (open, mut closed, presumed) = (Run::new(1, 1), Run::new(2, 2), Run::new(1, 3));
+    closed.stored.row.status = Some(CloseStatus::Completed);
+    world.write([&open, &closed]).await;
+    // Later runs of both ids, a first run of an id that differs from one of them at its end, and a run that is not presumed.
+    let of_id = |id: &Run, number| {
+        let mut run = Run::bare(id.key().shard.0, number);
+        run.stored.row.key.workflow_id.clone_from(&id.key().workflow_id);
+        run.stored.history = Run::new(id.key().shard.0, number).stored.history[..1].to_vec();
+        run
+    };
+    let (second_of_open, second_of_closed) = (of_id(&open, 11), of_id(&closed, 12));
+    let mut similar = of_id(&open, 13);
+    similar.stored.row.key.workflow_id.pop();
+    let looked_up = of_id(&closed, 14);
+    let mut batch = world.batch();
+    for run in [&second_of_open, &presumed, &second_of_closed, &similar, &looked_up] {
+        run.add_to(&mut batch);
+    }
+    batch.presumed_first =
+        [&second_of_open, &presumed, &second_of_closed, &similar].map(|run| run.key().run_id).to_vec();
+    let rows = world.store.stats().rows;
+    let mut left_out = world.store.commit(&batch).await.expect("commit").left_out;
+    left_out.sort_unstable();
+    assert_eq!(left_out, [second_of_open.key().run_id, second_of_closed.key().run_id]);
+    assert_eq!(world.store.stats().rows - rows, 8 + 2 + 2, "what was left out is not counted");
+    for run in [&open, &closed, &presumed, &similar, &looked_up] {
+        assert_eq!(world.load(run.key()).await.as_ref(), Some(&run.stored));
+    }
+    for run in [&second_of_open, &second_of_closed] {
+        assert_eq!(world.load(run.key()).await, None);
+        let key = run.key();
+        let history = world.store.read_history(key.shard, key.run_id, EventId(1), false, 10, 1 << 20).await;
+        assert_eq!(history.expect("read"), []);
+    }
+    // Nothing stays behind that would keep a later one from being written.
+    let mut batch = world.batch();
+    second_of_open.add_to(&mut batch);
+    assert_eq!(world.store.commit(&batch).await.expect("commit"), Default::default());
+}
+
 /// As is one that changes what is not there.
 pub async fn a_change_of_a_missing_run_fails_the_whole_batch(subject: &dyn Subject) {
     let world = World::create(subject).await;

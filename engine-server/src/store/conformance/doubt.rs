@@ -72,7 +72,7 @@ pub async fn a_batch_under_way_is_seen_by_the_next_owner_or_fenced(subject: &dyn
         };
         let (committed, (acquisition, loaded)) = tokio::join!(world.store.commit(&batch), takeover);
         match committed {
-            Ok(()) => assert_eq!(loaded.as_ref(), Some(&run.stored), "round {number}"),
+            Ok(_) => assert_eq!(loaded.as_ref(), Some(&run.stored), "round {number}"),
             Err(StoreError::Fenced(_)) => assert_eq!(loaded, None, "round {number}"),
             Err(error) => panic!("round {number}: {error}"),
         }

@@ -63,6 +63,7 @@ macro_rules! store_conformance {
             batches::buffered_events_are_replaced_as_a_whole,
             batches::progress_is_replaced_and_deleted,
             batches::a_key_that_was_not_new_fails_the_whole_batch,
+            batches::a_run_that_is_not_the_first_of_its_id_is_left_out,
             batches::a_change_of_a_missing_run_fails_the_whole_batch,
             batches::an_empty_batch_still_checks_its_epochs,
             batches::large_rows_and_large_batches_are_kept,
@@ -74,6 +75,7 @@ macro_rules! store_conformance {
             reads::the_latest_runs_come_in_the_order_of_the_keys,
             reads::runs_are_loaded_in_the_order_of_the_keys,
             reads::due_runs_come_in_pages_and_tell_the_next_wake,
+            reads::closed_runs_that_owe_messages_come_by_run_id_until_they_owe_none,
             reads::a_history_is_read_from_any_event_in_both_directions,
             reads::lists_are_filtered_and_come_in_pages,
         }

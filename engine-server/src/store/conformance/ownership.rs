@@ -203,7 +203,7 @@ async fn append_until(store: Arc<dyn Store>, key: RunKey, goal: u64) -> u64 {
             };
             let batch = Batch { shards: vec![(key.shard, epoch)], history: vec![row], ..Batch::default() };
             match store.commit(&batch).await {
-                Ok(()) => {
+                Ok(_) => {
                     length += 1;
                     appended += 1;
                 }

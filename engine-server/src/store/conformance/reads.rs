@@ -1,12 +1,17 @@
 //! Order, pages and filters of what is read.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use engine_core::event::CloseStatus;
+use engine_core::filter::{Column, parse_count, parse_list};
 use engine_core::ids::{EventId, RunId};
 use engine_core::time::Timestamp;
 
 use super::{Run, Subject, World};
-use crate::store::{HistoryRow, ListFilter, NamespaceId, ShardId};
+use crate::store::{
+    ExecutionChange, ExecutionRow, ExecutionUpdate, HistoryRow, ListFilter, NamespaceId, OWES_MESSAGES, Search, ShardId,
+};
 
 /// The latest run of each id, `None` for ids without runs.
 pub async fn the_latest_runs_come_in_the_order_of_the_keys(subject: &dyn Subject) {
@@ -39,6 +44,37 @@ pub async fn runs_are_loaded_in_the_order_of_the_keys(subject: &dyn Subject) {
     assert_eq!(loaded, [Some(runs[2].stored.clone()), None, Some(runs[0].stored.clone())]);
     assert_eq!(world.store.load_runs(&[]).await.expect("load"), []);
     assert_eq!(world.store.execution(runs[1].key()).await.expect("read"), None);
+}
+
+/// Only closed ones, only of the shard.
+pub async fn closed_runs_that_owe_messages_come_by_run_id_until_they_owe_none(subject: &dyn Subject) {
+    let world = World::create(subject).await;
+    let mut runs: Vec<_> = (0..5).map(|number| Run::bare(3, number)).collect();
+    for run in &mut runs {
+        run.stored.row.wake_at = OWES_MESSAGES;
+        run.stored.row.status = Some(CloseStatus::Completed);
+    }
+    let mut settled = Run::bare(3, 100);
+    settled.stored.row.status = Some(CloseStatus::Completed);
+    settled.stored.row.wake_at = Timestamp::EPOCH;
+    let open = Run::bare(3, 101);
+    let mut elsewhere = Run::bare(4, 102);
+    elsewhere.stored.row.status = Some(CloseStatus::Failed);
+    elsewhere.stored.row.wake_at = OWES_MESSAGES;
+    world.write(runs.iter().rev().chain([&settled, &open, &elsewhere])).await;
+
+    let rows: Vec<_> = runs.iter().map(|run| run.stored.row.clone()).collect();
+    let page = async |after: Option<&Run>, limit| {
+        let after = after.map(|run| run.key().run_id);
+        world.store.owing_runs(ShardId(3), after, limit).await.expect("read")
+    };
+    assert_eq!(page(None, 3).await, rows[..3]);
+    assert_eq!(page(Some(&runs[2]), 3).await, rows[3..]);
+    let mut batch = world.batch();
+    let change = ExecutionChange::WakeAt(Timestamp::MAX);
+    batch.updates.push(ExecutionUpdate { key: runs[0].key().clone(), change });
+    world.store.commit(&batch).await.expect("commit");
+    assert_eq!(page(None, 9).await, rows[1..]);
 }
 
 /// By instant, then by run id; only open ones, only of the shard.
@@ -182,6 +218,7 @@ pub async fn lists_are_filtered_and_come_in_pages(subject: &dyn Subject) {
     assert_eq!(list(one.clone()).await, [7, 6]);
     assert_eq!(list(ListFilter { status: Some(None), ..one }).await, [6]);
 
+    searches_agree(&world, &runs).await;
     for filter in [all, refunds] {
         let whole = list(filter.clone()).await;
         let mut paged = Vec::new();
@@ -193,5 +230,67 @@ pub async fn lists_are_filtered_and_come_in_pages(subject: &dyn Subject) {
             paged.extend(page);
         }
         assert_eq!(paged, whole);
+    }
+}
+
+/// Each filter gives what the rows themselves say, in its order, whole and page by page; and so do counts.
+async fn searches_agree(world: &World, runs: &[Run]) {
+    let namespace = NamespaceId(1);
+    let rows: Vec<&ExecutionRow> =
+        runs.iter().map(|run| &run.stored.row).filter(|row| row.key.namespace == namespace).collect();
+    let middle = rows[9].key.run_id;
+    for text in [
+        "".to_owned(),
+        "Status = 'Running'".to_owned(),
+        "Status != 'Completed' ORDER BY WorkflowId".to_owned(),
+        "Status IN ('Running', 'Canceled') ORDER BY CloseTime DESC".to_owned(),
+        "WorkflowType = 'refund' OR WorkflowId = 'order-42' ORDER BY HistoryLength".to_owned(),
+        "WorkflowId = 'order-42' AND NOT Status = 'Running'".to_owned(),
+        "WorkflowId STARTS_WITH 'order' ORDER BY TaskQueue".to_owned(),
+        "WorkflowId NOT STARTS_WITH 'ORDER' ORDER BY WorkflowType DESC".to_owned(),
+        "CloseTime IS NULL ORDER BY StartTime".to_owned(),
+        "NOT (CloseTime > '1970-01-01') OR CloseTime < '1970-01-01T00:00:01Z' ORDER BY CloseTime".to_owned(),
+        "StartTime BETWEEN '1969-01-01' AND '2100-01-01' AND HistoryLength >= 0".to_owned(),
+        format!("RunId <= '{middle}' ORDER BY RunId"),
+        format!("RunId IN ('{middle}')"),
+        "WorkflowType = '%'' OR 1 = 1'".to_owned(),
+    ] {
+        let filter = parse_list(&text).unwrap_or_else(|error| panic!("{error}"));
+        let order = filter.order;
+        let mut expected: Vec<&ExecutionRow> = rows.clone();
+        expected.retain(|row| filter.condition.as_ref().is_none_or(|it| it.matches(&row.listed()) == Some(true)));
+        expected.sort_by(|a, b| {
+            let (one, other) = (a.listed().order_key(order), b.listed().order_key(order));
+            order.compare((&one, a.key.run_id), (&other, b.key.run_id))
+        });
+        let mut search = Search { namespace, filter, after: None, limit: 100 };
+        let found = world.store.search(&search).await.expect("search");
+        assert_eq!(found.iter().collect::<Vec<_>>(), expected, "{text}");
+
+        search.limit = 4;
+        let mut paged = Vec::new();
+        loop {
+            let page = world.store.search(&search).await.expect("search");
+            let Some(last) = page.last() else { break };
+            search.after = Some((last.listed().order_key(order), last.key.run_id));
+            paged.extend(page);
+        }
+        assert_eq!(paged.iter().collect::<Vec<_>>(), expected, "{text}, page by page");
+        let counted = world.store.count(namespace, &search.filter).await.expect("count");
+        assert_eq!(counted, [(String::new(), expected.len() as u64)], "{text}");
+    }
+    for (text, column) in
+        [("GROUP BY Status", Column::Status), ("Status = 'Running' GROUP BY WorkflowType", Column::WorkflowType)]
+    {
+        let filter = parse_count(text).expect("a filter");
+        let mut expected: BTreeMap<String, u64> = BTreeMap::new();
+        for row in &rows {
+            if filter.condition.as_ref().is_none_or(|it| it.matches(&row.listed()) == Some(true)) {
+                *expected.entry(row.listed().group(column)).or_default() += 1;
+            }
+        }
+        let counted = world.store.count(namespace, &filter).await.expect("count");
+        assert!(counted.is_sorted_by(|a, b| a.1 >= b.1), "largest first: {counted:?}");
+        assert_eq!(counted.into_iter().collect::<BTreeMap<_, _>>(), expected, "{text}");
     }
 }

@@ -1,16 +1,20 @@
 //! One batch: one call of `engine.commit_batch`, which checks the epochs, writes, and commits.
 
+use std::collections::HashSet;
+
 use engine_core::event::CloseStatus;
+use engine_core::ids::RunId;
 use engine_core::time::Timestamp;
 use sqlx::postgres::PgBindIterExt;
+use uuid::Uuid;
 
 use super::connections::{Connections, Failure};
 use super::rows::{column, status};
-use crate::store::{Batch, Epoch, ExecutionChange, RunKey, ShardId, StoreError};
+use crate::store::{Batch, Committed, Epoch, ExecutionChange, RunKey, ShardId, StoreError};
 
-const COMMIT: &str = "SELECT engine.commit_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, \
+const COMMIT: &str = "SELECT fenced, left_out FROM engine.commit_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, \
      $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, \
-     $40, $41, $42, $43)";
+     $40, $41, $42, $43, $44)";
 
 type Close<'a> = (&'a RunKey, CloseStatus, Timestamp, u64);
 
@@ -29,11 +33,12 @@ fn split(batch: &Batch) -> (Vec<Close<'_>>, Vec<(&RunKey, Timestamp)>) {
     (closes, wakes)
 }
 
-pub(super) async fn commit(connections: &Connections, batch: &Batch) -> Result<(), StoreError> {
+pub(super) async fn commit(connections: &Connections, batch: &Batch) -> Result<Committed, StoreError> {
     let mut shards: Vec<(ShardId, Epoch)> = batch.shards.clone();
     // The order in which the rows are locked, also where the planner joins in the order of the array.
     shards.sort_unstable();
     let (closes, wakes) = split(batch);
+    let presumed: HashSet<RunId> = batch.presumed_first.iter().copied().collect();
     let new_runs = || batch.new_runs.iter();
     let history = || batch.history.iter();
     let buffered = || batch.buffered.iter();
@@ -54,6 +59,7 @@ pub(super) async fn commit(connections: &Connections, batch: &Batch) -> Result<(
         .bind(new_runs().map(|row| row.history_length.cast_signed()).bind_iter())
         .bind(new_runs().map(|row| row.wake_at.as_micros()).bind_iter())
         .bind(new_runs().map(|row| row.request_id.as_str()).bind_iter())
+        .bind(new_runs().map(|row| presumed.contains(&row.key.run_id)).bind_iter())
         .bind(closes.iter().map(|(key, ..)| key.shard.0).bind_iter())
         .bind(closes.iter().map(|(key, ..)| key.namespace.0).bind_iter())
         .bind(closes.iter().map(|(key, ..)| key.workflow_id.as_str()).bind_iter())
@@ -89,7 +95,10 @@ pub(super) async fn commit(connections: &Connections, batch: &Batch) -> Result<(
     })?;
     let row = rows.first().ok_or_else(|| StoreError::Unavailable("a batch got no answer".to_owned()))?;
     match column::<Option<i32>>(row, 0)? {
-        None => Ok(()),
+        None => {
+            let left_out: Option<Vec<Uuid>> = column(row, 1)?;
+            Ok(Committed { left_out: left_out.unwrap_or_default().into_iter().map(RunId::from_uuid).collect() })
+        }
         Some(shard) => Err(StoreError::Fenced(ShardId(shard))),
     }
 }

@@ -27,6 +27,19 @@ const IDLE_MAX: Duration = Duration::from_secs(300);
 /// How long a polite goodbye may take.
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 
+/// Every statement here finds its rows by an index, one key after another. That is right for any size of the tables, while
+/// what the planner would pick for tables that are small today is kept by prepared statements for too long when they have grown.
+/// Compiling such a plan would take longer than running it. Bitmaps are for rows in no order: with them all that is left of a long
+/// history would be collected and sorted for each of its pages.
+const PLANS: [(&str, &str); 6] = [
+    ("enable_seqscan", "off"),
+    ("enable_bitmapscan", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+    ("plan_cache_mode", "force_generic_plan"),
+    ("jit", "off"),
+];
+
 /// SQLSTATE of `engine.acquire_shards` for a node without a lease.
 const LEASE_NOT_HELD: &str = "EN001";
 
@@ -76,7 +89,7 @@ impl Connections {
         description: String,
     ) -> Result<Self, StoreError> {
         let timeout = limits.statement_timeout;
-        let options = options.options([("statement_timeout", timeout.as_millis().to_string())]);
+        let options = options.options([("statement_timeout", timeout.as_millis().to_string())]).options(PLANS);
         let connections = Self {
             options,
             description,

@@ -12,8 +12,10 @@ use crate::store::schema::{self, Migration};
 use crate::store::{DEFAULT_NAMESPACE, StoreError};
 
 /// The migrations, oldest first. A released one is never changed.
-const MIGRATIONS: &[Migration] =
-    &[Migration { name: "init", statements: include_str!("../../../migrations/postgres/0001_init.sql") }];
+const MIGRATIONS: &[Migration] = &[
+    Migration { name: "init", statements: include_str!("../../../migrations/postgres/0001_init.sql") },
+    Migration { name: "owing", statements: include_str!("../../../migrations/postgres/0002_owing.sql") },
+];
 
 /// Any number that no other program is likely to lock: "engine" in ASCII.
 const LOCK: i64 = 0x656e_6769_6e65;

@@ -1,5 +1,6 @@
 //! What runs, lists and recovery read. Each statement is one round trip, whatever the number of keys.
 
+use engine_core::filter::Filter;
 use engine_core::ids::{EventId, RunId};
 use engine_core::time::Timestamp;
 use sqlx::AssertSqlSafe;
@@ -7,8 +8,9 @@ use sqlx::postgres::PgBindIterExt;
 
 use super::connections::Connections;
 use super::rows::{EXECUTION_COLUMNS, bytes, column, event_id, execution, status};
+use crate::store::search::{Bind, Dialect, Statement, group_name};
 use crate::store::{
-    BufferedRow, ExecutionRow, HistoryRow, ListFilter, NamespaceId, NamespaceRow, ProgressRow, RunKey, ShardId,
+    BufferedRow, ExecutionRow, HistoryRow, ListFilter, NamespaceId, NamespaceRow, ProgressRow, RunKey, Search, ShardId,
     StoreError, StoredRun, WorkflowKey,
 };
 
@@ -111,6 +113,23 @@ pub(super) async fn load_runs(
     Ok(runs)
 }
 
+pub(super) async fn owing_runs(
+    connections: &Connections,
+    shard: ShardId,
+    after: Option<RunId>,
+    limit: u32,
+) -> Result<Vec<ExecutionRow>, StoreError> {
+    let statement = format!(
+        "SELECT {EXECUTION_COLUMNS} FROM engine.execution e WHERE e.status IS NOT NULL AND e.wake_at < 0 \
+             AND e.shard_id = $1 AND e.run_id > $2 ORDER BY e.run_id LIMIT $3"
+    );
+    let query = sqlx::query(AssertSqlSafe(statement))
+        .bind(shard.0)
+        .bind(after.map_or(uuid::Uuid::nil(), RunId::as_uuid))
+        .bind(i64::from(limit));
+    connections.rows(query).await?.iter().map(|row| execution(row, 0)).collect()
+}
+
 pub(super) async fn due_runs(
     connections: &Connections,
     shard: ShardId,
@@ -144,12 +163,14 @@ pub(super) async fn due_runs(
 }
 
 /// The running total is of the rows before, so that the first row is always within the budget. `octet_length` of a value
-/// that is stored out of line does not fetch it.
+/// that is stored out of line does not fetch it. The look-up of the first row is written as a walk down the index: as `max` it
+/// becomes a scan of all rows before when the planner does not know the run.
 const FORWARD: &str = "SELECT p.first_event_id, p.events FROM (\
      SELECT h.first_event_id, h.events, sum(octet_length(h.events)) OVER (ORDER BY h.first_event_id \
          ROWS UNBOUNDED PRECEDING) - octet_length(h.events) AS before FROM engine.history h \
-     WHERE h.shard_id = $1 AND h.run_id = $2 AND h.first_event_id >= coalesce((SELECT max(f.first_event_id) \
-         FROM engine.history f WHERE f.shard_id = $1 AND f.run_id = $2 AND f.first_event_id <= $3), 0) \
+     WHERE h.shard_id = $1 AND h.run_id = $2 AND h.first_event_id >= coalesce((SELECT f.first_event_id \
+         FROM engine.history f WHERE f.shard_id = $1 AND f.run_id = $2 AND f.first_event_id <= $3 \
+         ORDER BY f.first_event_id DESC LIMIT 1), 0) \
      ORDER BY h.first_event_id LIMIT $4) p WHERE p.before = 0 OR p.before < $5 ORDER BY p.first_event_id";
 
 const REVERSE: &str = "SELECT p.first_event_id, p.events FROM (\
@@ -207,6 +228,30 @@ pub(super) async fn list(connections: &Connections, filter: &ListFilter) -> Resu
         .bind(filter.workflow_id.as_deref())
         .bind(i64::from(filter.limit));
     connections.rows(query).await?.iter().map(|row| execution(row, 0)).collect()
+}
+
+fn bound(statement: Statement) -> sqlx::query::Query<'static, sqlx::Postgres, sqlx::postgres::PgArguments> {
+    let query = sqlx::query(AssertSqlSafe(statement.text));
+    statement.binds.into_iter().fold(query, |query, bind| match bind {
+        Bind::Int(number) => query.bind(number),
+        Bind::Text(text) => query.bind(text),
+        Bind::Run(run_id) => query.bind(run_id.as_uuid()),
+    })
+}
+
+pub(super) async fn search(connections: &Connections, search: &Search) -> Result<Vec<ExecutionRow>, StoreError> {
+    let query = bound(Statement::list(Dialect::Postgres, EXECUTION_COLUMNS, search));
+    connections.rows(query).await?.iter().map(|row| execution(row, 0)).collect()
+}
+
+pub(super) async fn count(
+    connections: &Connections,
+    namespace: NamespaceId,
+    filter: &Filter,
+) -> Result<Vec<(String, u64)>, StoreError> {
+    let rows = connections.rows(bound(Statement::count(Dialect::Postgres, namespace, filter))).await?;
+    let group = |row| Ok((group_name(filter, column(row, 0)?)?, column::<i64>(row, 1)?.unsigned_abs()));
+    rows.iter().map(group).collect()
 }
 
 pub(super) async fn namespaces(connections: &Connections) -> Result<Vec<NamespaceRow>, StoreError> {

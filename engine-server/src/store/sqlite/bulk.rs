@@ -1,13 +1,17 @@
 //! Statements for many rows at a time.
 //!
 //! Each statement is a message to the connection's thread and back, which costs more than inserting a small row. So rows
-//! go in groups; and in groups of few sizes, so that few statements have to be prepared and all of them stay prepared.
+//! go in groups; and in groups of few sizes, so that few statements have to be prepared and all of them stay prepared. With
+//! powers of two no more than one group of each size but the largest is needed.
 
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection};
 
 /// Sizes of the groups, largest first.
-const GROUPS: [usize; 3] = [64, 8, 1];
+const GROUPS: [usize; 7] = [64, 32, 16, 8, 4, 2, 1];
+
+/// How many statements a connection keeps prepared: more than all kinds of bulk statements in all sizes, and the others.
+pub(super) const STATEMENTS_KEPT: usize = 256;
 
 /// A query with its values.
 pub(super) type Query<'q> = sqlx::query::Query<'q, Sqlite, SqliteArguments>;
@@ -60,7 +64,7 @@ mod tests {
     fn rows_are_cut_into_groups_of_few_sizes_and_none_is_lost() {
         let rows: Vec<_> = (0..150).collect();
         let sizes: Vec<_> = groups(&rows).map(<[_]>::len).collect();
-        assert_eq!(sizes, [64, 64, 8, 8, 1, 1, 1, 1, 1, 1]);
+        assert_eq!(sizes, [64, 64, 16, 4, 2]);
         assert_eq!(groups(&rows).flatten().copied().collect::<Vec<_>>(), rows);
         assert_eq!(groups::<i32>(&[]).count(), 0);
     }

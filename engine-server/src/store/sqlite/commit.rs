@@ -1,6 +1,9 @@
 //! One batch: one transaction of the writer.
 
+use std::collections::HashSet;
+
 use engine_core::event::CloseStatus;
+use engine_core::ids::RunId;
 use engine_core::time::Timestamp;
 use sqlx::{AssertSqlSafe, SqliteConnection};
 
@@ -8,7 +11,7 @@ use super::bulk::{Bulk, groups};
 use super::connections::Connections;
 use super::rows::column;
 use crate::store::codes::status_code;
-use crate::store::{Batch, Epoch, ExecutionChange, RunKey, ShardId, StoreError};
+use crate::store::{Batch, Committed, Epoch, ExecutionChange, RunKey, ShardId, StoreError};
 
 const NEW_RUNS: Bulk = Bulk {
     head: "INSERT INTO execution (shard_id, namespace_id, workflow_id, run_id, workflow_type, task_queue, status, \
@@ -16,6 +19,13 @@ const NEW_RUNS: Bulk = Bulk {
     row: "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     separator: ",",
     tail: "",
+};
+const TAKEN: Bulk = Bulk {
+    head: "SELECT n.column4 FROM (VALUES",
+    row: "(?, ?, ?, ?)",
+    separator: ",",
+    tail: ") AS n WHERE EXISTS (SELECT 1 FROM execution WHERE shard_id = n.column1 AND namespace_id = n.column2 \
+           AND workflow_id = n.column3)",
 };
 const CLOSES: Bulk = Bulk {
     head: "UPDATE execution SET status = c.column5, closed_at = c.column6, history_length = c.column7 FROM (VALUES",
@@ -71,14 +81,16 @@ impl From<sqlx::Error> for Failure {
     }
 }
 
-pub(super) async fn commit(connections: &Connections, batch: &Batch) -> Result<(), StoreError> {
+pub(super) async fn commit(connections: &Connections, batch: &Batch) -> Result<Committed, StoreError> {
     let mut writer = connections.writer().await?;
     // Boxed: the future holds every statement's, and its callers' callers would carry it.
     let applied = Box::pin(async {
         let mut transaction = writer.begin().await?;
         check_epochs(&mut transaction, &batch.shards).await?;
-        apply(&mut transaction, batch).await?;
-        Ok(transaction.commit().await?)
+        let left_out = not_first(&mut transaction, batch).await?;
+        apply(&mut transaction, &batch.without(&left_out)).await?;
+        transaction.commit().await?;
+        Ok(Committed { left_out })
     });
     applied.await.map_err(|failure| match failure {
         Failure::Store(error) => error,
@@ -102,6 +114,23 @@ async fn check_epochs(connection: &mut SqliteConnection, shards: &[(ShardId, Epo
         }
     }
     Ok(())
+}
+
+/// The runs that are presumed to be the first of their workflow ids and are not.
+async fn not_first(connection: &mut SqliteConnection, batch: &Batch) -> Result<Vec<RunId>, Failure> {
+    let presumed: HashSet<RunId> = batch.presumed_first.iter().copied().collect();
+    let keys: Vec<&RunKey> =
+        batch.new_runs.iter().map(|row| &row.key).filter(|key| presumed.contains(&key.run_id)).collect();
+    let mut found = Vec::new();
+    for group in groups(&keys) {
+        let query = group.iter().fold(sqlx::query(AssertSqlSafe(TAKEN.text(group.len()))), |query, key| {
+            query.bind(key.shard.0).bind(key.namespace.0).bind(key.workflow_id.as_str()).bind(key.run_id.as_uuid())
+        });
+        for row in &query.fetch_all(&mut *connection).await? {
+            found.push(RunId::from_uuid(column(row, 0).map_err(Failure::Store)?));
+        }
+    }
+    Ok(found)
 }
 
 async fn apply(connection: &mut SqliteConnection, batch: &Batch) -> Result<(), Failure> {
@@ -209,7 +238,7 @@ mod tests {
         let mut connection = SqliteConnection::connect("sqlite::memory:").await.unwrap();
         let schema = include_str!("../../../migrations/sqlite/0001_init.sql");
         sqlx::raw_sql(schema).execute(&mut connection).await.unwrap();
-        for bulk in [CLOSES, WAKES, UNBUFFER, PROGRESS_DONE] {
+        for bulk in [TAKEN, CLOSES, WAKES, UNBUFFER, PROGRESS_DONE] {
             for rows in [1, 64] {
                 let statement = format!("EXPLAIN QUERY PLAN {}", bulk.text(rows));
                 let plan = sqlx::raw_sql(AssertSqlSafe(statement)).fetch_all(&mut connection).await.unwrap();

@@ -12,6 +12,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{ConnectOptions, Connection, Sqlite, SqliteConnection, SqlitePool, Transaction};
 use tokio::sync::MutexGuard;
 
+use super::bulk::STATEMENTS_KEPT;
 use crate::store::StoreError;
 
 /// More would only take turns on the cores, and each has a page cache and a thread of its own.
@@ -57,6 +58,7 @@ impl Connections {
             .synchronous(SqliteSynchronous::Full)
             .pragma("journal_size_limit", LOG_BYTES_KEPT)
             .foreign_keys(false)
+            .statement_cache_capacity(STATEMENTS_KEPT)
             .disable_statement_logging();
         let mut writer = SqliteConnection::connect_with(&options)
             .await

@@ -28,14 +28,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use engine_core::filter::Filter;
 use engine_core::ids::{EventId, RunId};
 use engine_core::time::Timestamp;
 use parking_lot::Mutex;
 use uuid::Uuid;
 
 use super::{
-    Acquisition, Batch, ExecutionRow, HistoryRow, ListFilter, NamespaceRow, Node, RunKey, ShardId, Store, StoreError,
-    StoreStats, StoredRun, WorkflowKey,
+    Acquisition, Batch, Committed, ExecutionRow, HistoryRow, ListFilter, NamespaceId, NamespaceRow, Node, RunKey,
+    Search, ShardId, Store, StoreError, StoreStats, StoredRun, WorkflowKey,
 };
 use connections::Connections;
 
@@ -110,11 +111,11 @@ impl Store for SqliteStore {
         lease::acquire(&self.connections, node, wanted).await
     }
 
-    async fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
-        commit::commit(&self.connections, batch).await?;
+    async fn commit(&self, batch: &Batch) -> Result<Committed, StoreError> {
+        let committed = commit::commit(&self.connections, batch).await?;
         self.commits.fetch_add(1, Ordering::Relaxed);
-        self.rows.fetch_add(batch.rows() as u64, Ordering::Relaxed);
-        Ok(())
+        self.rows.fetch_add(batch.without(&committed.left_out).rows() as u64, Ordering::Relaxed);
+        Ok(committed)
     }
 
     async fn latest_runs(&self, keys: &[WorkflowKey]) -> Result<Vec<Option<ExecutionRow>>, StoreError> {
@@ -135,6 +136,15 @@ impl Store for SqliteStore {
         read::due_runs(&self.connections, shard, until, after, limit).await
     }
 
+    async fn owing_runs(
+        &self,
+        shard: ShardId,
+        after: Option<RunId>,
+        limit: u32,
+    ) -> Result<Vec<ExecutionRow>, StoreError> {
+        read::owing_runs(&self.connections, shard, after, limit).await
+    }
+
     async fn execution(&self, key: &RunKey) -> Result<Option<ExecutionRow>, StoreError> {
         read::execution(&self.connections, key).await
     }
@@ -153,6 +163,14 @@ impl Store for SqliteStore {
 
     async fn list(&self, filter: &ListFilter) -> Result<Vec<ExecutionRow>, StoreError> {
         read::list(&self.connections, filter).await
+    }
+
+    async fn search(&self, search: &Search) -> Result<Vec<ExecutionRow>, StoreError> {
+        read::search(&self.connections, search).await
+    }
+
+    async fn count(&self, namespace: NamespaceId, filter: &Filter) -> Result<Vec<(String, u64)>, StoreError> {
+        read::count(&self.connections, namespace, filter).await
     }
 
     async fn namespaces(&self) -> Result<Vec<NamespaceRow>, StoreError> {

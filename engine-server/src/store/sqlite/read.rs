@@ -1,5 +1,6 @@
 //! What runs, lists and recovery read, each on one of the readers.
 
+use engine_core::filter::Filter;
 use engine_core::ids::{EventId, RunId};
 use engine_core::time::Timestamp;
 use sqlx::sqlite::SqliteRow;
@@ -10,8 +11,9 @@ use super::bulk::{Bulk, Query, groups};
 use super::connections::Connections;
 use super::rows::{EXECUTION_COLUMNS, bytes, column, event_id, execution as execution_row};
 use crate::store::codes::status_code;
+use crate::store::search::{Bind, Dialect, Statement, group_name};
 use crate::store::{
-    BufferedRow, ExecutionRow, HistoryRow, ListFilter, NamespaceId, NamespaceRow, ProgressRow, RunKey, ShardId,
+    BufferedRow, ExecutionRow, HistoryRow, ListFilter, NamespaceId, NamespaceRow, ProgressRow, RunKey, Search, ShardId,
     StoreError, StoredRun, WorkflowKey,
 };
 
@@ -130,6 +132,25 @@ async fn parts_of(
     Ok(run)
 }
 
+pub(super) async fn owing_runs(
+    connections: &Connections,
+    shard: ShardId,
+    after: Option<RunId>,
+    limit: u32,
+) -> Result<Vec<ExecutionRow>, StoreError> {
+    let statement = format!(
+        "SELECT {EXECUTION_COLUMNS} FROM execution e WHERE e.status IS NOT NULL AND e.wake_at < 0 \
+             AND e.shard_id = ?1 AND e.run_id > ?2 ORDER BY e.run_id LIMIT ?3"
+    );
+    let query = sqlx::query(AssertSqlSafe(statement))
+        .bind(shard.0)
+        .bind(after.map_or(Uuid::nil(), RunId::as_uuid))
+        .bind(i64::from(limit));
+    let mut reader = connections.reader().await?;
+    let rows = rows(connections, &mut reader, query).await?;
+    rows.iter().map(|row| execution_row(row, 0)).collect()
+}
+
 pub(super) async fn due_runs(
     connections: &Connections,
     shard: ShardId,
@@ -225,6 +246,33 @@ pub(super) async fn list(connections: &Connections, filter: &ListFilter) -> Resu
         .bind(filter.limit);
     let mut reader = connections.reader().await?;
     rows(connections, &mut reader, query).await?.iter().map(|row| execution_row(row, 0)).collect()
+}
+
+fn bound(statement: Statement) -> Query<'static> {
+    let query = sqlx::query(AssertSqlSafe(statement.text));
+    statement.binds.into_iter().fold(query, |query, bind| match bind {
+        Bind::Int(number) => query.bind(number),
+        Bind::Text(text) => query.bind(text),
+        Bind::Run(run_id) => query.bind(run_id.as_uuid()),
+    })
+}
+
+pub(super) async fn search(connections: &Connections, search: &Search) -> Result<Vec<ExecutionRow>, StoreError> {
+    let query = bound(Statement::list(Dialect::Sqlite, EXECUTION_COLUMNS, search));
+    let mut reader = connections.reader().await?;
+    rows(connections, &mut reader, query).await?.iter().map(|row| execution_row(row, 0)).collect()
+}
+
+pub(super) async fn count(
+    connections: &Connections,
+    namespace: NamespaceId,
+    filter: &Filter,
+) -> Result<Vec<(String, u64)>, StoreError> {
+    let query = bound(Statement::count(Dialect::Sqlite, namespace, filter));
+    let mut reader = connections.reader().await?;
+    let rows = rows(connections, &mut reader, query).await?;
+    let group = |row| Ok((group_name(filter, column(row, 0)?)?, column::<i64>(row, 1)?.unsigned_abs()));
+    rows.iter().map(group).collect()
 }
 
 pub(super) async fn namespaces(connections: &Connections) -> Result<Vec<NamespaceRow>, StoreError> {

@@ -4,15 +4,16 @@ use std::time::Duration;
 
 use engine_core::event::{
     ActivityCancelRequested, ActivityCanceled, ActivityCompleted, ActivityFailed, ActivityScheduled, ActivityStarted,
-    ActivityTimedOut, Event, EventKind, TimerCanceled, TimerFired, TimerStarted, WorkflowCancelRequested,
-    WorkflowCanceled, WorkflowCompleted, WorkflowFailed, WorkflowSignaled, WorkflowStarted, WorkflowTaskCompleted,
-    WorkflowTaskFailed, WorkflowTaskScheduled, WorkflowTaskStarted, WorkflowTaskTimedOut, WorkflowTerminated,
-    WorkflowTimedOut,
+    ActivityTimedOut, ContinueAsNewReasons, Event, EventKind, MarkerRecorded, PropertiesModified,
+    SearchAttributesUpserted, StatePublished, TimerCanceled, TimerFired, TimerStarted, WorkflowCancelRequested,
+    WorkflowCanceled, WorkflowCompleted, WorkflowContinuedAsNew, WorkflowFailed, WorkflowSignaled, WorkflowStarted,
+    WorkflowTaskCompleted, WorkflowTaskFailed, WorkflowTaskScheduled, WorkflowTaskStarted, WorkflowTaskTimedOut,
+    WorkflowTerminated, WorkflowTimedOut, WorkflowUpdateAccepted, WorkflowUpdateCompleted,
 };
 use engine_core::failure::Failure;
 use engine_core::ids::{
-    ActivityId, ActivityType, EventId, Namespace, RequestId, SignalName, TaskQueueName, TimerId, WorkflowId,
-    WorkflowType,
+    ActivityId, ActivityType, EventId, Namespace, PublishedName, RequestId, SignalName, TaskQueueName, TimerId,
+    UpdateId, WorkflowId, WorkflowType,
 };
 use engine_core::time::Timestamp;
 use v1::history_event::Attributes;
@@ -20,10 +21,11 @@ use v1::history_event::Attributes;
 use super::worker_metadata_from_proto;
 use crate::convert::error::Inside as _;
 use crate::convert::{
-    ConvertError, activity_timeouts_from_proto, duration_from_proto, failure_from_proto, memo_from_proto,
-    optional_duration_from_proto, optional_run_id, payload_from_proto, payloads_from_proto, required,
-    retry_policy_from_proto, retry_state_from_proto, run_id, timeout_kind_from_proto, timestamp_from_proto,
-    workflow_task_failure_cause_from_proto,
+    ConvertError, activity_timeouts_from_proto, duration_from_proto, failure_from_proto, marker_from_proto,
+    memo_from_proto, optional_duration_from_proto, optional_run_id, payload_from_proto, payloads_from_proto,
+    property_changes_from_proto, required, retry_policy_from_proto, retry_state_from_proto, run_id,
+    search_attributes_from_proto, search_changes_from_proto, timeout_kind_from_proto, timestamp_from_proto,
+    update_outcome_from_proto, update_request_from_trusted, workflow_task_failure_cause_from_proto,
 };
 use crate::v1;
 
@@ -60,6 +62,26 @@ fn kind(attributes: Attributes) -> Result<EventKind, ConvertError> {
             details: message.details.map(payload_from_proto),
             identity: message.identity,
         }),
+        message @ (Attributes::StartChildInitiated(_)
+        | Attributes::StartChildFailed(_)
+        | Attributes::ChildStarted(_)
+        | Attributes::ChildCompleted(_)
+        | Attributes::ChildFailed(_)
+        | Attributes::ChildCanceled(_)
+        | Attributes::ChildTimedOut(_)
+        | Attributes::ChildTerminated(_)
+        | Attributes::SignalExternalInitiated(_)
+        | Attributes::ExternalSignaled(_)
+        | Attributes::SignalExternalFailed(_)
+        | Attributes::RequestCancelExternalInitiated(_)
+        | Attributes::ExternalCancelRequested(_)
+        | Attributes::RequestCancelExternalFailed(_)) => {
+            EventKind::Peer(Box::new(super::super::peer::event_from_proto(message)?))
+        }
+        Attributes::WorkflowContinuedAsNew(message) => EventKind::WorkflowContinuedAsNew(WorkflowContinuedAsNew {
+            workflow_task_completed_event_id: EventId(message.workflow_task_completed_event_id),
+            new_run_id: run_id("workflow_continued_as_new.new_run_id", &message.new_run_id)?,
+        }),
         Attributes::WorkflowCancelRequested(message) => EventKind::WorkflowCancelRequested(WorkflowCancelRequested {
             reason: message.reason,
             identity: message.identity,
@@ -81,13 +103,14 @@ fn kind(attributes: Attributes) -> Result<EventKind, ConvertError> {
             scheduled_event_id: EventId(message.scheduled_event_id),
             identity: message.identity,
             history_size_bytes: message.history_size_bytes,
-            suggest_continue_as_new: message.suggest_continue_as_new,
+            suggest_continue_as_new: reasons(&message.suggest_continue_as_new),
         }),
         Attributes::WorkflowTaskCompleted(message) => EventKind::WorkflowTaskCompleted(WorkflowTaskCompleted {
             scheduled_event_id: EventId(message.scheduled_event_id),
             started_event_id: EventId(message.started_event_id),
             identity: message.identity,
             worker: worker_metadata_from_proto(message.worker.unwrap_or_default()),
+            force_new_task: message.force_new_task,
         }),
         Attributes::WorkflowTaskFailed(message) => {
             EventKind::WorkflowTaskFailed(workflow_task_failed(message).inside("workflow_task_failed")?)
@@ -137,6 +160,7 @@ fn kind(attributes: Attributes) -> Result<EventKind, ConvertError> {
             workflow_task_completed_event_id: EventId(message.workflow_task_completed_event_id),
             timer_id: TimerId::from_trusted(message.timer_id),
             duration: required_duration("duration", message.duration).inside("timer_started")?,
+            summary: message.summary,
         }),
         Attributes::TimerFired(message) => EventKind::TimerFired(TimerFired {
             timer_id: TimerId::from_trusted(message.timer_id),
@@ -146,6 +170,43 @@ fn kind(attributes: Attributes) -> Result<EventKind, ConvertError> {
             workflow_task_completed_event_id: EventId(message.workflow_task_completed_event_id),
             timer_id: TimerId::from_trusted(message.timer_id),
             started_event_id: EventId(message.started_event_id),
+        }),
+        Attributes::WorkflowUpdateAccepted(message) => {
+            let update = required("update", message.update).inside("workflow_update_accepted")?;
+            EventKind::WorkflowUpdateAccepted(Box::new(WorkflowUpdateAccepted {
+                workflow_task_completed_event_id: EventId(message.workflow_task_completed_event_id),
+                update: update_request_from_trusted(update),
+            }))
+        }
+        Attributes::WorkflowUpdateCompleted(message) => {
+            let outcome = required("outcome", message.outcome)
+                .and_then(|outcome| update_outcome_from_proto(outcome).inside("outcome"));
+            EventKind::WorkflowUpdateCompleted(WorkflowUpdateCompleted {
+                workflow_task_completed_event_id: EventId(message.workflow_task_completed_event_id),
+                update_id: UpdateId::from_trusted(message.update_id),
+                accepted_event_id: EventId(message.accepted_event_id),
+                outcome: outcome.inside("workflow_update_completed")?,
+            })
+        }
+        Attributes::StatePublished(message) => EventKind::StatePublished(StatePublished {
+            workflow_task_completed_event_id: EventId(message.workflow_task_completed_event_id),
+            name: PublishedName::from_trusted(message.name),
+            value: payload_from_proto(required("state_published.value", message.value)?),
+        }),
+        Attributes::MarkerRecorded(message) => EventKind::MarkerRecorded(Box::new(MarkerRecorded {
+            workflow_task_completed_event_id: EventId(message.workflow_task_completed_event_id),
+            marker: required("marker", message.marker).and_then(marker_from_proto).inside("marker_recorded")?,
+        })),
+        Attributes::SearchAttributesUpserted(message) => {
+            EventKind::SearchAttributesUpserted(SearchAttributesUpserted {
+                workflow_task_completed_event_id: EventId(message.workflow_task_completed_event_id),
+                changes: search_changes_from_proto(message.changes.unwrap_or_default())
+                    .inside("search_attributes_upserted")?,
+            })
+        }
+        Attributes::PropertiesModified(message) => EventKind::PropertiesModified(PropertiesModified {
+            workflow_task_completed_event_id: EventId(message.workflow_task_completed_event_id),
+            changes: property_changes_from_proto(message.changes.unwrap_or_default()),
         }),
     })
 }
@@ -176,6 +237,11 @@ pub fn workflow_started_from_proto(message: v1::WorkflowStarted) -> Result<Workf
         request_id: optional_request(&message.request_id),
         identity: message.identity,
         memo: memo_from_proto(message.memo),
+        search_attributes: search_attributes_from_proto(message.search_attributes)?,
+        summary: message.summary,
+        details: message.details,
+        parent: message.parent.map(super::super::peer::parent_from_proto).transpose().inside("parent")?.map(Box::new),
+        seen_request_ids: message.seen_request_ids.into_iter().map(RequestId::from_trusted).collect(),
     })
 }
 
@@ -215,6 +281,7 @@ fn activity_scheduled(message: v1::ActivityScheduled) -> Result<ActivitySchedule
         timeouts: activity_timeouts_from_proto(message.timeouts.unwrap_or_default()).inside("timeouts")?,
         retry_policy: required("retry_policy", message.retry_policy)
             .and_then(|policy| retry_policy_from_proto(policy).inside("retry_policy"))?,
+        summary: message.summary,
     })
 }
 
@@ -235,6 +302,15 @@ fn activity_timed_out(message: v1::ActivityTimedOut) -> Result<ActivityTimedOut,
         failure: required_failure(message.failure)?,
         retry_state: retry_state_from_proto("retry_state", message.retry_state)?,
     })
+}
+
+fn reasons(numbers: &[i32]) -> ContinueAsNewReasons {
+    let has = |reason: v1::ContinueAsNewReason| numbers.contains(&reason.into());
+    ContinueAsNewReasons {
+        history_events: has(v1::ContinueAsNewReason::HistoryEvents),
+        history_bytes: has(v1::ContinueAsNewReason::HistoryBytes),
+        updates: has(v1::ContinueAsNewReason::Updates),
+    }
 }
 
 fn required_failure(message: Option<v1::Failure>) -> Result<Failure, ConvertError> {

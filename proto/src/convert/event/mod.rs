@@ -4,6 +4,7 @@
 //! day must not make old histories unreadable.
 
 mod from_proto;
+mod replayed;
 mod to_proto;
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use engine_core::event::{Event, WorkerMetadata};
 use prost::Message as _;
 
 pub use from_proto::{event_from_proto, workflow_started_from_proto};
+pub use replayed::event_for_replay;
 pub use to_proto::{event_to_proto, workflow_started_to_proto};
 
 use crate::v1;
@@ -57,7 +59,7 @@ mod tests {
             let decoded = v1::HistoryEvent::decode(encode_event(&event)).unwrap();
             assert_eq!(event_from_proto(decoded), Ok(event));
         }
-        assert_eq!(names.len(), 23, "one sample of each kind at least: {names:?}");
+        assert_eq!(names.len(), 44, "one sample of each kind at least: {names:?}");
     }
 
     #[test]

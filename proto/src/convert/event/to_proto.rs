@@ -1,14 +1,15 @@
 //! Events as messages.
 
-use engine_core::event::{Event, EventKind, WorkflowStarted};
+use engine_core::event::{ContinueAsNewReasons, Event, EventKind, WorkflowStarted};
 use engine_core::ids::{RequestId, RunId};
 use v1::history_event::Attributes;
 
 use super::worker_metadata_to_proto;
 use crate::convert::{
-    activity_timeouts_to_proto, duration_to_proto, failure_to_proto, memo_to_proto, payload_to_proto,
-    payloads_to_proto, retry_policy_to_proto, retry_state_to_proto, timeout_kind_to_proto, timestamp_to_proto,
-    workflow_task_failure_cause_to_proto,
+    activity_timeouts_to_proto, duration_to_proto, failure_to_proto, marker_to_proto, memo_to_proto, payload_to_proto,
+    payloads_to_proto, property_changes_to_proto, retry_policy_to_proto, retry_state_to_proto,
+    search_attributes_to_proto, search_changes_to_proto, timeout_kind_to_proto, timestamp_to_proto,
+    update_outcome_to_proto, update_request_to_proto, workflow_task_failure_cause_to_proto,
 };
 use crate::v1;
 
@@ -47,6 +48,11 @@ fn attributes(kind: &EventKind) -> Attributes {
             details: it.details.as_ref().map(payload_to_proto),
             identity: it.identity.clone(),
         }),
+        EventKind::Peer(it) => super::super::peer::event_to_proto(it),
+        EventKind::WorkflowContinuedAsNew(it) => Attributes::WorkflowContinuedAsNew(v1::WorkflowContinuedAsNew {
+            workflow_task_completed_event_id: it.workflow_task_completed_event_id.0,
+            new_run_id: it.new_run_id.to_string(),
+        }),
         EventKind::WorkflowCancelRequested(it) => Attributes::WorkflowCancelRequested(v1::WorkflowCancelRequested {
             reason: it.reason.clone(),
             identity: it.identity.clone(),
@@ -67,13 +73,14 @@ fn attributes(kind: &EventKind) -> Attributes {
             scheduled_event_id: it.scheduled_event_id.0,
             identity: it.identity.clone(),
             history_size_bytes: it.history_size_bytes,
-            suggest_continue_as_new: it.suggest_continue_as_new,
+            suggest_continue_as_new: reasons(it.suggest_continue_as_new),
         }),
         EventKind::WorkflowTaskCompleted(it) => Attributes::WorkflowTaskCompleted(v1::WorkflowTaskCompleted {
             scheduled_event_id: it.scheduled_event_id.0,
             started_event_id: it.started_event_id.0,
             identity: it.identity.clone(),
             worker: Some(worker_metadata_to_proto(&it.worker)),
+            force_new_task: it.force_new_task,
         }),
         EventKind::WorkflowTaskFailed(it) => Attributes::WorkflowTaskFailed(v1::WorkflowTaskFailed {
             scheduled_event_id: it.scheduled_event_id.0,
@@ -95,6 +102,7 @@ fn attributes(kind: &EventKind) -> Attributes {
             input: payloads_to_proto(&it.input),
             timeouts: Some(activity_timeouts_to_proto(&it.timeouts)),
             retry_policy: Some(retry_policy_to_proto(&it.retry_policy)),
+            summary: it.summary.clone(),
         }),
         EventKind::ActivityStarted(it) => Attributes::ActivityStarted(v1::ActivityStarted {
             scheduled_event_id: it.scheduled_event_id.0,
@@ -136,6 +144,7 @@ fn attributes(kind: &EventKind) -> Attributes {
             workflow_task_completed_event_id: it.workflow_task_completed_event_id.0,
             timer_id: it.timer_id.to_string(),
             duration: Some(duration_to_proto(it.duration)),
+            summary: it.summary.clone(),
         }),
         EventKind::TimerFired(it) => Attributes::TimerFired(v1::TimerFired {
             timer_id: it.timer_id.to_string(),
@@ -145,6 +154,33 @@ fn attributes(kind: &EventKind) -> Attributes {
             workflow_task_completed_event_id: it.workflow_task_completed_event_id.0,
             timer_id: it.timer_id.to_string(),
             started_event_id: it.started_event_id.0,
+        }),
+        EventKind::WorkflowUpdateAccepted(it) => Attributes::WorkflowUpdateAccepted(v1::WorkflowUpdateAccepted {
+            workflow_task_completed_event_id: it.workflow_task_completed_event_id.0,
+            update: Some(update_request_to_proto(&it.update)),
+        }),
+        EventKind::WorkflowUpdateCompleted(it) => Attributes::WorkflowUpdateCompleted(v1::WorkflowUpdateCompleted {
+            workflow_task_completed_event_id: it.workflow_task_completed_event_id.0,
+            update_id: it.update_id.to_string(),
+            accepted_event_id: it.accepted_event_id.0,
+            outcome: Some(update_outcome_to_proto(&it.outcome)),
+        }),
+        EventKind::StatePublished(it) => Attributes::StatePublished(v1::StatePublished {
+            workflow_task_completed_event_id: it.workflow_task_completed_event_id.0,
+            name: it.name.to_string(),
+            value: Some(payload_to_proto(&it.value)),
+        }),
+        EventKind::MarkerRecorded(it) => Attributes::MarkerRecorded(v1::MarkerRecorded {
+            workflow_task_completed_event_id: it.workflow_task_completed_event_id.0,
+            marker: Some(marker_to_proto(&it.marker)),
+        }),
+        EventKind::SearchAttributesUpserted(it) => Attributes::SearchAttributesUpserted(v1::SearchAttributesUpserted {
+            workflow_task_completed_event_id: it.workflow_task_completed_event_id.0,
+            changes: Some(search_changes_to_proto(&it.changes)),
+        }),
+        EventKind::PropertiesModified(it) => Attributes::PropertiesModified(v1::PropertiesModified {
+            workflow_task_completed_event_id: it.workflow_task_completed_event_id.0,
+            changes: Some(property_changes_to_proto(&it.changes)),
         }),
     }
 }
@@ -173,7 +209,22 @@ pub fn workflow_started_to_proto(started: &WorkflowStarted) -> v1::WorkflowStart
         request_id: optional_request(started.request_id.as_ref()),
         identity: started.identity.clone(),
         memo: memo_to_proto(&started.memo),
+        search_attributes: search_attributes_to_proto(&started.search_attributes),
+        summary: started.summary.clone(),
+        details: started.details.clone(),
+        parent: started.parent.as_deref().map(super::super::peer::parent_to_proto),
+        seen_request_ids: started.seen_request_ids.iter().map(ToString::to_string).collect(),
     }
+}
+
+fn reasons(reasons: ContinueAsNewReasons) -> Vec<i32> {
+    let ContinueAsNewReasons { history_events, history_bytes, updates } = reasons;
+    let all = [
+        (history_events, v1::ContinueAsNewReason::HistoryEvents),
+        (history_bytes, v1::ContinueAsNewReason::HistoryBytes),
+        (updates, v1::ContinueAsNewReason::Updates),
+    ];
+    all.into_iter().filter(|(is_one, _)| *is_one).map(|(_, reason)| reason.into()).collect()
 }
 
 fn optional_run(run_id: Option<RunId>) -> String {

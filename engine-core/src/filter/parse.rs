@@ -1,0 +1,336 @@
+//! From words to a filter.
+
+use super::lex::{Token, Word, error, lex};
+use super::{Column, Comparison, Condition, Filter, Kind, Order, SyntaxError, Value, instant};
+use crate::event::CloseStatus;
+use crate::ids::RunId;
+use crate::limits;
+
+/// What a list asks for.
+pub fn parse_list(text: &str) -> Result<Filter, SyntaxError> {
+    let mut parser = Parser::new(text)?;
+    let condition = parser.condition_if_any()?;
+    let order = if parser.takes_name("ORDER") { parser.order()? } else { Order::default() };
+    parser.end("AND, OR or ORDER BY")?;
+    Ok(Filter { condition, order, group_by: None })
+}
+
+/// What a count asks for.
+pub fn parse_count(text: &str) -> Result<Filter, SyntaxError> {
+    let mut parser = Parser::new(text)?;
+    let condition = parser.condition_if_any()?;
+    let group_by = if parser.takes_name("GROUP") { Some(parser.group()?) } else { None };
+    parser.end("AND, OR or GROUP BY")?;
+    Ok(Filter { condition, order: Order::default(), group_by })
+}
+
+struct Parser<'a> {
+    text: &'a str,
+    tokens: Vec<Token>,
+    next: usize,
+    depth: usize,
+    conditions: usize,
+}
+
+impl<'a> Parser<'a> {
+    fn new(text: &'a str) -> Result<Self, SyntaxError> {
+        if text.len() > limits::FILTER_BYTES_MAX {
+            let limit = limits::FILTER_BYTES_MAX;
+            return Err(error("", 0, format!("the filter is {} bytes long; the limit is {limit} bytes", text.len())));
+        }
+        Ok(Self { text, tokens: lex(text)?, next: 0, depth: 0, conditions: 0 })
+    }
+
+    fn token(&self) -> &Token {
+        // The last is the end, which is never taken.
+        &self.tokens[self.next.min(self.tokens.len() - 1)]
+    }
+
+    fn take(&mut self) -> Token {
+        let token = self.token().clone();
+        self.next = (self.next + 1).min(self.tokens.len() - 1);
+        token
+    }
+
+    fn is_name(&self, name: &str) -> bool {
+        matches!(&self.token().word, Word::Name(word) if word.eq_ignore_ascii_case(name))
+    }
+
+    fn takes_name(&mut self, name: &str) -> bool {
+        let is_name = self.is_name(name);
+        if is_name {
+            self.take();
+        }
+        is_name
+    }
+
+    fn takes_sign(&mut self, sign: &str) -> bool {
+        let is_sign = matches!(self.token().word, Word::Sign(word) if word == sign);
+        if is_sign {
+            self.take();
+        }
+        is_sign
+    }
+
+    fn expect_name(&mut self, name: &str) -> Result<(), SyntaxError> {
+        if self.takes_name(name) { Ok(()) } else { Err(self.expected(name)) }
+    }
+
+    fn expect_sign(&mut self, sign: &str) -> Result<(), SyntaxError> {
+        if self.takes_sign(sign) { Ok(()) } else { Err(self.expected(&format!("{sign:?}"))) }
+    }
+
+    fn expected(&self, what: &str) -> SyntaxError {
+        let found = match &self.token().word {
+            Word::Name(name) => name.clone(),
+            Word::Text(text) => format!("the text {text:?}"),
+            Word::Number(number) => number.clone(),
+            Word::Sign(sign) => format!("{sign:?}"),
+            Word::End => "the end".to_owned(),
+        };
+        error(self.text, self.token().at, format!("expected {what}, but found {found}"))
+    }
+
+    fn end(&self, more: &str) -> Result<(), SyntaxError> {
+        if self.token().word == Word::End { Ok(()) } else { Err(self.expected(&format!("{more}, or the end"))) }
+    }
+
+    fn condition_if_any(&mut self) -> Result<Option<Condition>, SyntaxError> {
+        let is_empty = self.token().word == Word::End || self.is_name("ORDER") || self.is_name("GROUP");
+        if is_empty { Ok(None) } else { self.any().map(Some) }
+    }
+
+    fn any(&mut self) -> Result<Condition, SyntaxError> {
+        let first = self.all()?;
+        if !self.is_name("OR") {
+            return Ok(first);
+        }
+        let mut parts = vec![first];
+        while self.takes_name("OR") {
+            parts.push(self.all()?);
+        }
+        Ok(Condition::Any(parts))
+    }
+
+    fn all(&mut self) -> Result<Condition, SyntaxError> {
+        let first = self.unary()?;
+        if !self.is_name("AND") {
+            return Ok(first);
+        }
+        let mut parts = vec![first];
+        while self.takes_name("AND") {
+            parts.push(self.unary()?);
+        }
+        Ok(Condition::All(parts))
+    }
+
+    fn unary(&mut self) -> Result<Condition, SyntaxError> {
+        let at = self.token().at;
+        self.depth += 1;
+        if self.depth > limits::FILTER_DEPTH_MAX {
+            let limit = limits::FILTER_DEPTH_MAX;
+            return Err(error(
+                self.text,
+                at,
+                format!("more than {limit} parentheses and NOTs stand within each other"),
+            ));
+        }
+        let condition = if self.takes_name("NOT") {
+            Condition::Not(Box::new(self.unary()?))
+        } else if self.takes_sign("(") {
+            let inner = self.any()?;
+            self.expect_sign(")")?;
+            inner
+        } else {
+            self.condition()?
+        };
+        self.depth -= 1;
+        Ok(condition)
+    }
+
+    fn condition(&mut self) -> Result<Condition, SyntaxError> {
+        let at = self.token().at;
+        self.conditions += 1;
+        if self.conditions > limits::FILTER_CONDITIONS_MAX {
+            let limit = limits::FILTER_CONDITIONS_MAX;
+            return Err(error(self.text, at, format!("there are more than {limit} conditions")));
+        }
+        let column = self.column()?;
+        if self.takes_name("IS") {
+            let is_not = self.takes_name("NOT");
+            self.expect_name("NULL")?;
+            return Ok(negated(is_not, Condition::IsNull(column)));
+        }
+        let operator = self.token().clone();
+        if let Word::Sign(sign) = operator.word
+            && let Some(comparison) = comparison(sign)
+        {
+            self.take();
+            if !matches!(comparison, Comparison::Equal | Comparison::Unequal) {
+                self.check_ordered(column, operator.at)?;
+            }
+            return Ok(Condition::Compare(column, comparison, self.value(column)?));
+        }
+        let is_not = self.takes_name("NOT");
+        let condition = if self.takes_name("IN") {
+            self.expect_sign("(")?;
+            let mut values = vec![self.value(column)?];
+            while self.takes_sign(",") {
+                values.push(self.value(column)?);
+                self.check_values(values.len())?;
+            }
+            self.expect_sign(")")?;
+            Condition::In(column, values)
+        } else if self.takes_name("BETWEEN") {
+            self.check_ordered(column, operator.at)?;
+            let low = self.value(column)?;
+            self.expect_name("AND")?;
+            Condition::Between(column, low, self.value(column)?)
+        } else if self.takes_name("STARTS_WITH") {
+            if column.kind() != Kind::Text {
+                return Err(error(self.text, operator.at, format!("{column} is no text, so it starts with nothing")));
+            }
+            let Word::Text(prefix) = self.token().word.clone() else { return Err(self.expected("a text in quotes")) };
+            self.take();
+            Condition::StartsWith(column, prefix)
+        } else {
+            return Err(self.expected("=, !=, <, <=, >, >=, IN, BETWEEN, STARTS_WITH or IS NULL"));
+        };
+        Ok(negated(is_not, condition))
+    }
+
+    fn check_values(&self, count: usize) -> Result<(), SyntaxError> {
+        if count <= limits::FILTER_VALUES_MAX {
+            return Ok(());
+        }
+        let limit = limits::FILTER_VALUES_MAX;
+        Err(error(self.text, self.token().at, format!("there are more than {limit} values in one IN")))
+    }
+
+    /// A status is one or another, not more or less.
+    fn check_ordered(&self, column: Column, at: usize) -> Result<(), SyntaxError> {
+        match column.kind() {
+            Kind::Status => {
+                Err(error(self.text, at, format!("{column} has no order: compare it with =, !=, IN or NOT IN")))
+            }
+            Kind::Text | Kind::Run | Kind::Time | Kind::Int => Ok(()),
+        }
+    }
+
+    fn column(&mut self) -> Result<Column, SyntaxError> {
+        let Word::Name(name) = &self.token().word else { return Err(self.expected("the name of a column")) };
+        let Some(column) = Column::of_name(name) else {
+            let names: Vec<&str> = Column::ALL.into_iter().map(Column::name).collect();
+            let problem = format!("there is no column {name:?}; there are {}", names.join(", "));
+            return Err(error(self.text, self.token().at, problem));
+        };
+        self.take();
+        Ok(column)
+    }
+
+    fn value(&mut self, column: Column) -> Result<Value, SyntaxError> {
+        let token = self.token().clone();
+        let wrong = |problem: String| Err(error(self.text, token.at, problem));
+        let value = match (column.kind(), &token.word) {
+            (Kind::Text, Word::Text(text)) => Value::Text(text.clone()),
+            (Kind::Text, _) => return Err(self.expected(&format!("a text in quotes for {column}"))),
+            (Kind::Run, Word::Text(text)) => match RunId::parse(text) {
+                Ok(run_id) => Value::Run(run_id),
+                Err(_) => return wrong(format!("{text:?} is no run id: it must be a UUID")),
+            },
+            (Kind::Run, _) => return Err(self.expected("a run id in quotes")),
+            (Kind::Status, Word::Text(text)) => match status(text) {
+                Some(status) => Value::Status(status),
+                None => {
+                    let names: Vec<&str> = STATUSES.iter().map(|(name, _)| *name).collect();
+                    return wrong(format!("{text:?} is no status; there are {}", names.join(", ")));
+                }
+            },
+            (Kind::Status, _) => return Err(self.expected("a status in quotes")),
+            (Kind::Time, Word::Text(text)) => match instant::parse(text) {
+                Some(at) => Value::Time(at),
+                None => {
+                    return wrong(format!(
+                        "{text:?} is no instant: write it like '2026-11-22' or '2026-11-22T09:30:00Z'"
+                    ));
+                }
+            },
+            (Kind::Time, _) => return Err(self.expected("an instant in quotes")),
+            (Kind::Int, Word::Number(number)) => match number.parse() {
+                Ok(number) => Value::Int(number),
+                Err(_) => return wrong(format!("{number} is no integer of 64 bits")),
+            },
+            (Kind::Int, _) => return Err(self.expected("an integer")),
+        };
+        self.take();
+        Ok(value)
+    }
+
+    fn order(&mut self) -> Result<Order, SyntaxError> {
+        self.expect_name("BY")?;
+        let at = self.token().at;
+        let column = self.column()?;
+        if column.kind() == Kind::Status {
+            return Err(error(self.text, at, format!("{column} has no order")));
+        }
+        let descending = self.takes_name("DESC");
+        if !descending {
+            self.takes_name("ASC");
+        }
+        if self.takes_sign(",") {
+            return Err(error(self.text, at, "runs are ordered by one column"));
+        }
+        Ok(Order { column, descending })
+    }
+
+    fn group(&mut self) -> Result<Column, SyntaxError> {
+        self.expect_name("BY")?;
+        let at = self.token().at;
+        let column = self.column()?;
+        match column {
+            Column::Status | Column::WorkflowType | Column::TaskQueue => Ok(column),
+            Column::WorkflowId | Column::RunId | Column::StartTime | Column::CloseTime | Column::HistoryLength => {
+                Err(error(
+                    self.text,
+                    at,
+                    format!("runs are not grouped by {column}: use Status, WorkflowType or TaskQueue"),
+                ))
+            }
+        }
+    }
+}
+
+fn negated(is_not: bool, condition: Condition) -> Condition {
+    if is_not { Condition::Not(Box::new(condition)) } else { condition }
+}
+
+fn comparison(sign: &str) -> Option<Comparison> {
+    Some(match sign {
+        "=" => Comparison::Equal,
+        "!=" => Comparison::Unequal,
+        "<" => Comparison::Less,
+        "<=" => Comparison::AtMost,
+        ">" => Comparison::Greater,
+        ">=" => Comparison::AtLeast,
+        _ => return None,
+    })
+}
+
+const STATUSES: [(&str, Option<CloseStatus>); 7] = [
+    ("Running", None),
+    ("Completed", Some(CloseStatus::Completed)),
+    ("Failed", Some(CloseStatus::Failed)),
+    ("Canceled", Some(CloseStatus::Canceled)),
+    ("Terminated", Some(CloseStatus::Terminated)),
+    ("TimedOut", Some(CloseStatus::TimedOut)),
+    ("ContinuedAsNew", Some(CloseStatus::ContinuedAsNew)),
+];
+
+fn status(name: &str) -> Option<Option<CloseStatus>> {
+    STATUSES.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, status)| *status)
+}
+
+/// The name under which filters know a status.
+pub(super) fn status_name(status: Option<CloseStatus>) -> &'static str {
+    STATUSES.iter().find(|(_, known)| *known == status).map_or("Unknown", |(name, _)| name)
+}

@@ -1,0 +1,165 @@
+//! Other workflows, to be signaled or asked to stop.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use engine_core::event::WorkflowTaskFailureCause;
+use engine_core::ids::{RunId, SignalName, WorkflowId};
+use engine_core::peer::PeerTarget;
+use engine_core::replay::{Handle, Resolution};
+use serde::Serialize;
+
+use super::state::Shared;
+use crate::data;
+use crate::definition::Signal;
+use crate::error::PeerFailure;
+
+/// Another workflow of the same namespace, made by [`super::WorkflowContext::external`].
+///
+/// A message to it is sent when the method's future is awaited for the first time, and cannot be taken back. The engine delivers
+/// it once, through crashes of both sides; what was sent reaches the other workflow even if this one closes without waiting.
+#[derive(Clone)]
+pub struct ExternalWorkflow {
+    shared: Arc<Shared>,
+    workflow_id: String,
+    run_id: Option<RunId>,
+    child_only: bool,
+}
+
+impl ExternalWorkflow {
+    pub(super) fn new(shared: &Arc<Shared>, workflow_id: String) -> Self {
+        Self { shared: Arc::clone(shared), workflow_id, run_id: None, child_only: false }
+    }
+
+    /// A workflow that counts only while it is a child of this run.
+    pub(super) fn child(shared: &Arc<Shared>, workflow_id: String) -> Self {
+        Self { child_only: true, ..Self::new(shared, workflow_id) }
+    }
+
+    /// The same workflow, but only this run.
+    #[must_use]
+    pub fn with_run_id(mut self, run_id: RunId) -> Self {
+        self.run_id = Some(run_id);
+        self
+    }
+
+    /// Its workflow id.
+    pub fn workflow_id(&self) -> &str {
+        &self.workflow_id
+    }
+
+    /// Sends it a message. After `Ok` the message is durable in its history. Fails if there is no such open workflow.
+    pub async fn signal<S: Signal>(&self, signal: S) -> Result<(), PeerFailure> {
+        self.signal_named(S::NAME, &signal).await
+    }
+
+    /// Sends it a message by its name. See [`ExternalWorkflow::signal`].
+    pub async fn signal_named<V: Serialize + ?Sized>(&self, name: &str, value: &V) -> Result<(), PeerFailure> {
+        self.message(self.issue_signal(name, value)).await
+    }
+
+    /// Asks it to stop; its code decides what to do. After `Ok` the request is durable, or the workflow is closed already.
+    pub async fn cancel(&self, reason: impl Into<String>) -> Result<(), PeerFailure> {
+        self.message(self.issue_cancel(reason.into())).await
+    }
+
+    fn message(&self, handle: Option<Handle>) -> Message {
+        Message { shared: Arc::clone(&self.shared), workflow_id: self.workflow_id.clone(), handle }
+    }
+
+    /// `Err` says what is wrong with the id.
+    fn target(&self) -> Result<PeerTarget, String> {
+        let workflow_id = WorkflowId::parse(&self.workflow_id).map_err(|error| format!("workflow_id {error}"))?;
+        Ok(PeerTarget { workflow_id, run_id: self.run_id, child_only: self.child_only })
+    }
+
+    fn issue_signal<V: Serialize + ?Sized>(&self, name: &str, value: &V) -> Option<Handle> {
+        // Encoded without the lock: the value's code is the user's.
+        let value = data::encode(value);
+        let mut state = self.shared.lock_as_code()?;
+        let name = SignalName::parse(name).map_err(|error| format!("signal name {error}"));
+        let value = value.map_err(|error| error.to_string());
+        match (self.target(), name, value) {
+            (Ok(target), Ok(name), Ok(value)) => {
+                state.progress += 1;
+                Some(state.replayer.signal_external(target, name, || vec![value]))
+            }
+            (target, name, value) => {
+                let wrong =
+                    [target.err(), name.err(), value.err()].into_iter().flatten().collect::<Vec<_>>().join(", ");
+                let message = format!("the signal to workflow {:?} cannot be sent: {wrong}", self.workflow_id);
+                state.fail_task(WorkflowTaskFailureCause::BadCommand, "InvalidCall", message);
+                None
+            }
+        }
+    }
+
+    fn issue_cancel(&self, reason: String) -> Option<Handle> {
+        let mut state = self.shared.lock_as_code()?;
+        match self.target() {
+            Ok(target) => {
+                state.progress += 1;
+                Some(state.replayer.request_cancel_external(target, reason))
+            }
+            Err(wrong) => {
+                let message = format!("workflow {:?} cannot be asked to stop: {wrong}", self.workflow_id);
+                state.fail_task(WorkflowTaskFailureCause::BadCommand, "InvalidCall", message);
+                None
+            }
+        }
+    }
+}
+
+impl fmt::Debug for ExternalWorkflow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = f.debug_struct("ExternalWorkflow");
+        text.field("workflow_id", &self.workflow_id).field("run_id", &self.run_id).finish_non_exhaustive()
+    }
+}
+
+/// A message on its way.
+struct Message {
+    shared: Arc<Shared>,
+    workflow_id: String,
+    /// `None` once the answer was taken, or if it was made outside of the workflow's code.
+    handle: Option<Handle>,
+}
+
+impl Future for Message {
+    type Output = Result<(), PeerFailure>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(handle) = self.handle else { return Poll::Pending };
+        let shared = Arc::clone(&self.shared);
+        let Some(mut state) = shared.lock_as_code() else { return Poll::Pending };
+        let Some(resolved) = state.replayer.take_resolution(handle) else {
+            state.wait_for(handle, cx.waker());
+            return Poll::Pending;
+        };
+        state.take_handle_waker(handle);
+        state.progress += 1;
+        self.handle = None;
+        match resolved.resolution {
+            Resolution::Completed { .. } => Poll::Ready(Ok(())),
+            Resolution::Failed { failure, .. } => {
+                Poll::Ready(Err(PeerFailure::new(self.workflow_id.clone(), *failure)))
+            }
+            Resolution::Fired => Poll::Pending,
+        }
+    }
+}
+
+impl Drop for Message {
+    fn drop(&mut self) {
+        if let Some(handle) = self.handle
+            && let Some(mut state) = self.shared.lock_as_code()
+        {
+            state.take_handle_waker(handle);
+            // It was sent: whoever stops waiting does not take it back.
+            state.replayer.detach(handle);
+        }
+    }
+}

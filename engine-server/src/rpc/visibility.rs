@@ -1,0 +1,127 @@
+//! Lists and counts by a filter.
+
+use std::sync::Arc;
+
+use engine_core::filter::{OrderKey, SyntaxError, parse_count, parse_list};
+use engine_core::ids::RunId;
+use engine_proto::v1;
+use uuid::Uuid;
+
+use super::{history, validate};
+use crate::limits;
+use crate::shard::request::ServerError;
+use crate::store::{ExecutionRow, NamespaceId, Search, Store};
+
+/// A page of runs, and the token of the next page; empty if this was the last.
+pub(super) async fn list(
+    store: &Arc<dyn Store>,
+    namespace: NamespaceId,
+    request: &v1::ListWorkflowsRequest,
+) -> Result<(Vec<ExecutionRow>, Vec<u8>), ServerError> {
+    if request.status != 0 || !request.workflow_type.is_empty() || !request.workflow_id.is_empty() {
+        return Err(invalid(
+            "query",
+            "cannot be combined with status, workflow_type and workflow_id: say it all in the query",
+        ));
+    }
+    let filter = parse_list(&request.query).map_err(|error| syntax(&error))?;
+    let limit = validate::page_size(request.page_size, limits::LIST_PAGE_DEFAULT, limits::LIST_PAGE_MAX)?;
+    let after = match request.page_token.as_slice() {
+        [] => None,
+        token => Some(
+            decode(token, &request.query)
+                .ok_or_else(|| invalid("page_token", "is not a token of this query: start again without one"))?,
+        ),
+    };
+    let order = filter.order;
+    let search = Search { namespace, filter, after, limit };
+    let store = Arc::clone(store);
+    let rows = history::detached(async move { store.search(&search).await }).await?;
+    let token = match rows.last() {
+        Some(last) if rows.len() == limit as usize => {
+            encode(&last.listed().order_key(order), last.key.run_id, &request.query)
+        }
+        Some(_) | None => Vec::new(),
+    };
+    Ok((rows, token))
+}
+
+pub(super) async fn count(
+    store: &Arc<dyn Store>,
+    namespace: NamespaceId,
+    query: &str,
+) -> Result<v1::CountWorkflowsResponse, ServerError> {
+    let filter = parse_count(query).map_err(|error| syntax(&error))?;
+    let is_grouped = filter.group_by.is_some();
+    let store = Arc::clone(store);
+    let groups = history::detached(async move { store.count(namespace, &filter).await }).await?;
+    let count = groups.iter().map(|(_, count)| count).sum();
+    let group = |(value, count)| v1::WorkflowGroup { value, count };
+    let groups = if is_grouped { groups.into_iter().map(group).collect() } else { Vec::new() };
+    Ok(v1::CountWorkflowsResponse { count, groups })
+}
+
+fn syntax(error: &SyntaxError) -> ServerError {
+    invalid("query", &error.to_string())
+}
+
+fn invalid(field: &str, problem: &str) -> ServerError {
+    ServerError::Invalid { field: field.to_owned(), problem: problem.to_owned() }
+}
+
+/// Which query a token belongs to (FNV-1a): a token of another would give a list with holes.
+fn fingerprint(query: &str) -> [u8; 8] {
+    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    query.bytes().fold(0xcbf2_9ce4_8422_2325, step).to_be_bytes()
+}
+
+fn encode(key: &OrderKey, run_id: RunId, query: &str) -> Vec<u8> {
+    let mut token = fingerprint(query).to_vec();
+    token.extend_from_slice(run_id.as_uuid().as_bytes());
+    match key {
+        OrderKey::Run => token.push(0),
+        OrderKey::Int(number) => {
+            token.push(1);
+            token.extend_from_slice(&number.to_be_bytes());
+        }
+        OrderKey::Text(text) => {
+            token.push(2);
+            token.extend_from_slice(text.as_bytes());
+        }
+    }
+    token
+}
+
+fn decode(token: &[u8], query: &str) -> Option<(OrderKey, RunId)> {
+    let (of, rest) = token.split_at_checked(8)?;
+    let (run_id, rest) = rest.split_at_checked(16)?;
+    if of != fingerprint(query) {
+        return None;
+    }
+    let key = match rest.split_first()? {
+        (0, []) => OrderKey::Run,
+        (1, number) => OrderKey::Int(i64::from_be_bytes(number.try_into().ok()?)),
+        (2, text) => OrderKey::Text(String::from_utf8(text.to_vec()).ok()?),
+        _ => return None,
+    };
+    Some((key, RunId::from_uuid(Uuid::from_slice(run_id).ok()?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_read_back_for_its_own_query_and_no_other() {
+        let run_id = RunId::from_uuid(Uuid::max());
+        for key in
+            [OrderKey::Run, OrderKey::Int(i64::MIN), OrderKey::Text("it\u{e4}".into()), OrderKey::Text(String::new())]
+        {
+            let token = encode(&key, run_id, "a");
+            assert_eq!(decode(&token, "a"), Some((key, run_id)));
+            assert_eq!(decode(&token, "b"), None);
+            assert_eq!(decode(&token[..24], "a"), None);
+        }
+        assert_eq!(decode(b"", "a"), None);
+    }
+}
