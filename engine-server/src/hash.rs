@@ -6,3 +6,6 @@
 
 /// A map with a fast hasher. Made by `HashMap::default()`.
 pub(crate) type HashMap<K, V> = std::collections::HashMap<K, V, foldhash::fast::RandomState>;
+
+/// A set with a fast hasher. Made by `HashSet::default()`.
+pub(crate) type HashSet<T> = std::collections::HashSet<T, foldhash::fast::RandomState>;

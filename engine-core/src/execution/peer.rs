@@ -65,7 +65,6 @@ pub struct PendingChild {
 }
 
 #[derive(Debug, Clone, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "most are children")]
 enum Dealing {
     Child(Box<Child>),
     Signal(SignalPeer),

@@ -371,7 +371,8 @@ impl Workflow {
             Arguments::new(&types).decode(&names)
         };
         let context = has_context.then(|| quote! { __call.context(), });
-        let result = quote! { ::engine_sdk::workflow::HandlerOutput::into_result };
+        // Spanned like the method: what it may not return is said at its name.
+        let result = quote_spanned! { name.span() => ::engine_sdk::workflow::HandlerOutput::into_result };
         let call = if method.is_rewritten() {
             let context_value = has_context.then(|| quote! { let __ctx = __call.context(); });
             let context = has_context.then(|| quote! { __ctx, });

@@ -18,7 +18,7 @@ impl Shards {
         let Some(shard) = self.shards.get_mut(&id) else {
             return;
         };
-        if shard.scanning || shard.grace_until.is_none_or(|until| until > now) {
+        if shard.scans > 0 || shard.grace_until.is_none_or(|until| until > now) {
             return;
         }
         shard.grace_until = None;
@@ -52,8 +52,8 @@ impl Shards {
         let Some(shard) = self.shards.get_mut(&id) else {
             return;
         };
-        if !shard.scanning && shard.next_wake <= now {
-            shard.scanning = true;
+        if shard.scans == 0 && shard.next_wake <= now {
+            shard.scans = 1;
             shard.next_wake = Timestamp::MAX;
             self.wanted_scans.push(Scan::due(id, now));
         }
@@ -111,25 +111,22 @@ impl Shards {
             LocalKey { namespace: stored.row.key.namespace, workflow_id: stored.row.key.workflow_id.as_str().into() };
         let mut run = load::hot_run(stored, now).map_err(|e| e.to_string())?;
         // A row that says "at once" belonged to a run in memory, whose tasks workers may have in hand.
-        let (in_doubt, effects) = if shard.grace_until.is_some() && run.durable_wake_at == Timestamp::EPOCH {
+        let (in_doubt, mut effects) = if run.durable_wake_at == Timestamp::EPOCH {
             run.execution.mark_in_doubt();
             (true, Vec::new())
         } else {
             let in_doubt = run.durable_wake_at == HANDED_OVER && run.execution.mark_recorded_in_doubt();
             (in_doubt, run.execution.offers())
         };
-        let has_grace = shard.grace_until.is_some();
-        if in_doubt && has_grace {
+        if in_doubt {
+            // It may be read when the grace is over: then it ends at once, but after the claims that waited for the run.
+            shard.grace_until.get_or_insert(now);
             shard.in_doubt.push(key.clone());
         }
-        let mut effects = effects;
         let owed = run.execution.undelivered().into_iter();
         effects.extend(owed.map(|initiated_event_id| Effect::Deliver { initiated_event_id }));
         shard.slots.insert(key.clone(), Slot::Hot(Box::new(run)));
         self.finish(id, &key, effects, now);
-        if in_doubt && !has_grace {
-            self.input(id, key, Input::EndGrace, Responder::Nobody, now);
-        }
         Ok(())
     }
 }

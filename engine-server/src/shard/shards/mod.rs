@@ -14,6 +14,7 @@
 //! - A workflow id that is not in memory has no change that is not durable, so the store tells the truth about it.
 //! - A run in memory with work to do by itself has a row with `wake_at <= now` in the store: a crash loses no run.
 //! - Everything a release speaks of is durable when it leaves ([`Gather`]).
+//! - What a scan read of a run that was in memory since is not used: it may be older than what is durable.
 //! - Nothing is built on a start that the store may leave out: what reaches its workflow id waits for the answer.
 //!
 //! | file | noun |
@@ -34,6 +35,8 @@ mod parting;
 mod requests;
 mod shard;
 mod start;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -42,7 +45,7 @@ use engine_core::execution::UpdateAnswer;
 use engine_core::ids::{RunId, UpdateId};
 use engine_core::time::Timestamp;
 
-use crate::hash::HashMap;
+use crate::hash::{HashMap, HashSet};
 use crate::limits;
 use crate::shard::gather::{Gather, Release};
 use crate::shard::request::{LocalKey, News, Request, RequestKind, Responder, ServerError};
@@ -156,7 +159,8 @@ impl Shards {
             // than its repeat, even if that worker cannot come back.
             grace_until: Some(now + self.options.recovery_grace),
             in_doubt: Vec::new(),
-            scanning: true,
+            scans: 1,
+            left: HashSet::default(),
             next_wake: Timestamp::MAX,
         };
         self.shards.insert(id, shard);
@@ -233,6 +237,9 @@ impl Shards {
                 return waiting.into_iter().for_each(|kind| self.refuse(kind, &error));
             }
             Loaded::Failed(problem) => {
+                // A scan that came past left the run to this look-up.
+                shard.scans += 1;
+                self.wanted_scans.push(Scan::recovery(id));
                 let error = ServerError::unavailable(problem);
                 return waiting.into_iter().for_each(|kind| self.refuse(kind, &error));
             }
@@ -261,8 +268,8 @@ impl Shards {
                 }
                 continue;
             }
-            let known = self.shards.get(&scan.shard).is_none_or(|shard| shard.slots.contains_key(&key));
-            if known {
+            let known = |shard: &Shard| shard.slots.contains_key(&key) || shard.left.contains(&key);
+            if self.shards.get(&scan.shard).is_none_or(known) {
                 continue;
             }
             if let Err(problem) = self.revive(scan.shard, stored, now) {
@@ -272,12 +279,10 @@ impl Shards {
         let Some(shard) = self.shards.get_mut(&scan.shard) else {
             return;
         };
+        shard.page_ends(found.more_after.is_none());
         match found.more_after {
             Some(_) => self.wanted_scans.push(Scan { after: found.more_after, ..scan }),
-            None => {
-                shard.scanning = false;
-                shard.next_wake = shard.next_wake.min(found.next_wake);
-            }
+            None => shard.next_wake = shard.next_wake.min(found.next_wake),
         }
     }
 
@@ -379,6 +384,7 @@ impl Shards {
             && let Some(Slot::Hot(run)) = shard.slots.remove(key)
         {
             self.cached_bytes -= run.counted_bytes;
+            shard.leaves(key);
         }
     }
 
@@ -395,6 +401,7 @@ impl Shards {
         }
         let (wake_at, bytes, deadline) = (run.durable_wake_at, run.counted_bytes, run.registered_deadline);
         shard.slots.remove(key);
+        shard.leaves(key);
         if let Some(at) = deadline {
             shard.deadlines.remove(&(at, key.clone()));
         }

@@ -7,7 +7,7 @@ use engine_core::ids::RunId;
 use engine_core::time::Timestamp;
 use tokio::sync::watch;
 
-use crate::hash::HashMap;
+use crate::hash::{HashMap, HashSet};
 use crate::shard::request::{LocalKey, News, RequestKind, StartRequest};
 use crate::shard::run::HotRun;
 use crate::shard::updates::UpdateWatchers;
@@ -31,7 +31,10 @@ pub(super) struct Shard {
     /// Until then workers may claim what they had in hand.
     pub(super) grace_until: Option<Timestamp>,
     pub(super) in_doubt: Vec<LocalKey>,
-    pub(super) scanning: bool,
+    /// Scans of it that the store has not answered to their end.
+    pub(super) scans: u32,
+    /// Workflow ids whose run left memory while a scan was under way: what it read of them may be older.
+    pub(super) left: HashSet<LocalKey>,
     /// The earliest that a parked run must be looked at.
     pub(super) next_wake: Timestamp,
 }
@@ -58,9 +61,9 @@ pub(super) struct Starting {
 
 impl Shard {
     pub(super) fn next_due(&self, options: ShardOptions) -> Option<Timestamp> {
-        let grace = self.grace_until.filter(|_| !self.scanning);
+        let grace = self.grace_until.filter(|_| self.scans == 0);
         let deadline = self.deadlines.first().map(|(at, _)| *at);
-        let wake = (!self.scanning && self.next_wake < Timestamp::MAX).then_some(self.next_wake);
+        let wake = (self.scans == 0 && self.next_wake < Timestamp::MAX).then_some(self.next_wake);
         let park = self.idle.first().map(|(touched, _)| *touched + options.park_after);
         [grace, deadline, wake, park].into_iter().flatten().min()
     }
@@ -91,6 +94,21 @@ impl Shard {
             }
             run.registered_idle = idle;
         }
+    }
+
+    /// A run left memory.
+    pub(super) fn leaves(&mut self, key: &LocalKey) {
+        if self.scans > 0 {
+            self.left.insert(key.clone());
+        }
+    }
+
+    /// A page of a scan was dealt with. Of what is read from here on nothing is old, unless another scan is under way.
+    pub(super) fn page_ends(&mut self, is_last: bool) {
+        if self.scans == 1 {
+            self.left = HashSet::default();
+        }
+        self.scans -= u32::from(is_last);
     }
 
     /// A run left its slot: nothing in the sets may lead to it.

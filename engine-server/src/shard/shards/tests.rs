@@ -1,0 +1,184 @@
+//! What is read of a shard while it recovers, in the orders in which a busy store answers.
+
+use std::time::Duration;
+
+use engine_core::command::{Command, ScheduleActivity};
+use engine_core::event::{ActivityTimeouts, Event, WorkerMetadata, WorkflowStarted};
+use engine_core::execution::{Execution, Input, Reply};
+use engine_core::ids::{ActivityId, ActivityType, EventId, Namespace, RunId, TaskQueueName, WorkflowId, WorkflowType};
+use engine_core::search::SearchAttributes;
+use engine_core::time::Timestamp;
+use tokio::sync::oneshot;
+
+use super::{Loaded, Scan, Scanned, ShardOptions, Shards};
+use crate::queue::{QueuedTask, TaskKind};
+use crate::shard::gather::Release;
+use crate::shard::request::{LocalKey, Request, RequestKind};
+use crate::shard::run::{HotRun, encode_turn};
+use crate::store::{Epoch, HistoryRow, NamespaceId, RunKey, ShardId, StoredRun};
+
+const SHARD: ShardId = ShardId(1);
+const NAMESPACE: NamespaceId = NamespaceId(1);
+const GRACE: Duration = Duration::from_secs(2);
+
+fn at(seconds: u64) -> Timestamp {
+    Timestamp::from_micros(1_000_000_000_000_000) + Duration::from_secs(seconds)
+}
+
+fn key() -> LocalKey {
+    LocalKey { namespace: NAMESPACE, workflow_id: "order-1".into() }
+}
+
+/// What the store has of a run that was in memory when its server died, with the first attempt of an activity offered.
+fn stored() -> StoredRun {
+    let run_id = RunId::from_parts(at(0), [7; 10]);
+    let started = WorkflowStarted {
+        namespace: Namespace::from_trusted("default"),
+        workflow_id: WorkflowId::from_trusted("order-1"),
+        run_id,
+        workflow_type: WorkflowType::from_trusted("checkout"),
+        task_queue: TaskQueueName::from_trusted("orders"),
+        input: Vec::new(),
+        execution_timeout: None,
+        run_timeout: None,
+        task_timeout: Duration::from_secs(10),
+        execution_deadline: None,
+        retry_policy: None,
+        attempt: 1,
+        continued_from: None,
+        first_run_id: run_id,
+        continued_failure: None,
+        first_task_backoff: Duration::ZERO,
+        request_id: None,
+        identity: String::new(),
+        memo: Vec::new(),
+        search_attributes: SearchAttributes::new(),
+        summary: String::new(),
+        details: String::new(),
+        seen_request_ids: Vec::new(),
+        parent: None,
+    };
+    let beginning = Execution::begin(started, at(0)).unwrap();
+    let mut execution = Execution::replay(beginning.events.clone()).unwrap();
+    let mut events: Vec<Event> = beginning.events;
+    let mut send = |input: Input| {
+        let transition = execution.decide(input, at(0)).unwrap();
+        execution.absorb(&transition);
+        events.extend(transition.events);
+        transition.reply
+    };
+    let Reply::WorkflowTask(task) = send(Input::StartWorkflowTask { identity: String::new(), history_size_bytes: 0 })
+    else {
+        panic!("the run begins with a workflow task");
+    };
+    let timeouts = ActivityTimeouts { start_to_close: Some(Duration::from_secs(10)), ..Default::default() };
+    let charge = ScheduleActivity {
+        activity_id: ActivityId::from_trusted("charge"),
+        activity_type: ActivityType::from_trusted("charge"),
+        task_queue: None,
+        input: Vec::new(),
+        timeouts,
+        retry_policy: None,
+        summary: String::new(),
+    };
+    send(Input::CompleteWorkflowTask {
+        token: task.token,
+        commands: vec![Command::ScheduleActivity(Box::new(charge))],
+        rejected_updates: Vec::new(),
+        worker: WorkerMetadata::default(),
+        force_new_task: false,
+        identity: String::new(),
+    });
+    let run_key = RunKey { shard: SHARD, namespace: NAMESPACE, workflow_id: "order-1".into(), run_id };
+    let history = HistoryRow { shard: SHARD, run_id, first_event_id: EventId::FIRST, events: encode_turn(&events).1 };
+    let row = HotRun::new(run_key, execution, at(0)).row();
+    StoredRun { row, history: vec![history], buffered: Vec::new(), progress: Vec::new() }
+}
+
+/// A shard that was just acquired, and the scan with which its recovery begins.
+fn recovering() -> (Shards, Scan) {
+    let options = ShardOptions { recovery_grace: GRACE, cache_bytes: 1 << 20, park_after: Duration::from_secs(3600) };
+    let mut shards = Shards::new(options);
+    shards.acquired(SHARD, Epoch(1), at(10));
+    let scan = shards.take_scans().remove(0);
+    (shards, scan)
+}
+
+fn found(runs: Vec<StoredRun>) -> Scanned {
+    Scanned { runs, more_after: None, next_wake: Timestamp::MAX }
+}
+
+/// Somebody asks for the run, so that it is looked up.
+fn ask(shards: &mut Shards) {
+    let (reply, _) = oneshot::channel();
+    let kind = RequestKind::Describe { run_id: None, reply };
+    shards.handle(Request { shard: SHARD, key: key(), kind }, at(10));
+    assert_eq!(shards.take_loads().len(), 1);
+}
+
+/// Writes what there is to write; the activities that are offered then, with the number of the attempt.
+fn offered(shards: &mut Shards) -> Vec<u32> {
+    if shards.cut().is_some() {
+        shards.committed(Vec::new());
+    }
+    let activity = |release| match release {
+        Release::Offer(QueuedTask { queue, attempt, .. }) if queue.kind == TaskKind::Activity => Some(attempt),
+        _ => None,
+    };
+    shards.take_ready().into_iter().filter_map(activity).collect()
+}
+
+#[test]
+fn what_workers_may_have_is_another_attempt_once_the_grace_is_over() {
+    let (mut shards, scan) = recovering();
+    shards.scanned(scan, found(vec![stored()]), at(10));
+    assert_eq!(offered(&mut shards), []);
+    shards.due(at(12));
+    assert_eq!(offered(&mut shards), [2]);
+}
+
+#[test]
+fn a_run_that_is_read_after_the_grace_is_in_doubt_nonetheless() {
+    let (mut shards, scan) = recovering();
+    ask(&mut shards);
+    // The scan leaves to the look-up what is being looked up.
+    shards.scanned(scan, found(vec![stored()]), at(10));
+    shards.due(at(12));
+    shards.loaded(SHARD, key(), Loaded::Open(Box::new(stored())), at(13));
+    assert_eq!(offered(&mut shards), []);
+    shards.due(at(13));
+    assert_eq!(offered(&mut shards), [2]);
+}
+
+#[test]
+fn a_run_that_could_not_be_read_is_scanned_for_again() {
+    let (mut shards, scan) = recovering();
+    ask(&mut shards);
+    shards.scanned(scan, found(vec![stored()]), at(10));
+    shards.loaded(SHARD, key(), Loaded::Failed("the store is away".into()), at(11));
+    assert_eq!(shards.take_scans(), [scan]);
+    shards.scanned(scan, found(vec![stored()]), at(11));
+    shards.due(at(12));
+    assert_eq!(offered(&mut shards), [2]);
+}
+
+#[test]
+fn a_run_that_closed_since_a_scan_read_it_stays_closed() {
+    let (mut shards, scan) = recovering();
+    ask(&mut shards);
+    shards.loaded(SHARD, key(), Loaded::Open(Box::new(stored())), at(10));
+    let input = Input::Terminate { reason: "enough".into(), details: None, identity: String::new() };
+    let (reply, _) = oneshot::channel();
+    let responder = crate::shard::request::Responder::Call(reply);
+    let kind = RequestKind::Input { run_id: None, input: Box::new(input), responder };
+    shards.handle(Request { shard: SHARD, key: key(), kind }, at(10));
+    assert!(shards.cut().is_some());
+    shards.committed(Vec::new());
+    let run_id = stored().row.key.run_id;
+    shards.forget(SHARD, &key(), run_id);
+    // Its page was read before.
+    shards.scanned(scan, found(vec![stored()]), at(11));
+    shards.due(at(12));
+    assert_eq!(offered(&mut shards), []);
+    assert!(!shards.has_batch());
+}
