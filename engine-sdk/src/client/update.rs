@@ -1,7 +1,5 @@
 //! Updates from a client: sending, waiting, and sending along with a start.
 
-#![expect(clippy::result_large_err, reason = "the error is the answer, read at once")]
-
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::marker::PhantomData;

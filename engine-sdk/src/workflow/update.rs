@@ -8,8 +8,6 @@
 //! Handlers run beside the workflow's own code, all on one thread: before it in each round, in the order in which their updates
 //! were accepted. When the workflow's code returns, handlers that still run are dropped and their senders told.
 
-#![expect(clippy::result_large_err, reason = "the error is the answer, read at once")]
-
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::future::Future;
