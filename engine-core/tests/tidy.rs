@@ -72,7 +72,6 @@ fn the_core_does_no_io_asks_for_no_time_and_draws_no_random_numbers() {
         "futures",
         "getrandom",
         "hyper",
-        "jiff",
         "libc",
         "mio",
         "parking_lot",
