@@ -21,6 +21,7 @@ pub mod payload;
 pub mod peer;
 pub mod replay;
 pub mod retry;
+pub mod schedule;
 pub mod search;
 pub mod time;
 

@@ -129,6 +129,54 @@ pub const FILTER_CONDITIONS_MAX: usize = 200;
 /// Most values in one IN of a filter: each is a parameter of a statement.
 pub const FILTER_VALUES_MAX: usize = 500;
 
+/// Most calendars, cron expressions, intervals and exclusions of one schedule: each is searched for each time.
+pub const SCHEDULE_TIMES_MAX: usize = 100;
+
+/// Most ranges in one field of a calendar: no field has more values.
+pub const CALENDAR_RANGES_MAX: usize = 200;
+
+/// How many excluded stretches of a schedule's times are passed in search of the next time that is not. Each is at least a second, and
+/// as long as an hour or a day if the exclusion is of whole hours or days. A schedule that excludes more has no further times.
+pub const SCHEDULE_EXCLUSIONS_MAX: usize = 10_000;
+
+/// Most starts of one schedule that are decided and not made: on their way, or waiting for a run to end. Times of a schedule that buffers
+/// all are dropped, and counted, when it is reached; backfills wait.
+pub const SCHEDULE_WAITING_MAX: usize = 1_000;
+
+/// Most starts of one schedule that are on their way at once. Further ones wait; none is dropped for this.
+pub const SCHEDULE_STARTING_MAX: usize = 50;
+
+/// Most open runs of one schedule whose end it waits for. Runs beyond it (of a schedule that allows all) are started and not watched: they
+/// neither hold up others nor pause the schedule when they fail.
+pub const SCHEDULE_RUNNING_MAX: usize = 500;
+
+/// How many of its latest starts a schedule remembers for people.
+pub const SCHEDULE_RECENT_MAX: usize = 10;
+
+/// Most backfills of one schedule that are not done.
+pub const SCHEDULE_BACKFILLS_MAX: usize = 100;
+
+/// How many request ids of patches a schedule remembers. A repeat that comes after this many later patches counts twice.
+pub const SCHEDULE_REQUEST_IDS_MAX: usize = 100;
+
+/// How many times one decision of a schedule passes; then it is stored, and the next decision goes on.
+pub const SCHEDULE_STEPS_MAX: usize = 1_000;
+
+/// Most times that one call lists.
+pub const SCHEDULE_LISTED_TIMES_MAX: usize = 1_000;
+
+/// Longest id of a schedule and of the workflows that it starts, without the time that is added to the latter, in bytes.
+pub const SCHEDULE_ID_LENGTH_MAX: usize = ID_LENGTH_MAX - 40;
+
+/// Longest note of a schedule, in bytes: a sentence or two for people. Longer ones of the engine's own are cut.
+pub const SCHEDULE_NOTE_BYTES_MAX: usize = 1_000;
+
+/// How late a time of a schedule may happen, unless it says otherwise: after an outage of any length that is worth catching up with.
+pub const CATCH_UP_WINDOW_DEFAULT: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// Shortest catch-up window: shorter than a take-over of its server it would lose times.
+pub const CATCH_UP_WINDOW_MIN: Duration = Duration::from_secs(10);
+
 /// Longest timer and timeout, 100 years: a sanity bound that keeps instants far from overflow.
 pub const DURATION_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 

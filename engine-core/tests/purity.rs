@@ -14,7 +14,11 @@ fn the_core_depends_on_nothing_that_does_io() {
         .take_while(|line| !line.trim().starts_with('['))
         .filter_map(|line| line.split(['.', '=', ' ']).next().filter(|name| !name.is_empty()))
         .collect();
-    assert_eq!(dependencies, ["bytes", "jiff", "thiserror", "uuid"], "a new dependency of the core is an architecture change");
+    assert_eq!(
+        dependencies,
+        ["bytes", "jiff", "thiserror", "uuid"],
+        "a new dependency of the core is an architecture change"
+    );
     assert!(!manifest.contains("[target"), "dependencies by target would escape the list above");
     assert!(!manifest.contains("[build-dependencies]"), "a build script would escape the list above");
 }
