@@ -1,7 +1,8 @@
 //! Definitions: what `#[activity]`, `#[workflow]`, `#[signal]` and `#[update]` make of a function or type.
 //!
 //! A definition is a value (a unit struct named like the function) that is used the same way everywhere: called from a workflow,
-//! registered on a worker, started by a client. Its input and output types are checked by the compiler at each of them.
+//! registered on a worker, started by a client. Its input and output types are checked by the compiler at each of them. A function
+//! without a body declares a definition of another program: it can be called and started, not registered.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -40,6 +41,15 @@ pub trait Activity: Copy + Send + Sync + 'static {
     fn encode_input(input: &Self::Input) -> Result<Vec<Payload>, DataError>;
     /// The reverse of [`Activity::encode_input`].
     fn decode_input(input: Vec<Payload>) -> Result<Self::Input, DataError>;
+}
+
+/// An activity whose code is in this program, so that a worker can run it. Made by `#[activity]` on a function with a body.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an activity that this program can run",
+    label = "expected a function with a body and the attribute `#[activity]`",
+    note = "a declaration (`#[activity] async fn name(…) -> …;`) names an activity of another program: its workers run it"
+)]
+pub trait ActivityCode: Activity {
     /// Runs the code.
     fn execute(&self, ctx: ActivityContext, input: Self::Input) -> BoxFuture<Result<Self::Output, ActivityError>>;
 }
@@ -64,6 +74,16 @@ pub trait Workflow: Copy + Send + Sync + 'static {
     fn encode_input(input: &Self::Input) -> Result<Vec<Payload>, DataError>;
     /// The reverse of [`Workflow::encode_input`].
     fn decode_input(input: Vec<Payload>) -> Result<Self::Input, DataError>;
+}
+
+/// A workflow whose code is in this program, so that a worker can run it. Made by `#[workflow]` on a function with a body or on an
+/// `impl`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a workflow that this program can run",
+    label = "expected a function with a body and the attribute `#[workflow]`",
+    note = "a declaration (`#[workflow] async fn name(…) -> …;`) names a workflow of another program: its workers run it"
+)]
+pub trait WorkflowCode: Workflow {
     /// Runs the code.
     fn execute(&self, ctx: WorkflowContext, input: Self::Input) -> BoxFuture<Result<Self::Output, WorkflowError>>;
 }

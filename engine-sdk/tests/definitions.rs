@@ -6,7 +6,7 @@ use std::time::Duration;
 use engine_core::payload::Payload;
 use engine_sdk::activity::ActivityContext;
 use engine_sdk::data;
-use engine_sdk::definition::{Activity, ActivityOptions, Signal, Workflow, WorkflowOptions};
+use engine_sdk::definition::{Activity, ActivityCode, ActivityOptions, Signal, Workflow, WorkflowOptions};
 use engine_sdk::error::{ActivityError, WorkflowError};
 use engine_sdk::prelude::{RetryPolicy, WorkflowContext, activity, payload, signal, workflow};
 

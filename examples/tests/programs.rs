@@ -50,6 +50,14 @@ fn best_quote_takes_the_first_answer_and_gives_up_the_rest() {
 }
 
 #[test]
+fn parcels_are_hurried_and_arrive() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = run(directory.path(), env!("CARGO_BIN_EXE_parcels"), &[]);
+    let expected = "parcel 1, hurried by the order\nparcel 2, hurried by the order\nparcel 3, hurried by the order\n";
+    assert_eq!(stdout(&output), expected);
+}
+
+#[test]
 fn order_saga_tells_what_became_of_orders() {
     let directory = tempfile::tempdir().unwrap();
     let arguments = ["--orders", "2", "--refuse", "1", "--name", "order"];

@@ -1,9 +1,11 @@
-//! `#[activity]` and `#[workflow]`: a function becomes a unit struct of its name that implements the trait.
+//! `#[activity]` and `#[workflow]`: a function becomes a unit struct of its name that implements the trait; one without a body is known
+//! by name and types only, because its code is in another program.
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens, format_ident, quote, quote_spanned};
+use syn::parse::{Parse, ParseStream};
 use syn::spanned::Spanned;
-use syn::{Attribute, ItemFn, ItemImpl};
+use syn::{Attribute, Block, ItemFn, ItemImpl, Token};
 
 use crate::arguments::Arguments;
 use crate::options::Options;
@@ -61,7 +63,7 @@ pub(crate) fn expand(kind: Kind, attribute: TokenStream, item: TokenStream) -> T
     {
         return crate::methods::expand(attribute, item);
     }
-    let Ok(function) = syn::parse2::<ItemFn>(item.clone()) else {
+    let Ok(Function { item: function, has_body }) = syn::parse2::<Function>(item.clone()) else {
         let (article, word) = (kind.article(), kind.word());
         let message = format!("`#[{word}]` belongs above an `async fn`: {article} {word} is a function");
         let error = syn::Error::new(item.span(), message).to_compile_error();
@@ -70,13 +72,31 @@ pub(crate) fn expand(kind: Kind, attribute: TokenStream, item: TokenStream) -> T
     let options = Options::parse(kind, attribute);
     let signature = Signature::of(kind, &function);
     match (options, signature) {
-        (Ok(options), Ok(signature)) => definition(kind, &function, &options, &signature),
+        (Ok(options), Ok(signature)) => definition(kind, &function, has_body, &options, &signature),
         (options, signature) => {
             let errors = [options.err(), signature.err()];
             let errors = errors.iter().flatten().map(syn::Error::to_compile_error);
             let stub = stub(&function);
             quote! { #(#errors)* #stub }
         }
+    }
+}
+
+/// A function with a body, or a declaration without one.
+struct Function {
+    item: ItemFn,
+    has_body: bool,
+}
+
+impl Parse for Function {
+    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
+        let attrs = input.call(Attribute::parse_outer)?;
+        let (vis, sig) = (input.parse()?, input.parse()?);
+        if input.parse::<Option<Token![;]>>()?.is_some() {
+            let block = Box::new(Block { brace_token: syn::token::Brace::default(), stmts: Vec::new() });
+            return Ok(Function { item: ItemFn { attrs, vis, sig, block }, has_body: false });
+        }
+        Ok(Function { item: ItemFn { attrs, vis, sig, block: input.parse()? }, has_body: true })
     }
 }
 
@@ -90,7 +110,13 @@ fn stub(function: &ItemFn) -> TokenStream {
     }
 }
 
-fn definition(kind: Kind, function: &ItemFn, options: &Options, signature: &Signature<'_>) -> TokenStream {
+fn definition(
+    kind: Kind,
+    function: &ItemFn,
+    has_body: bool,
+    options: &Options,
+    signature: &Signature<'_>,
+) -> TokenStream {
     let ItemFn { attrs, vis, sig, block } = function;
     let name = &sig.ident;
     let (on_all, on_code): (Vec<&Attribute>, Vec<&Attribute>) = attrs.iter().partition(|attribute| is_cfg(attribute));
@@ -124,7 +150,40 @@ fn definition(kind: Kind, function: &ItemFn, options: &Options, signature: &Sign
         })
     };
     let word = kind.word();
+    let code_trait = format_ident!("{trait_name}Code");
+    let code = has_body.then(|| {
+        quote! {
+            #(#on_all)*
+            #[automatically_derived]
+            impl ::engine_sdk::definition::#code_trait for #name {
+                #[allow(clippy::useless_conversion)]
+                fn execute(
+                    &self,
+                    __ctx: #context_path,
+                    __input: Self::Input,
+                ) -> ::engine_sdk::definition::BoxFuture<
+                    ::std::result::Result<Self::Output, ::engine_sdk::error::#error>,
+                > {
+                    #execute
+                }
+            }
+        }
+    });
     let call_doc = format!("Runs the {word}'s code directly, without an engine: for tests.");
+    let call = has_body.then(|| {
+        quote! {
+            #(#on_all)*
+            impl #name {
+                #[doc = #call_doc]
+                #[allow(dead_code)]
+                #vis async fn call(self, __context: #context, #(#names: #arguments),*) -> #returned {
+                    #(#on_code)*
+                    async fn __code(#inputs) -> #returned #block
+                    __code(__context, #(#names),*).await
+                }
+            }
+        }
+    });
     quote! {
         #(#on_all)*
         #(#docs)*
@@ -132,16 +191,7 @@ fn definition(kind: Kind, function: &ItemFn, options: &Options, signature: &Sign
         #[derive(Clone, Copy, Debug)]
         #vis struct #name;
 
-        #(#on_all)*
-        impl #name {
-            #[doc = #call_doc]
-            #[allow(dead_code)]
-            #vis async fn call(self, __context: #context, #(#names: #arguments),*) -> #returned {
-                #(#on_code)*
-                async fn __code(#inputs) -> #returned #block
-                __code(__context, #(#names),*).await
-            }
-        }
+        #call
 
         #(#on_all)*
         #[automatically_derived]
@@ -169,18 +219,9 @@ fn definition(kind: Kind, function: &ItemFn, options: &Options, signature: &Sign
                 #decode
                 ::std::result::Result::Ok(#unpack)
             }
-
-            #[allow(clippy::useless_conversion)]
-            fn execute(
-                &self,
-                __ctx: #context_path,
-                __input: Self::Input,
-            ) -> ::engine_sdk::definition::BoxFuture<
-                ::std::result::Result<Self::Output, ::engine_sdk::error::#error>,
-            > {
-                #execute
-            }
         }
+
+        #code
     }
 }
 

@@ -31,6 +31,14 @@ use proc_macro::TokenStream;
 /// registered on workers, and called directly in tests (`charge_card.call(ctx, card, cents)`). Because `charge_card` is now a
 /// value, a variable cannot have its name.
 ///
+/// Without a body it declares an activity whose code is in another program, perhaps in another language: workflows call it with the
+/// same types, only this program's workers cannot run it.
+///
+/// ```ignore
+/// #[activity(task_queue = "payments")]
+/// async fn charge_card(ctx: ActivityContext, card: Card, cents: u64) -> Result<Payment, ActivityError>;
+/// ```
+///
 /// Options, all of which a call may change:
 /// - `name = "…"`: the name under which it is recorded; the function's name unless given. Renaming a function is safe only
 ///   with it.
@@ -51,7 +59,9 @@ pub fn activity(attribute: TokenStream, item: TokenStream) -> TokenStream {
 /// async fn checkout(ctx: WorkflowContext, order: Order) -> Result<Receipt, WorkflowError> { /* … */ }
 /// ```
 ///
-/// The function becomes a value of the same name that is registered on workers and started by clients.
+/// The function becomes a value of the same name that is registered on workers and started by clients. Without a body (`…;` in
+/// place of `{ … }`) it declares a workflow whose code is in another program: clients start it and workflows run it as a child
+/// with the same types, only this program's workers cannot run it.
 ///
 /// On an `impl` it makes a workflow of a struct, which is the workflow's state, and its methods:
 ///

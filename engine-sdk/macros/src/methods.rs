@@ -336,7 +336,10 @@ impl Workflow {
                     #decode
                     ::std::result::Result::Ok(#unpack)
                 }
+            }
 
+            #[automatically_derived]
+            impl ::engine_sdk::definition::WorkflowCode for #definition {
                 #[allow(unused_mut, clippy::useless_conversion)]
                 fn execute(
                     &self,

@@ -25,7 +25,7 @@ use tokio::time::Instant;
 use tracing::Instrument;
 
 use super::event::Event;
-use super::registry::ActivityCode;
+use super::registry::ErasedActivity;
 use crate::activity::{
     ActivityAttempt, ActivityContext, CancelReason, HeartbeatSlot, SharedState, Stop, throttle_interval,
 };
@@ -116,7 +116,7 @@ impl ActivityTasks {
     }
 
     /// Runs an attempt. Its end comes as [`Event::ActivityEnded`].
-    pub(super) fn start(&mut self, code: &ActivityCode, task: v1::ActivityTask) -> Result<(), ConvertError> {
+    pub(super) fn start(&mut self, code: &ErasedActivity, task: v1::ActivityTask) -> Result<(), ConvertError> {
         let token = task.token.clone();
         let (attempt, input) = attempt_of(&self.namespace, task)?;
         self.last_key += 1;

@@ -48,7 +48,7 @@ pub use self::shutdown::ShutdownHandle;
 use crate::activity::SharedState;
 use crate::client::{Client, ClientError};
 use crate::data::RawArguments;
-use crate::definition::{Activity, Workflow};
+use crate::definition::{ActivityCode, WorkflowCode};
 
 /// Recorded with each completed workflow task.
 const SDK_NAME: &str = "engine-sdk-rust";
@@ -125,27 +125,27 @@ impl Worker {
     }
 
     /// Adds a workflow's code. Its tasks come to this worker only if it is added.
-    pub fn workflow<W: Workflow>(mut self, workflow: W) -> Self {
+    pub fn workflow<W: WorkflowCode>(mut self, workflow: W) -> Self {
         self.registry.add_workflow(workflow);
         self
     }
 
     /// Adds an activity's code. Its tasks come to this worker only if it is added.
-    pub fn activity<A: Activity>(mut self, activity: A) -> Self {
+    pub fn activity<A: ActivityCode>(mut self, activity: A) -> Self {
         self.registry.add_activity(activity);
         self
     }
 
     /// Runs workflows of any type that has no code of its own here. The code finds the type in `ctx.info().workflow_type`, and its
     /// arguments undecoded. Tasks of all types come to this worker.
-    pub fn any_workflow<W: Workflow<Input = RawArguments>>(mut self, workflow: W) -> Self {
+    pub fn any_workflow<W: WorkflowCode<Input = RawArguments>>(mut self, workflow: W) -> Self {
         self.registry.set_any_workflow(workflow);
         self
     }
 
     /// Runs activities of any type that has no code of its own here. The code finds the type in `ctx.info().activity_type`, and
     /// its arguments undecoded. Tasks of all types come to this worker.
-    pub fn any_activity<A: Activity<Input = RawArguments>>(mut self, activity: A) -> Self {
+    pub fn any_activity<A: ActivityCode<Input = RawArguments>>(mut self, activity: A) -> Self {
         self.registry.set_any_activity(activity);
         self
     }

@@ -10,40 +10,40 @@ use futures::FutureExt;
 
 use crate::activity::ActivityContext;
 use crate::data::{self, RawArguments};
-use crate::definition::{Activity, BoxFuture, Workflow};
+use crate::definition::{ActivityCode, BoxFuture, WorkflowCode};
 use crate::error::ActivityError;
 use crate::workflow::{ErasedWorkflow, WorkflowRun, erase};
 
 /// An activity's code, its types erased.
-pub(super) type ActivityCode =
+pub(super) type ErasedActivity =
     Arc<dyn Fn(ActivityContext, Vec<Payload>) -> BoxFuture<Result<Payload, Failure>> + Send + Sync>;
 
 /// The code that a worker has.
 #[derive(Default)]
 pub(super) struct Registry {
-    activities: BTreeMap<&'static str, ActivityCode>,
+    activities: BTreeMap<&'static str, ErasedActivity>,
     workflows: BTreeMap<&'static str, Arc<dyn ErasedWorkflow>>,
-    any_activity: Option<ActivityCode>,
+    any_activity: Option<ErasedActivity>,
     any_workflow: Option<Arc<dyn ErasedWorkflow>>,
     /// Names that were registered twice.
     duplicates: Vec<String>,
 }
 
 impl Registry {
-    pub(super) fn add_activity<A: Activity>(&mut self, activity: A) {
-        let code: ActivityCode = Arc::new(move |ctx, input| run_activity(activity, ctx, input).boxed());
+    pub(super) fn add_activity<A: ActivityCode>(&mut self, activity: A) {
+        let code: ErasedActivity = Arc::new(move |ctx, input| run_activity(activity, ctx, input).boxed());
         if self.activities.insert(A::NAME, code).is_some() {
             self.duplicates.push(format!("activity {:?}", A::NAME));
         }
     }
 
     /// For types that have no code of their own.
-    pub(super) fn set_any_activity<A: Activity<Input = RawArguments>>(&mut self, activity: A) {
+    pub(super) fn set_any_activity<A: ActivityCode<Input = RawArguments>>(&mut self, activity: A) {
         self.any_activity = Some(Arc::new(move |ctx, input| run_activity(activity, ctx, input).boxed()));
     }
 
     /// For types that have no code of their own.
-    pub(super) fn set_any_workflow<W: Workflow<Input = RawArguments>>(&mut self, workflow: W) {
+    pub(super) fn set_any_workflow<W: WorkflowCode<Input = RawArguments>>(&mut self, workflow: W) {
         self.any_workflow = Some(erase(workflow));
     }
 
@@ -55,13 +55,13 @@ impl Registry {
         self.any_workflow.is_some()
     }
 
-    pub(super) fn add_workflow<W: Workflow>(&mut self, workflow: W) {
+    pub(super) fn add_workflow<W: WorkflowCode>(&mut self, workflow: W) {
         if self.workflows.insert(W::NAME, erase(workflow)).is_some() {
             self.duplicates.push(format!("workflow {:?}", W::NAME));
         }
     }
 
-    pub(super) fn activity(&self, name: &str) -> Option<ActivityCode> {
+    pub(super) fn activity(&self, name: &str) -> Option<ErasedActivity> {
         self.activities.get(name).or(self.any_activity.as_ref()).cloned()
     }
 
@@ -114,7 +114,11 @@ impl fmt::Debug for Registry {
     }
 }
 
-async fn run_activity<A: Activity>(activity: A, ctx: ActivityContext, input: Vec<Payload>) -> Result<Payload, Failure> {
+async fn run_activity<A: ActivityCode>(
+    activity: A,
+    ctx: ActivityContext,
+    input: Vec<Payload>,
+) -> Result<Payload, Failure> {
     // Retried by the policy: a worker with newer code may understand the input.
     let input = A::decode_input(input).map_err(|error| ActivityError::from(error).into_failure())?;
     let output = activity.execute(ctx, input).await.map_err(ActivityError::into_failure)?;

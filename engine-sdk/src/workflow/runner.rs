@@ -20,7 +20,7 @@ use super::state::{Random, Shared};
 use super::step::{StepEnd, StepWork};
 use super::update::{self, RunningHandler};
 use crate::data::{self, DataError};
-use crate::definition::{BoxFuture, Workflow};
+use crate::definition::{BoxFuture, WorkflowCode};
 use crate::error::WorkflowError;
 
 /// Polls of the code in one workflow task after which it is held to spin: code that waits for the engine is polled about once
@@ -52,7 +52,7 @@ pub enum WorkflowEnd {
 
 struct Erased<W>(W);
 
-impl<W: Workflow> ErasedWorkflow for Erased<W> {
+impl<W: WorkflowCode> ErasedWorkflow for Erased<W> {
     fn name(&self) -> &'static str {
         W::NAME
     }
@@ -73,7 +73,7 @@ impl<W: Workflow> ErasedWorkflow for Erased<W> {
 }
 
 /// Takes the types off a workflow.
-pub fn erase<W: Workflow>(workflow: W) -> Arc<dyn ErasedWorkflow> {
+pub fn erase<W: WorkflowCode>(workflow: W) -> Arc<dyn ErasedWorkflow> {
     Arc::new(Erased(workflow))
 }
 
