@@ -26,7 +26,7 @@ fn texts(advance: &Advance) -> Vec<String> {
     advance.commands.iter().map(text).collect()
 }
 
-impl<W: engine_sdk::definition::Workflow> Scene<W> {
+impl<W: engine_sdk::definition::WorkflowCode> Scene<W> {
     /// Runs a task with all its steps, and compares with what a replay of the recorded history does.
     fn task_with_steps(&mut self) -> Vec<String> {
         let mut advance = self.advance().unwrap();

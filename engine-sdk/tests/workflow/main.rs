@@ -20,7 +20,7 @@ use engine_core::event::{Event, Marker, StepOutcome, UpdateOutcome, UpdateReques
 use engine_core::ids::EventId;
 use engine_core::payload::Payload;
 use engine_core::peer::PeerCommand;
-use engine_sdk::definition::Workflow;
+use engine_sdk::definition::WorkflowCode;
 use engine_sdk::workflow::{Advance, AdvanceError, WorkflowRun, WorkflowTaskError, erase};
 
 use history::History;
@@ -35,7 +35,7 @@ struct Scene<W> {
     updates: Vec<UpdateRequest>,
 }
 
-impl<W: Workflow> Scene<W> {
+impl<W: WorkflowCode> Scene<W> {
     fn new(workflow: W, input: &[&'static str]) -> Self {
         Self { workflow, history: History::new(input), run: WorkflowRun::new(erase(workflow)), updates: Vec::new() }
     }
@@ -81,7 +81,7 @@ impl<W: Workflow> Scene<W> {
     }
 }
 
-fn replay<W: Workflow>(workflow: W, events: Vec<Event>) -> Result<Advance, AdvanceError> {
+fn replay<W: WorkflowCode>(workflow: W, events: Vec<Event>) -> Result<Advance, AdvanceError> {
     WorkflowRun::new(erase(workflow)).advance(events)
 }
 
@@ -90,7 +90,7 @@ fn json_of(payloads: &[Payload]) -> String {
 }
 
 /// A run on a worker that has seen all of these events, whatever the last one is.
-fn replay_run<W: Workflow>(workflow: W, events: Vec<Event>) -> WorkflowRun {
+fn replay_run<W: WorkflowCode>(workflow: W, events: Vec<Event>) -> WorkflowRun {
     let mut run = WorkflowRun::new(erase(workflow));
     run.advance(events).expect("the replay completes");
     run

@@ -103,7 +103,7 @@ impl Order {
     }
 }
 
-fn scene() -> Scene<impl engine_sdk::definition::Workflow<Output = Vec<String>>> {
+fn scene() -> Scene<impl engine_sdk::definition::WorkflowCode<Output = Vec<String>>> {
     Scene::new(Order::WORKFLOW, &["\"pen\"", "[]"])
 }
 

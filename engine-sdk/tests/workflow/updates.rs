@@ -35,7 +35,7 @@ fn update(id: &str, name: &str, json: &'static str) -> UpdateRequest {
     }
 }
 
-impl<W: engine_sdk::definition::Workflow> Scene<W> {
+impl<W: engine_sdk::definition::WorkflowCode> Scene<W> {
     pub(crate) fn update(&mut self, id: &str, name: &str, json: &'static str) {
         self.updates.push(update(id, name, json));
     }
