@@ -158,7 +158,7 @@ mod tests {
                 10 WorkflowTaskStarted scheduled=9
                 11 WorkflowTaskTimedOut scheduled=9 started=10 timeout=StartToClose
                 12 TimerFired t started=5
-                13 ActivityTimedOut scheduled=6 started=0 retry_state=NonRetryableFailure failure="schedule-to-start timeout"
+                13 ActivityTimedOut scheduled=6 started=0 retry_state=Timeout failure="schedule-to-start timeout"
                 > WithdrawWorkflowTask
                 > OfferWorkflowTask attempt=2
                 > OfferActivity 7 attempt=2 queue=orders

@@ -145,12 +145,9 @@ impl Draft<'_> {
                 }
             }
             TimeoutKind::ScheduleToStart | TimeoutKind::ScheduleToClose => {
-                let state = match (activity.cancel_requested_event_id, timeout) {
-                    (Some(_), _) => RetryState::CancelRequested,
-                    (None, TimeoutKind::ScheduleToClose) => RetryState::Timeout,
-                    (None, TimeoutKind::ScheduleToStart | TimeoutKind::StartToClose | TimeoutKind::Heartbeat) => {
-                        RetryState::NonRetryableFailure
-                    }
+                let state = match activity.cancel_requested_event_id {
+                    Some(_) => RetryState::CancelRequested,
+                    None => RetryState::Timeout,
                 };
                 let cause = activity.last_failure.clone().map(Box::new);
                 self.resolve_timed_out(scheduled_event_id, activity, Failure { cause, ..failure }, state);
@@ -573,7 +570,7 @@ mod tests {
             run,
             |run| run.advance_to_deadline(),
             r#"
-                6 ActivityTimedOut scheduled=5 started=0 retry_state=NonRetryableFailure failure="schedule-to-start timeout"
+                6 ActivityTimedOut scheduled=5 started=0 retry_state=Timeout failure="schedule-to-start timeout"
                 > WithdrawActivity 5 attempt=1
                 > OfferWorkflowTask attempt=1
             "#,
@@ -593,7 +590,7 @@ mod tests {
             run,
             |run| run.advance_to_deadline(),
             r#"
-                6 ActivityTimedOut scheduled=5 started=0 retry_state=NonRetryableFailure failure="schedule-to-start timeout < later"
+                6 ActivityTimedOut scheduled=5 started=0 retry_state=Timeout failure="schedule-to-start timeout < later"
                 % 5 deleted
                 > WithdrawActivity 5 attempt=2
                 > OfferWorkflowTask attempt=1
