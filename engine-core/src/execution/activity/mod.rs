@@ -154,9 +154,14 @@ impl Activity {
         }
     }
 
-    /// The timeout that has passed at `now`; schedule-to-close before the others, since no attempt can follow it.
+    /// The timeout that has passed at `now`; schedule-to-close before the others, since no attempt can follow it. Only that no
+    /// worker came in time says more, if that was the first to pass.
     fn passed_timeout(&self, now: Timestamp) -> Option<TimeoutKind> {
-        self.timeouts().into_iter().find(|(_, at)| *at <= now).map(|(kind, _)| kind)
+        let timeouts = self.timeouts();
+        let (_, close_at) = timeouts[0];
+        let is_first = |(kind, at): &(TimeoutKind, Timestamp)| *kind == TimeoutKind::ScheduleToStart && *at <= close_at;
+        let passed = || timeouts.iter().filter(|(_, at)| *at <= now);
+        passed().find(|timeout| is_first(timeout)).or_else(|| passed().next()).map(|(kind, _)| *kind)
     }
 
     fn deadline(&self) -> Option<Timestamp> {

@@ -578,6 +578,39 @@ mod tests {
     }
 
     #[test]
+    fn an_activity_that_no_worker_takes_before_it_should_be_over_says_so() {
+        let unset = |activity: &mut crate::command::ScheduleActivity| {
+            activity.timeouts.schedule_to_start = None;
+            activity.timeouts.schedule_to_close = Some(seconds(5));
+        };
+        check(
+            with_activity(unset),
+            |run| run.advance_to_deadline(),
+            r#"
+                6 ActivityTimedOut scheduled=5 started=0 retry_state=Timeout failure="schedule-to-start timeout"
+                > WithdrawActivity 5 attempt=1
+                > OfferWorkflowTask attempt=1
+            "#,
+        );
+        // A later attempt has less time left than that.
+        let mut run = with_activity(unset);
+        let token = run.take_activity("a");
+        run.advance(seconds(1));
+        run.fail_activity(token, busy());
+        run.advance_to_deadline();
+        check(
+            run,
+            |run| run.advance_to_deadline(),
+            r#"
+                6 ActivityTimedOut scheduled=5 started=0 retry_state=Timeout failure="schedule-to-close timeout < later"
+                % 5 deleted
+                > WithdrawActivity 5 attempt=2
+                > OfferWorkflowTask attempt=1
+            "#,
+        );
+    }
+
+    #[test]
     fn schedule_to_start_counts_anew_for_each_attempt() {
         let mut run = with_activity(|activity| activity.timeouts.schedule_to_start = Some(seconds(3)));
         run.advance(seconds(2));

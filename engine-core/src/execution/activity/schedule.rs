@@ -105,7 +105,7 @@ impl Draft<'_> {
 
 impl Execution {
     /// Fills in the timeouts that the command left out: the run timeout caps all, a missing schedule-to-close is the run
-    /// timeout, and a missing start-to-close is schedule-to-close.
+    /// timeout, and a missing schedule-to-start or start-to-close is schedule-to-close.
     fn fill_in(&self, asked: ActivityTimeouts) -> ActivityTimeouts {
         let capped = |timeout: Option<std::time::Duration>, cap: Option<std::time::Duration>| match (timeout, cap) {
             (Some(timeout), Some(cap)) => Some(timeout.min(cap)),
@@ -117,7 +117,7 @@ impl Execution {
         let start_to_close = capped(asked.start_to_close.or(schedule_to_close), schedule_to_close);
         ActivityTimeouts {
             schedule_to_close,
-            schedule_to_start: capped(asked.schedule_to_start, schedule_to_close),
+            schedule_to_start: capped(asked.schedule_to_start.or(schedule_to_close), schedule_to_close),
             start_to_close,
             heartbeat: capped(asked.heartbeat, start_to_close),
         }
@@ -182,10 +182,10 @@ mod tests {
         let none = ActivityTimeouts::default();
         let asked = ActivityTimeouts { start_to_close: Some(seconds(5)), ..none };
         assert_eq!(filled(None, asked), [None, None, Some(5), None]);
-        assert_eq!(filled(Some(60), asked), [Some(60), None, Some(5), None]);
-        assert_eq!(filled(Some(3), asked), [Some(3), None, Some(3), None]);
+        assert_eq!(filled(Some(60), asked), [Some(60), Some(60), Some(5), None]);
+        assert_eq!(filled(Some(3), asked), [Some(3), Some(3), Some(3), None]);
         let asked = ActivityTimeouts { schedule_to_close: Some(seconds(9)), ..none };
-        assert_eq!(filled(None, asked), [Some(9), None, Some(9), None]);
+        assert_eq!(filled(None, asked), [Some(9), Some(9), Some(9), None]);
         let all = Some(seconds(100));
         let asked =
             ActivityTimeouts { schedule_to_close: all, schedule_to_start: all, start_to_close: all, heartbeat: all };
