@@ -64,6 +64,10 @@ bench-check: ## all workloads, small, on every store: whether they work, not how
 bench-micro: ## what single parts cost: deciding, encoding, replaying, queueing (criterion)
 	cargo bench --locked -p engine-micro
 
+.PHONY: oracle
+oracle: ## record the reference's histories of our scenarios again (docs/histories.md; needs Python and a package index)
+	scripts/oracle/run
+
 .PHONY: figures
 figures: ## how soon work goes on after a kill, and what an idle server takes, beside their targets
 	cargo build --locked --release -p engine-e2e --bins

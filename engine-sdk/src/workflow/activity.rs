@@ -105,7 +105,8 @@ impl<T: DeserializeOwned> ActivityCall<T> {
         self.with(|plan| plan.options.schedule_to_close = Some(timeout))
     }
 
-    /// Longest time from scheduling of an attempt to a worker's start.
+    /// Longest time from scheduling of an attempt to a worker's start; schedule-to-close unless set. An activity that no worker
+    /// takes in time is not tried again.
     pub fn schedule_to_start(self, timeout: Duration) -> Self {
         self.with(|plan| plan.options.schedule_to_start = Some(timeout))
     }
