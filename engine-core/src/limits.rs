@@ -108,6 +108,12 @@ pub const SEARCH_ATTRIBUTES_MAX: usize = 100;
 /// Largest value of a search attribute, in bytes, but for texts: values are compared as a whole, and sorted by.
 pub const SEARCH_VALUE_BYTES_MAX: usize = 1000;
 
+/// Longest name under which a search attribute is registered, in bytes.
+pub const SEARCH_NAME_BYTES_MAX: usize = 64;
+
+/// Most search attributes that a namespace can have registered: each error about an unknown one names them all.
+pub const SEARCH_TYPES_MAX: usize = 100;
+
 /// Most bytes of names and values of a run's search attributes together. They are part of the row by which the run is listed.
 pub const SEARCH_ATTRIBUTES_BYTES_MAX: usize = 40 * 1024;
 

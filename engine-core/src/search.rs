@@ -1,9 +1,11 @@
 //! Search attributes: typed values by which runs are listed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use crate::filter::Column;
 use crate::ids::SearchAttributeName;
+use crate::limits;
 use crate::time::Timestamp;
 
 /// The search attributes of a run, by name.
@@ -11,6 +13,9 @@ pub type SearchAttributes = BTreeMap<SearchAttributeName, SearchValue>;
 
 /// A change of search attributes: `None` takes the attribute away.
 pub type SearchAttributeChanges = BTreeMap<SearchAttributeName, Option<SearchValue>>;
+
+/// The search attributes that are registered in a namespace, with their types. No two names differ in case alone.
+pub type SearchTypes = BTreeMap<SearchAttributeName, SearchType>;
 
 /// A value by which runs are listed.
 #[derive(Debug, Clone, PartialEq)]
@@ -114,5 +119,107 @@ impl SearchValue {
     /// Whether it is a number that is infinite or not a number.
     pub fn is_odd_number(&self) -> bool {
         matches!(self, SearchValue::Double(number) if !number.is_finite())
+    }
+}
+
+/// The words by which a text is found: what lies between its letters and digits does not count, nor does upper or lower case.
+/// Each once, in order.
+pub fn words_of(text: &str) -> Vec<String> {
+    let words = text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_lowercase);
+    words.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// Words of the filter language that would be mistaken for an attribute of that name.
+const WORDS_OF_FILTERS: [&str; 15] = [
+    "and",
+    "asc",
+    "between",
+    "by",
+    "desc",
+    "false",
+    "group",
+    "in",
+    "is",
+    "not",
+    "null",
+    "or",
+    "order",
+    "starts_with",
+    "true",
+];
+
+/// Whether an attribute can be registered under this name. `Err` says what is wrong with it.
+///
+/// Names are written without quotes in filters: ASCII letters, digits and `_`, no digit first, at most
+/// [`limits::SEARCH_NAME_BYTES_MAX`] bytes; not the name of a column that every run has, nor a word of the language.
+pub fn check_new_name(name: &str) -> Result<SearchAttributeName, String> {
+    let first_is_right = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    if !first_is_right || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+        return Err(format!("{name:?} is no name: use letters, digits and _, and no digit first"));
+    }
+    if name.len() > limits::SEARCH_NAME_BYTES_MAX {
+        let limit = limits::SEARCH_NAME_BYTES_MAX;
+        return Err(format!("the name is {} bytes long; the limit is {limit} bytes", name.len()));
+    }
+    if Column::of_name(name).is_some() {
+        return Err(format!("{name} is a column that every run has: choose another name"));
+    }
+    if WORDS_OF_FILTERS.iter().any(|word| word.eq_ignore_ascii_case(name)) {
+        return Err(format!("{name} is a word of the filter language: choose another name"));
+    }
+    Ok(SearchAttributeName::from_trusted(name))
+}
+
+/// Whether runs may have this value of this attribute. `Err` says why not, and what is registered.
+pub fn check_registered(name: &SearchAttributeName, value: &SearchValue, known: &SearchTypes) -> Result<(), String> {
+    match known.get(name) {
+        Some(search_type) if *search_type == value.search_type() => Ok(()),
+        Some(search_type) => {
+            Err(format!("{name} is registered as {search_type}, and the value is of type {}", value.search_type()))
+        }
+        None if known.is_empty() => {
+            Err(format!("{name} is not registered: the namespace has no search attributes; register it first"))
+        }
+        None => {
+            let known: Vec<String> = known.iter().map(|(name, kind)| format!("{name} ({kind})")).collect();
+            Err(format!("{name} is not registered in the namespace, which has {}; register it first", known.join(", ")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_found_by_its_words_in_any_case() {
+        assert_eq!(
+            words_of("Late delivery -- of the LATE \u{c4}pfel, 2x"),
+            ["2x", "delivery", "late", "of", "the", "\u{e4}pfel"]
+        );
+        assert_eq!(words_of(" -- "), [""; 0]);
+    }
+
+    #[test]
+    fn names_that_filters_could_not_write_are_refused() {
+        for name in ["Total", "_x1", "CustomerId"] {
+            assert!(check_new_name(name).is_ok(), "{name}");
+        }
+        for name in
+            ["", "1st", "a-b", "a b", "gr\u{f6}\u{df}e", "status", "ExecutionStatus", "Between", &"x".repeat(65)]
+        {
+            assert!(check_new_name(name).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_value_must_have_the_registered_type() {
+        let name = |text: &str| SearchAttributeName::from_trusted(text);
+        let known = SearchTypes::from([(name("Total"), SearchType::Int)]);
+        assert_eq!(check_registered(&name("Total"), &SearchValue::Int(1), &known), Ok(()));
+        let wrong = check_registered(&name("Total"), &SearchValue::Bool(true), &known).unwrap_err();
+        assert_eq!(wrong, "Total is registered as Int, and the value is of type Bool");
+        let unknown = check_registered(&name("total"), &SearchValue::Int(1), &known).unwrap_err();
+        assert_eq!(unknown, "total is not registered in the namespace, which has Total (Int); register it first");
     }
 }

@@ -78,6 +78,15 @@ pub(super) fn check_search_attributes(attributes: &SearchAttributes) -> Result<(
     let mut total = 0;
     for (name, value) in attributes {
         total += name.as_str().len() + value.size();
+        let has_nul = match value {
+            SearchValue::Keyword(text) | SearchValue::Text(text) => text.contains('\0'),
+            SearchValue::KeywordList(words) => words.iter().any(|word| word.contains('\0')),
+            SearchValue::Int(_) | SearchValue::Double(_) | SearchValue::Bool(_) | SearchValue::Datetime(_) => false,
+        };
+        if has_nul {
+            // Not every database can keep it.
+            return Err(BadField::new(FIELD, format!("{name}: contains a NUL character")));
+        }
         let longest = match value {
             SearchValue::Keyword(word) => word.len(),
             SearchValue::KeywordList(words) => words.iter().map(String::len).max().unwrap_or(0),

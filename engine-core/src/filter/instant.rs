@@ -3,7 +3,7 @@
 use crate::time::Timestamp;
 
 /// The instant, or nothing if the text is none. Without a zone it is UTC.
-pub(super) fn parse(text: &str) -> Option<Timestamp> {
+pub fn parse(text: &str) -> Option<Timestamp> {
     let (date, rest) = match text.find(['T', 't', ' ']) {
         Some(at) => (&text[..at], Some(&text[at + 1..])),
         None => (text, None),

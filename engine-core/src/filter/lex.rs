@@ -39,6 +39,9 @@ const SIGNS: [&str; 10] = ["!=", "<>", "<=", ">=", "=", "<", ">", "(", ")", ","]
 
 pub(super) fn lex(text: &str) -> Result<Vec<Token>, SyntaxError> {
     let chars: Vec<char> = text.chars().collect();
+    if let Some(at) = chars.iter().position(|c| *c == '\0') {
+        return Err(error(text, at, "a NUL character means nothing here"));
+    }
     let mut tokens = Vec::new();
     let mut at = 0;
     while at < chars.len() {

@@ -23,7 +23,8 @@
 //! Words of the language and names of columns are the same in upper and lower case; texts stand in single or double quotes. A
 //! column that a run has no value of is neither equal nor unequal to anything: only `IS NULL` finds it.
 //!
-//! Columns are a closed list and values are data: a store turns a filter into a statement of its own words with bound parameters.
+//! Columns are a closed list, and after them the search attributes that are registered in the namespace; values, and the names of
+//! attributes, are data: a store turns a filter into a statement of its own words with bound parameters.
 
 mod instant;
 mod lex;
@@ -33,9 +34,11 @@ mod parse;
 use std::fmt;
 
 use crate::event::CloseStatus;
-use crate::ids::RunId;
+use crate::ids::{RunId, SearchAttributeName};
+use crate::search::SearchType;
 use crate::time::Timestamp;
 
+pub use instant::parse as parse_instant;
 pub use matches::{Listed, OrderKey};
 pub use parse::{parse_count, parse_list};
 
@@ -51,7 +54,7 @@ pub struct Filter {
 }
 
 /// In which order runs come. Those that are equal come by run id, in the same direction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Order {
     /// By what.
     pub column: Column,
@@ -66,8 +69,17 @@ impl Default for Order {
     }
 }
 
+/// A search attribute as the namespace knows it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Attribute {
+    /// Its name, as it was registered.
+    pub name: SearchAttributeName,
+    /// Of which type its values are. A value of another type, from before the attribute was registered anew, is no value.
+    pub search_type: SearchType,
+}
+
 /// What is known of a run in lists.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Column {
     /// The user's key.
     WorkflowId,
@@ -85,10 +97,12 @@ pub enum Column {
     CloseTime,
     /// How many events it had when it closed; 0 while it is open.
     HistoryLength,
+    /// A search attribute; no value if the run has none.
+    Attribute(Attribute),
 }
 
 impl Column {
-    /// All of them.
+    /// Those that every run has; not the search attributes.
     pub const ALL: [Column; 8] = [
         Column::WorkflowId,
         Column::WorkflowType,
@@ -101,7 +115,7 @@ impl Column {
     ];
 
     /// Its name.
-    pub fn name(self) -> &'static str {
+    pub fn name(&self) -> &str {
         match self {
             Column::WorkflowId => "WorkflowId",
             Column::WorkflowType => "WorkflowType",
@@ -111,10 +125,12 @@ impl Column {
             Column::StartTime => "StartTime",
             Column::CloseTime => "CloseTime",
             Column::HistoryLength => "HistoryLength",
+            Column::Attribute(attribute) => attribute.name.as_str(),
         }
     }
 
-    fn of_name(name: &str) -> Option<Self> {
+    /// The column of this name, of those that every run has.
+    pub(crate) fn of_name(name: &str) -> Option<Self> {
         // The name that the column has elsewhere.
         if name.eq_ignore_ascii_case("ExecutionStatus") {
             return Some(Column::Status);
@@ -122,13 +138,22 @@ impl Column {
         Self::ALL.into_iter().find(|column| column.name().eq_ignore_ascii_case(name))
     }
 
-    fn kind(self) -> Kind {
+    fn kind(&self) -> Kind {
         match self {
             Column::WorkflowId | Column::WorkflowType | Column::TaskQueue => Kind::Text,
             Column::RunId => Kind::Run,
             Column::Status => Kind::Status,
             Column::StartTime | Column::CloseTime => Kind::Time,
             Column::HistoryLength => Kind::Int,
+            Column::Attribute(attribute) => match attribute.search_type {
+                SearchType::Keyword => Kind::Text,
+                SearchType::KeywordList => Kind::Words,
+                SearchType::Text => Kind::Prose,
+                SearchType::Int => Kind::Int,
+                SearchType::Double => Kind::Double,
+                SearchType::Bool => Kind::Bool,
+                SearchType::Datetime => Kind::Time,
+            },
         }
     }
 }
@@ -147,6 +172,51 @@ enum Kind {
     Status,
     Time,
     Int,
+    Double,
+    Bool,
+    /// Words, each compared as a whole.
+    Words,
+    /// A text that is found by its words.
+    Prose,
+}
+
+/// A number that is neither infinite nor not-a-number, so that numbers have an order.
+#[derive(Debug, Clone, Copy)]
+pub struct Number(f64);
+
+impl Number {
+    /// The least of them.
+    pub const LEAST: Number = Number(f64::MIN);
+
+    /// `None` if it is infinite or not a number. There is one zero.
+    pub fn new(number: f64) -> Option<Self> {
+        number.is_finite().then_some(Self(if number == 0.0 { 0.0 } else { number }))
+    }
+
+    /// The number.
+    pub fn get(self) -> f64 {
+        self.0
+    }
+}
+
+impl PartialEq for Number {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Number {}
+
+impl PartialOrd for Number {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Number {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.0.total_cmp(&other.0)
+    }
 }
 
 /// A value that a column is compared with. Its kind is the column's.
@@ -162,6 +232,12 @@ pub enum Value {
     Time(Timestamp),
     /// An integer.
     Int(i64),
+    /// A number.
+    Double(Number),
+    /// Yes or no.
+    Bool(bool),
+    /// Words, all of which a list or a text must have to be equal.
+    Words(Vec<String>),
 }
 
 /// How a column is compared with a value.

@@ -1,23 +1,24 @@
 //! From words to a filter.
 
 use super::lex::{Token, Word, error, lex};
-use super::{Column, Comparison, Condition, Filter, Kind, Order, SyntaxError, Value, instant};
+use super::{Attribute, Column, Comparison, Condition, Filter, Kind, Number, Order, SyntaxError, Value, instant};
 use crate::event::CloseStatus;
 use crate::ids::RunId;
 use crate::limits;
+use crate::search::{SearchType, SearchTypes, words_of};
 
-/// What a list asks for.
-pub fn parse_list(text: &str) -> Result<Filter, SyntaxError> {
-    let mut parser = Parser::new(text)?;
+/// What a list asks for. `attributes` are those that are registered in the namespace.
+pub fn parse_list(text: &str, attributes: &SearchTypes) -> Result<Filter, SyntaxError> {
+    let mut parser = Parser::new(text, attributes)?;
     let condition = parser.condition_if_any()?;
     let order = if parser.takes_name("ORDER") { parser.order()? } else { Order::default() };
     parser.end("AND, OR or ORDER BY")?;
     Ok(Filter { condition, order, group_by: None })
 }
 
-/// What a count asks for.
-pub fn parse_count(text: &str) -> Result<Filter, SyntaxError> {
-    let mut parser = Parser::new(text)?;
+/// What a count asks for. `attributes` are those that are registered in the namespace.
+pub fn parse_count(text: &str, attributes: &SearchTypes) -> Result<Filter, SyntaxError> {
+    let mut parser = Parser::new(text, attributes)?;
     let condition = parser.condition_if_any()?;
     let group_by = if parser.takes_name("GROUP") { Some(parser.group()?) } else { None };
     parser.end("AND, OR or GROUP BY")?;
@@ -26,6 +27,7 @@ pub fn parse_count(text: &str) -> Result<Filter, SyntaxError> {
 
 struct Parser<'a> {
     text: &'a str,
+    attributes: &'a SearchTypes,
     tokens: Vec<Token>,
     next: usize,
     depth: usize,
@@ -33,12 +35,12 @@ struct Parser<'a> {
 }
 
 impl<'a> Parser<'a> {
-    fn new(text: &'a str) -> Result<Self, SyntaxError> {
+    fn new(text: &'a str, attributes: &'a SearchTypes) -> Result<Self, SyntaxError> {
         if text.len() > limits::FILTER_BYTES_MAX {
             let limit = limits::FILTER_BYTES_MAX;
             return Err(error("", 0, format!("the filter is {} bytes long; the limit is {limit} bytes", text.len())));
         }
-        Ok(Self { text, tokens: lex(text)?, next: 0, depth: 0, conditions: 0 })
+        Ok(Self { text, attributes, tokens: lex(text)?, next: 0, depth: 0, conditions: 0 })
     }
 
     fn token(&self) -> &Token {
@@ -167,27 +169,29 @@ impl<'a> Parser<'a> {
         {
             self.take();
             if !matches!(comparison, Comparison::Equal | Comparison::Unequal) {
-                self.check_ordered(column, operator.at)?;
+                self.check_ordered(&column, operator.at)?;
             }
-            return Ok(Condition::Compare(column, comparison, self.value(column)?));
+            let value = self.value(&column)?;
+            return Ok(Condition::Compare(column, comparison, value));
         }
         let is_not = self.takes_name("NOT");
         let condition = if self.takes_name("IN") {
             self.expect_sign("(")?;
-            let mut values = vec![self.value(column)?];
+            let mut values = vec![self.value(&column)?];
             while self.takes_sign(",") {
-                values.push(self.value(column)?);
+                values.push(self.value(&column)?);
                 self.check_values(values.len())?;
             }
             self.expect_sign(")")?;
             Condition::In(column, values)
         } else if self.takes_name("BETWEEN") {
-            self.check_ordered(column, operator.at)?;
-            let low = self.value(column)?;
+            self.check_ordered(&column, operator.at)?;
+            let low = self.value(&column)?;
             self.expect_name("AND")?;
-            Condition::Between(column, low, self.value(column)?)
+            let high = self.value(&column)?;
+            Condition::Between(column, low, high)
         } else if self.takes_name("STARTS_WITH") {
-            if column.kind() != Kind::Text {
+            if !matches!(column.kind(), Kind::Text | Kind::Words | Kind::Prose) {
                 return Err(error(self.text, operator.at, format!("{column} is no text, so it starts with nothing")));
             }
             let Word::Text(prefix) = self.token().word.clone() else { return Err(self.expected("a text in quotes")) };
@@ -208,27 +212,42 @@ impl<'a> Parser<'a> {
     }
 
     /// A status is one or another, not more or less.
-    fn check_ordered(&self, column: Column, at: usize) -> Result<(), SyntaxError> {
-        match column.kind() {
-            Kind::Status => {
-                Err(error(self.text, at, format!("{column} has no order: compare it with =, !=, IN or NOT IN")))
-            }
-            Kind::Text | Kind::Run | Kind::Time | Kind::Int => Ok(()),
+    fn check_ordered(&self, column: &Column, at: usize) -> Result<(), SyntaxError> {
+        if has_order(column.kind()) {
+            return Ok(());
         }
+        Err(error(self.text, at, format!("{column} has no order: compare it with =, !=, IN or NOT IN")))
     }
 
     fn column(&mut self) -> Result<Column, SyntaxError> {
         let Word::Name(name) = &self.token().word else { return Err(self.expected("the name of a column")) };
-        let Some(column) = Column::of_name(name) else {
-            let names: Vec<&str> = Column::ALL.into_iter().map(Column::name).collect();
-            let problem = format!("there is no column {name:?}; there are {}", names.join(", "));
-            return Err(error(self.text, self.token().at, problem));
+        let Some(column) = Column::of_name(name).or_else(|| self.attribute(name)) else {
+            return Err(error(self.text, self.token().at, self.no_column(name)));
         };
         self.take();
         Ok(column)
     }
 
-    fn value(&mut self, column: Column) -> Result<Value, SyntaxError> {
+    fn attribute(&self, name: &str) -> Option<Column> {
+        let (name, search_type) =
+            self.attributes.iter().find(|(known, _)| known.as_str().eq_ignore_ascii_case(name))?;
+        Some(Column::Attribute(Attribute { name: name.clone(), search_type: *search_type }))
+    }
+
+    fn no_column(&self, name: &str) -> String {
+        let columns: Vec<String> = Column::ALL.iter().map(|column| column.name().to_owned()).collect();
+        let columns = columns.join(", ");
+        if self.attributes.is_empty() {
+            return format!(
+                "there is no column {name:?}; there are {columns}, and the namespace has no search attributes registered"
+            );
+        }
+        let attributes: Vec<String> =
+            self.attributes.iter().map(|(name, search_type)| format!("{name} ({search_type})")).collect();
+        format!("there is no column {name:?}; there are {columns}, and the search attributes {}", attributes.join(", "))
+    }
+
+    fn value(&mut self, column: &Column) -> Result<Value, SyntaxError> {
         let token = self.token().clone();
         let wrong = |problem: String| Err(error(self.text, token.at, problem));
         let value = match (column.kind(), &token.word) {
@@ -261,6 +280,23 @@ impl<'a> Parser<'a> {
                 Err(_) => return wrong(format!("{number} is no integer of 64 bits")),
             },
             (Kind::Int, _) => return Err(self.expected("an integer")),
+            (Kind::Double, Word::Number(number)) => match number.parse().ok().and_then(Number::new) {
+                Some(number) => Value::Double(number),
+                None => return wrong(format!("{number} is no number: write it like 2.5 or 1e6")),
+            },
+            (Kind::Double, _) => return Err(self.expected("a number")),
+            (Kind::Bool, Word::Name(name)) if name.eq_ignore_ascii_case("true") => Value::Bool(true),
+            (Kind::Bool, Word::Name(name)) if name.eq_ignore_ascii_case("false") => Value::Bool(false),
+            (Kind::Bool, _) => return Err(self.expected("true or false")),
+            (Kind::Words, Word::Text(word)) => Value::Words(vec![word.clone()]),
+            (Kind::Words, _) => return Err(self.expected(&format!("a text in quotes for {column}"))),
+            (Kind::Prose, Word::Text(text)) => match words_of(text) {
+                words if words.is_empty() => {
+                    return wrong(format!("{text:?} has no word, and {column} is found by words"));
+                }
+                words => Value::Words(words),
+            },
+            (Kind::Prose, _) => return Err(self.expected(&format!("words in quotes for {column}"))),
         };
         self.take();
         Ok(value)
@@ -270,7 +306,7 @@ impl<'a> Parser<'a> {
         self.expect_name("BY")?;
         let at = self.token().at;
         let column = self.column()?;
-        if column.kind() == Kind::Status {
+        if !has_order(column.kind()) {
             return Err(error(self.text, at, format!("{column} has no order")));
         }
         let descending = self.takes_name("DESC");
@@ -287,16 +323,28 @@ impl<'a> Parser<'a> {
         self.expect_name("BY")?;
         let at = self.token().at;
         let column = self.column()?;
-        match column {
-            Column::Status | Column::WorkflowType | Column::TaskQueue => Ok(column),
-            Column::WorkflowId | Column::RunId | Column::StartTime | Column::CloseTime | Column::HistoryLength => {
-                Err(error(
-                    self.text,
-                    at,
-                    format!("runs are not grouped by {column}: use Status, WorkflowType or TaskQueue"),
-                ))
+        let is_group = match &column {
+            Column::Status | Column::WorkflowType | Column::TaskQueue => true,
+            Column::WorkflowId | Column::RunId | Column::StartTime | Column::CloseTime | Column::HistoryLength => false,
+            Column::Attribute(attribute) => {
+                matches!(attribute.search_type, SearchType::Keyword | SearchType::Int | SearchType::Bool)
             }
+        };
+        if is_group {
+            return Ok(column);
         }
+        let problem = format!(
+            "runs are not grouped by {column}: use Status, WorkflowType, TaskQueue, or a search attribute of type Keyword, Int or Bool"
+        );
+        Err(error(self.text, at, problem))
+    }
+}
+
+/// Whether values of this kind are more or less than each other.
+fn has_order(kind: Kind) -> bool {
+    match kind {
+        Kind::Text | Kind::Run | Kind::Time | Kind::Int | Kind::Double => true,
+        Kind::Status | Kind::Bool | Kind::Words | Kind::Prose => false,
     }
 }
 

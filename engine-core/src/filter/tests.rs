@@ -2,6 +2,27 @@
 
 use super::*;
 use crate::limits;
+use crate::search::{SearchAttributes, SearchTypes, SearchValue};
+
+/// One attribute of each type.
+fn known() -> SearchTypes {
+    let types = ["Region", "Tags", "Note", "Total", "Rate", "Vip", "DueAt"].into_iter().zip(SearchType::ALL);
+    types.map(|(name, search_type)| (SearchAttributeName::from_trusted(name), search_type)).collect()
+}
+
+fn parse_list(text: &str) -> Result<Filter, SyntaxError> {
+    super::parse_list(text, &known())
+}
+
+fn parse_count(text: &str) -> Result<Filter, SyntaxError> {
+    super::parse_count(text, &known())
+}
+
+fn attributes(values: impl IntoIterator<Item = (&'static str, SearchValue)>) -> SearchAttributes {
+    values.into_iter().map(|(name, value)| (SearchAttributeName::from_trusted(name), value)).collect()
+}
+
+static NONE: SearchAttributes = SearchAttributes::new();
 
 fn problem(text: &str) -> (usize, String) {
     let error = parse_list(text).expect_err(text);
@@ -18,6 +39,7 @@ fn run<'a>(workflow_id: &'a str, closed_at: Option<i64>) -> Listed<'a> {
         started_at: Timestamp::from_micros(1_795_305_600_000_000),
         closed_at: closed_at.map(Timestamp::from_micros),
         history_length: 7,
+        search_attributes: &NONE,
     }
 }
 
@@ -122,4 +144,79 @@ fn what_has_no_value_is_neither_equal_nor_unequal() {
     assert_eq!(means("CloseTime = '2026-11-22' OR Status = 'Running'", &open), Some(true));
     assert_eq!(means("CloseTime = '2026-11-22' AND Status = 'Failed'", &open), Some(false));
     assert_eq!(means("CloseTime = '2026-11-22' AND Status = 'Running'", &open), None);
+}
+
+#[test]
+fn attributes_are_compared_by_their_type() {
+    let own = attributes([
+        ("Region", SearchValue::Keyword("eu-west".into())),
+        ("Tags", SearchValue::KeywordList(vec!["new".into(), "Gift".into()])),
+        ("Note", SearchValue::Text("Late delivery: call the customer".into())),
+        ("Total", SearchValue::Int(-7)),
+        ("Rate", SearchValue::Double(0.5)),
+        ("Vip", SearchValue::Bool(true)),
+        ("DueAt", SearchValue::Datetime(Timestamp::from_micros(1_795_305_600_000_000))),
+    ]);
+    let run = Listed { search_attributes: &own, ..run("w", None) };
+    for (text, expected) in [
+        ("Region = 'eu-west' AND region STARTS_WITH 'eu'", true),
+        ("Region IN ('us', 'EU-WEST')", false),
+        ("Region BETWEEN 'e' AND 'f'", true),
+        ("Tags = 'new'", true),
+        ("Tags = 'gift'", false),
+        ("Tags != 'new'", false),
+        ("Tags IN ('old', 'Gift')", true),
+        ("Tags STARTS_WITH 'Gi'", true),
+        ("Note = 'CUSTOMER late'", true),
+        ("Note = 'late refund'", false),
+        ("Note IN ('refund', 'call')", true),
+        ("Note STARTS_WITH 'Late d'", true),
+        ("Note STARTS_WITH 'call'", false),
+        ("Total < 0 AND Total BETWEEN -7 AND -7", true),
+        ("Rate > 0.25 AND Rate <= 1 AND Rate != 5e3", true),
+        ("Vip = TRUE AND NOT Vip = false", true),
+        ("DueAt >= '2026-11-22' AND DueAt IS NOT NULL", true),
+    ] {
+        assert_eq!(means(text, &run), Some(expected), "{text}");
+    }
+}
+
+#[test]
+fn an_attribute_that_a_run_has_not_or_has_of_another_type_is_no_value() {
+    let own = attributes([("Total", SearchValue::Keyword("7".into()))]);
+    let run = Listed { search_attributes: &own, ..run("w", None) };
+    for text in ["Total = 7", "Region != 'eu'", "NOT Tags = 'x'", "Note = 'x'", "Tags NOT STARTS_WITH 'x'"] {
+        assert_eq!(means(text, &run), None, "{text}");
+    }
+    assert_eq!(means("Total IS NULL AND Region IS NULL", &run), Some(true));
+}
+
+#[test]
+fn what_is_wrong_with_an_attribute_is_said_with_its_place() {
+    let (column, said) = problem("Status = 'Failed' AND Totl > 5");
+    assert_eq!(column, 23);
+    assert!(said.ends_with("and the search attributes DueAt (Datetime), Note (Text), Rate (Double), Region (Keyword), Tags (KeywordList), Total (Int), Vip (Bool)"), "{said}");
+    let said = super::parse_list("Total > 5", &SearchTypes::new()).unwrap_err().problem;
+    assert!(said.ends_with("HistoryLength, and the namespace has no search attributes registered"), "{said}");
+    assert_eq!(problem("Total = 'seven'"), (9, "expected an integer, but found the text \"seven\"".into()));
+    assert_eq!(problem("Rate = 1e400"), (8, "1e400 is no number: write it like 2.5 or 1e6".into()));
+    assert_eq!(problem("Vip = 1"), (7, "expected true or false, but found 1".into()));
+    assert_eq!(problem("Vip > true").1, "Vip has no order: compare it with =, !=, IN or NOT IN");
+    assert_eq!(problem("Note = '...'"), (8, "\"...\" has no word, and Note is found by words".into()));
+    assert_eq!(problem("Tags < 'x'").0, 6);
+    assert_eq!(problem("Total STARTS_WITH '1'").0, 7);
+    assert_eq!(problem("ORDER BY Note").1, "Note has no order");
+    assert_eq!(problem("Region = 'a\0'").1, "a NUL character means nothing here");
+    assert!(parse_count("GROUP BY Rate").unwrap_err().problem.starts_with("runs are not grouped by Rate"));
+    assert!(parse_count("GROUP BY vip").is_ok());
+}
+
+#[test]
+fn in_an_order_a_run_without_the_attribute_is_the_least() {
+    let rich = attributes([("Total", SearchValue::Int(-9)), ("Rate", SearchValue::Double(-1e300))]);
+    let (rich, poor) = (Listed { search_attributes: &rich, ..run("rich", None) }, run("poor", None));
+    for text in ["ORDER BY Total", "ORDER BY Rate"] {
+        let order = parse_list(text).unwrap().order;
+        assert!(poor.order_key(&order) < rich.order_key(&order), "{text}");
+    }
 }
