@@ -4,6 +4,7 @@
 
 mod clock;
 mod hash;
+mod housekeeping;
 pub mod limits;
 mod namespaces;
 mod node;

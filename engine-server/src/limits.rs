@@ -110,6 +110,28 @@ pub const QUERIES_IN_HAND_MAX: usize = 200;
 /// Failures in a row of a run's workflow task from which its queries are refused instead of waiting for it.
 pub const QUERY_TASK_FAILURES: u32 = 2;
 
+/// Most namespaces. Each server keeps all of them in memory.
+pub const NAMESPACES_MAX: usize = 1_000;
+
+/// How often a server looks for what need not be kept, and reads the namespaces again, which others change too. Long: an idle server
+/// leaves its database alone.
+pub const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(300);
+
+/// Most runs that housekeeping looks at in one read.
+pub const HOUSEKEEPING_PAGE: u32 = 200;
+
+/// Number of events from which runs are deleted in a transaction of their own: what one transaction deletes, but for one larger run.
+pub const HOUSEKEEPING_EVENTS: u64 = 5_000;
+
+/// Pause after a page of which something was deleted, so that the database has time for others: at most 2,000 runs a second go.
+pub const HOUSEKEEPING_PAUSE: Duration = Duration::from_millis(100);
+
+/// Shortest retention: time to read a result.
+pub const RETENTION_MIN: Duration = Duration::from_secs(60);
+
+/// Longest retention that is not for ever.
+pub const RETENTION_MAX: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
+
 /// Largest page of a list.
 pub const LIST_PAGE_MAX: u32 = 1_000;
 

@@ -1,6 +1,6 @@
 //! A node: the process that owns shards. Its lease, its lanes, and what lanes, sessions and services share.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -10,6 +10,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock;
+use crate::hash::HashMap;
+use crate::housekeeping;
 use crate::limits;
 use crate::namespaces::Namespaces;
 use crate::queue::{Push, TaskQueues};
@@ -18,7 +20,7 @@ use crate::session::registry::Sessions;
 use crate::shard::lane::{self, Internal, Lane, LaneHandle};
 use crate::shard::request::{Request, ServerError};
 use crate::shard::{ShardOptions, shard_of};
-use crate::store::{NamespaceId, Node as NodeName, ShardId, Store, StoreError};
+use crate::store::{NamespaceId, Node as NodeName, RunKey, ShardId, Store, StoreError};
 
 /// How a node behaves.
 #[derive(Debug, Clone)]
@@ -66,6 +68,10 @@ pub(crate) struct NodeContext {
     pub(crate) sessions: Sessions,
     /// A task waits in a sticky line: its patience must be watched.
     pub(crate) sticky_waiting: Notify,
+    /// There is something to delete: a round need not wait for its time.
+    pub(crate) housekeeping_wanted: Notify,
+    /// Namespaces that are being deleted and were found empty, and since when. Held for the length of a look at the store.
+    pub(crate) unburied: tokio::sync::Mutex<HashMap<NamespaceId, tokio::time::Instant>>,
     /// Shards whose memory a lane lost.
     pub(crate) lost_shards: mpsc::UnboundedSender<Vec<ShardId>>,
     shard_count: u32,
@@ -116,6 +122,22 @@ impl NodeContext {
         Ok(())
     }
 
+    /// Deletes closed runs, with everything beside them, of those shards that this node owns. Returns how many.
+    pub(crate) async fn delete_runs(&self, runs: Vec<RunKey>) -> Result<u64, ServerError> {
+        let mut by_lane: BTreeMap<usize, Vec<RunKey>> = BTreeMap::new();
+        for key in runs {
+            by_lane.entry(self.lane_index(key.shard)).or_default().push(key);
+        }
+        let mut deleted = 0;
+        for (index, runs) in by_lane {
+            let (reply, answer) = oneshot::channel();
+            let lane = &self.lanes.get().expect("lanes are set before anything runs")[index];
+            lane.internal.send(Internal::Delete(runs, reply)).ok();
+            deleted += answer.await.map_err(|_| ServerError::unavailable("the server is stopping"))??;
+        }
+        Ok(deleted)
+    }
+
     /// Whether the node stops: what its sessions had in hand is left for its successor to recover.
     pub(crate) fn is_stopping(&self) -> bool {
         self.stopping.is_cancelled()
@@ -159,6 +181,8 @@ impl Node {
             queues: Mutex::default(),
             sessions: Sessions::default(),
             sticky_waiting: Notify::new(),
+            housekeeping_wanted: Notify::new(),
+            unburied: tokio::sync::Mutex::default(),
             lost_shards,
             shard_count,
             lanes: OnceLock::from(lanes),
@@ -174,6 +198,7 @@ impl Node {
         let ownership = Ownership { context: Arc::clone(&context), name: name.clone(), owned, shard_count };
         tasks.spawn(ownership.run(lost, fail));
         tasks.spawn(watch_sticky_lines(Arc::clone(&context)));
+        tasks.spawn(housekeeping::run(Arc::clone(&context)));
         Ok(Node { context, name, tasks, failed })
     }
 

@@ -5,12 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine_core::limits::MESSAGE_BYTES_MAX;
+use engine_core::time::Timestamp;
+use engine_proto::v1::namespace_service_server::NamespaceServiceServer;
 use engine_proto::v1::worker_service_server::WorkerServiceServer;
 use engine_proto::v1::workflow_service_server::WorkflowServiceServer;
 use tokio::net::TcpListener;
 use tonic::service::Routes;
 
+use crate::housekeeping;
 use crate::node::{Node, NodeOptions};
+use crate::rpc::namespace_service::NamespaceCalls;
 use crate::rpc::worker_service::Workers;
 use crate::rpc::workflow_service::Workflows;
 use crate::store::{Store, StoreError};
@@ -69,7 +73,18 @@ impl Server {
         let workers = WorkerServiceServer::new(Workers { context: Arc::clone(context) })
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
-        Routes::new(workflows).add_service(workers)
+        let namespaces = NamespaceServiceServer::new(NamespaceCalls { context: Arc::clone(context) });
+        Routes::new(workflows).add_service(workers).add_service(namespaces)
+    }
+
+    /// Deletes at once what the retention of its namespaces does not keep as of `now`, of the shards that this server owns, and what
+    /// is left of namespaces that are being deleted. Returns how many runs were deleted. A server does this by itself all the time;
+    /// this is for programs that decide when, and for tests, whose `now` may lie in the future.
+    pub async fn delete_expired_runs(&self, now: Timestamp) -> Result<u64, StoreError> {
+        let context = &self.node.context;
+        context.namespaces.refresh(&context.store).await?;
+        let round = housekeeping::round(context, now, Duration::ZERO).await;
+        round.map_err(|error| StoreError::Unavailable(error.to_string()))
     }
 
     /// Serves on `listener`, with health and reflection, until `shutdown` ends; then drains and stops.
@@ -83,6 +98,7 @@ impl Server {
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_serving::<WorkflowServiceServer<Workflows>>().await;
         health.set_serving::<WorkerServiceServer<Workers>>().await;
+        health.set_serving::<NamespaceServiceServer<NamespaceCalls>>().await;
         let reflection = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(engine_proto::DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
@@ -105,6 +121,7 @@ impl Server {
         };
         health.set_not_serving::<WorkflowServiceServer<Workflows>>().await;
         health.set_not_serving::<WorkerServiceServer<Workers>>().await;
+        health.set_not_serving::<NamespaceServiceServer<NamespaceCalls>>().await;
         let stopping = async {
             self.shutdown().await;
             stop.cancel();

@@ -293,3 +293,33 @@ async fn nodes_of_one_name_in_two_processes_take_turns() {
     assert!(!world.store.renew_lease(&world.node, lease).await.unwrap(), "its own process knows that it held it");
     assert!(other.renew_lease(&later, lease).await.unwrap());
 }
+
+#[tokio::test]
+async fn a_database_of_the_version_before_is_taken_along() {
+    let database = Database::fresh().await;
+    let mut connection = database.connection().await;
+    let before = [
+        "CREATE SCHEMA engine; CREATE TABLE engine.meta (schema_version int4 NOT NULL, shard_count int4); \
+         INSERT INTO engine.meta VALUES (2, 8)",
+        include_str!("../migrations/postgres/0001_init.sql"),
+        include_str!("../migrations/postgres/0002_owing.sql"),
+        "INSERT INTO engine.namespace (name) VALUES ('default'); \
+         INSERT INTO engine.shard (id, epoch) SELECT id, 5 FROM generate_series(0, 7) AS id; \
+         INSERT INTO engine.execution (shard_id, namespace_id, workflow_id, run_id, workflow_type, task_queue, status, \
+             started_at, closed_at, history_length, wake_at, request_id) \
+         VALUES (1, 1, 'old', '00000000-0000-0000-0000-000000000007', 'checkout', 'orders', 1, 10, 20, 3, 0, '')",
+    ];
+    for statements in before {
+        sqlx::raw_sql(statements).execute(&mut connection).await.unwrap();
+    }
+    let store = database.open().await;
+    assert!(store.check(false).await.unwrap_err().to_string().contains("run `engine migrate`"));
+    let world = World::create(&database).await;
+    let default = world.store.namespaces().await.unwrap().remove(0);
+    assert_eq!((default.name.as_str(), default.version, default.settings.len()), ("default", 1, 0));
+    let rows = world.store.earliest_runs(default.id, None, 10).await.unwrap();
+    assert_eq!((rows.len(), rows[0].key.workflow_id.as_str()), (1, "old"));
+    assert!(rows[0].search_attributes.is_empty());
+    assert!(world.store.update_namespace(default.id, 1, b"settings").await.unwrap());
+    world.write([&Run::new(1, 1)]).await;
+}

@@ -159,3 +159,45 @@ async fn closing_leaves_one_file_and_its_lock() {
     names.sort();
     assert_eq!(names, ["engine.db", "engine.db.lock"]);
 }
+
+#[tokio::test]
+async fn a_file_of_the_version_before_is_taken_along() {
+    use sqlx::{Connection, SqliteConnection};
+    let place = InFile::fresh();
+    let run_id = uuid::Uuid::from_u128(7);
+    {
+        let url = format!("sqlite://{}?mode=rwc", place.path().display());
+        let mut connection = SqliteConnection::connect(&url).await.unwrap();
+        let before = [
+            include_str!("../migrations/sqlite/0001_init.sql"),
+            include_str!("../migrations/sqlite/0002_owing.sql"),
+            "CREATE TABLE meta (id INTEGER PRIMARY KEY CHECK (id = 1), schema_version INTEGER NOT NULL, shard_count INTEGER) STRICT; \
+             INSERT INTO meta VALUES (1, 2, 8); INSERT INTO namespace (name) VALUES ('default'); \
+             INSERT INTO shard (id, epoch) VALUES (0, 5), (1, 5), (2, 5), (3, 5), (4, 5), (5, 5), (6, 5), (7, 5)",
+        ];
+        for statements in before {
+            sqlx::raw_sql(statements).execute(&mut connection).await.unwrap();
+        }
+        sqlx::query("INSERT INTO execution VALUES (1, 1, 'old', ?1, 'checkout', 'orders', 1, 10, 20, 3, 0, '')")
+            .bind(run_id)
+            .execute(&mut connection)
+            .await
+            .unwrap();
+        connection.close().await.unwrap();
+    }
+    let store = place.open().await;
+    assert!(store.check(false).await.unwrap_err().to_string().contains("run `engine migrate`"));
+    let world = World::create(&place).await;
+    old_run_is_there(&world, run_id).await;
+}
+
+/// The run that the version before wrote, and namespaces that work.
+async fn old_run_is_there(world: &World, run_id: uuid::Uuid) {
+    let default = world.store.namespaces().await.unwrap().remove(0);
+    assert_eq!((default.name.as_str(), default.version, default.settings.len()), ("default", 1, 0));
+    let rows = world.store.earliest_runs(default.id, None, 10).await.unwrap();
+    assert_eq!((rows.len(), rows[0].key.workflow_id.as_str(), rows[0].key.run_id.as_uuid()), (1, "old", run_id));
+    assert!(rows[0].search_attributes.is_empty());
+    assert!(world.store.update_namespace(default.id, 1, b"settings").await.unwrap());
+    world.write([&Run::new(1, 1)]).await;
+}

@@ -174,6 +174,7 @@ impl Lane {
             history_length: 0,
             wake_at: Timestamp::EPOCH,
             request_id: uuid::Uuid::now_v7().to_string(),
+            search_attributes: Default::default(),
         });
         key
     }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `workflow_service` | starts, signals, reads |
 //! | `worker_service` | worker streams, activities from anywhere |
+//! | `namespace_service` | namespaces: what is known of them, registered attributes, retention |
 //! | `history` | pages of histories, watching |
 //! | `published` | what a run has published, now and as of any event |
 //! | `query` | asking a run's code |
@@ -13,7 +14,8 @@
 //! | `validate` | limits of requests that the core does not see |
 //! | `status` | errors as gRPC statuses; the only file that decides codes |
 
-mod history;
+pub(crate) mod history;
+pub(crate) mod namespace_service;
 mod published;
 mod query;
 mod result;

@@ -19,9 +19,10 @@ pub(crate) fn code(error: &ServerError) -> Code {
             Rejection::Exhausted(_) => Code::ResourceExhausted,
         },
         ServerError::NotFound { .. } | ServerError::NotCurrent(_) | ServerError::Closed { .. } => Code::NotFound,
-        ServerError::AlreadyStarted { .. } => Code::AlreadyExists,
+        ServerError::NotKept(_) => Code::NotFound,
+        ServerError::AlreadyStarted { .. } | ServerError::Exists { .. } => Code::AlreadyExists,
         ServerError::Invalid { .. } => Code::InvalidArgument,
-        ServerError::Unanswerable(_) => Code::FailedPrecondition,
+        ServerError::Unanswerable(_) | ServerError::Refused(_) => Code::FailedPrecondition,
         ServerError::Overdue(_) => Code::DeadlineExceeded,
         ServerError::Unavailable { .. } => Code::Unavailable,
         ServerError::Exhausted { .. } => Code::ResourceExhausted,
@@ -42,13 +43,18 @@ pub(crate) fn to_status(error: ServerError) -> Status {
         ServerError::Rejected(Rejection::StaleTask { what, .. }) => resource(what, "", &message),
         ServerError::Rejected(Rejection::UnknownActivity(ref id)) => resource("activity", id.as_str(), &message),
         ServerError::Closed { ref workflow_id } => resource("workflow_execution", workflow_id, &message),
-        ServerError::NotFound { kind, ref name } => resource(kind, name, &message),
+        ServerError::NotKept(run_id) => resource("run", &run_id.to_string(), &message),
+        ServerError::NotFound { kind, ref name } | ServerError::Exists { kind, ref name } => {
+            resource(kind, name, &message)
+        }
         ServerError::NotCurrent(run_id) => resource("run", &run_id.to_string(), &message),
         ServerError::AlreadyStarted { run_id, .. } => resource("run", &run_id.to_string(), &message),
         ServerError::Unavailable { retry_after, .. } | ServerError::Exhausted { retry_after, .. } => {
             ErrorDetails::with_retry_info(Some(retry_after))
         }
-        ServerError::Internal(_) | ServerError::Unanswerable(_) | ServerError::Overdue(_) => ErrorDetails::new(),
+        ServerError::Internal(_) | ServerError::Unanswerable(_) | ServerError::Refused(_) | ServerError::Overdue(_) => {
+            ErrorDetails::new()
+        }
     };
     Status::with_error_details(code, message, details)
 }

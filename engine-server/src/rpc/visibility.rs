@@ -2,20 +2,23 @@
 
 use std::sync::Arc;
 
-use engine_core::filter::{OrderKey, SyntaxError, parse_count, parse_list};
+use engine_core::filter::{Filter, Number, OrderKey, SyntaxError, parse_count, parse_list};
 use engine_core::ids::RunId;
+use engine_core::search::SearchTypes;
 use engine_proto::v1;
 use uuid::Uuid;
 
 use super::{history, validate};
 use crate::limits;
+use crate::namespaces::Namespace;
+use crate::node::NodeContext;
 use crate::shard::request::ServerError;
-use crate::store::{ExecutionRow, NamespaceId, Search, Store};
+use crate::store::{ExecutionRow, Search};
 
 /// A page of runs, and the token of the next page; empty if this was the last.
 pub(super) async fn list(
-    store: &Arc<dyn Store>,
-    namespace: NamespaceId,
+    context: &NodeContext,
+    namespace: &Namespace,
     request: &v1::ListWorkflowsRequest,
 ) -> Result<(Vec<ExecutionRow>, Vec<u8>), ServerError> {
     if request.status != 0 || !request.workflow_type.is_empty() || !request.workflow_id.is_empty() {
@@ -24,7 +27,7 @@ pub(super) async fn list(
             "cannot be combined with status, workflow_type and workflow_id: say it all in the query",
         ));
     }
-    let filter = parse_list(&request.query).map_err(|error| syntax(&error))?;
+    let filter = parsed(context, namespace, |attributes| parse_list(&request.query, attributes)).await?;
     let limit = validate::page_size(request.page_size, limits::LIST_PAGE_DEFAULT, limits::LIST_PAGE_MAX)?;
     let after = match request.page_token.as_slice() {
         [] => None,
@@ -33,13 +36,13 @@ pub(super) async fn list(
                 .ok_or_else(|| invalid("page_token", "is not a token of this query: start again without one"))?,
         ),
     };
-    let order = filter.order;
-    let search = Search { namespace, filter, after, limit };
-    let store = Arc::clone(store);
+    let order = filter.order.clone();
+    let search = Search { namespace: namespace.id, filter, after, limit };
+    let store = Arc::clone(&context.store);
     let rows = history::detached(async move { store.search(&search).await }).await?;
     let token = match rows.last() {
         Some(last) if rows.len() == limit as usize => {
-            encode(&last.listed().order_key(order), last.key.run_id, &request.query)
+            encode(&last.listed().order_key(&order), last.key.run_id, &request.query)
         }
         Some(_) | None => Vec::new(),
     };
@@ -47,13 +50,13 @@ pub(super) async fn list(
 }
 
 pub(super) async fn count(
-    store: &Arc<dyn Store>,
-    namespace: NamespaceId,
+    context: &NodeContext,
+    namespace: &Namespace,
     query: &str,
 ) -> Result<v1::CountWorkflowsResponse, ServerError> {
-    let filter = parse_count(query).map_err(|error| syntax(&error))?;
+    let filter = parsed(context, namespace, |attributes| parse_count(query, attributes)).await?;
     let is_grouped = filter.group_by.is_some();
-    let store = Arc::clone(store);
+    let (store, namespace) = (Arc::clone(&context.store), namespace.id);
     let groups = history::detached(async move { store.count(namespace, &filter).await }).await?;
     let count = groups.iter().map(|(_, count)| count).sum();
     let group = |(value, count)| v1::WorkflowGroup { value, count };
@@ -61,8 +64,19 @@ pub(super) async fn count(
     Ok(v1::CountWorkflowsResponse { count, groups })
 }
 
-fn syntax(error: &SyntaxError) -> ServerError {
-    invalid("query", &error.to_string())
+/// What a text means with the attributes that are registered; they are read again before one is called unknown.
+async fn parsed(
+    context: &NodeContext,
+    namespace: &Namespace,
+    parse: impl Fn(&SearchTypes) -> Result<Filter, SyntaxError>,
+) -> Result<Filter, ServerError> {
+    if let Ok(filter) = parse(&namespace.settings.search_types) {
+        return Ok(filter);
+    }
+    context.namespaces.refresh(&context.store).await?;
+    let latest = context.namespaces.by_id(namespace.id);
+    let attributes = latest.as_deref().unwrap_or(namespace);
+    parse(&attributes.settings.search_types).map_err(|error| invalid("query", &error.to_string()))
 }
 
 fn invalid(field: &str, problem: &str) -> ServerError {
@@ -88,6 +102,10 @@ fn encode(key: &OrderKey, run_id: RunId, query: &str) -> Vec<u8> {
             token.push(2);
             token.extend_from_slice(text.as_bytes());
         }
+        OrderKey::Double(number) => {
+            token.push(3);
+            token.extend_from_slice(&number.get().to_be_bytes());
+        }
     }
     token
 }
@@ -101,6 +119,7 @@ fn decode(token: &[u8], query: &str) -> Option<(OrderKey, RunId)> {
     let key = match rest.split_first()? {
         (0, []) => OrderKey::Run,
         (1, number) => OrderKey::Int(i64::from_be_bytes(number.try_into().ok()?)),
+        (3, number) => OrderKey::Double(Number::new(f64::from_be_bytes(number.try_into().ok()?))?),
         (2, text) => OrderKey::Text(String::from_utf8(text.to_vec()).ok()?),
         _ => return None,
     };
@@ -114,9 +133,14 @@ mod tests {
     #[test]
     fn a_token_is_read_back_for_its_own_query_and_no_other() {
         let run_id = RunId::from_uuid(Uuid::max());
-        for key in
-            [OrderKey::Run, OrderKey::Int(i64::MIN), OrderKey::Text("it\u{e4}".into()), OrderKey::Text(String::new())]
-        {
+        let double = OrderKey::Double(Number::new(-0.1).unwrap());
+        for key in [
+            OrderKey::Run,
+            OrderKey::Int(i64::MIN),
+            OrderKey::Text("it\u{e4}".into()),
+            OrderKey::Text(String::new()),
+            double,
+        ] {
             let token = encode(&key, run_id, "a");
             assert_eq!(decode(&token, "a"), Some((key, run_id)));
             assert_eq!(decode(&token, "b"), None);

@@ -70,7 +70,12 @@ impl Target {
     pub(crate) async fn earlier_run(&self, context: &NodeContext, run_id: RunId) -> Result<ExecutionRow, ServerError> {
         let (store, key) = (Arc::clone(&context.store), self.run_key(run_id));
         let row = history::detached(async move { store.execution(&key).await }).await?;
-        row.ok_or_else(|| ServerError::NotFound { kind: "run", name: run_id.to_string() })
+        let namespace = context.namespaces.by_id(self.namespace);
+        let keeps_all = namespace.is_none_or(|namespace| !namespace.settings.retention.deletes());
+        row.ok_or_else(|| match keeps_all {
+            true => ServerError::NotFound { kind: "run", name: run_id.to_string() },
+            false => ServerError::NotKept(run_id),
+        })
     }
 
     /// Gives `input` to the run.
@@ -250,8 +255,8 @@ impl WorkflowService for Workflows {
     ) -> Result<Response<v1::CountWorkflowsResponse>, Status> {
         let request = call.into_inner();
         let count = async {
-            let namespace = self.context.namespaces.id(&self.context.store, "namespace", &request.namespace).await?;
-            visibility::count(&self.context.store, namespace, &request.query).await
+            let namespace = self.context.namespaces.get(&self.context.store, "namespace", &request.namespace).await?;
+            visibility::count(&self.context, &namespace, &request.query).await
         };
         count.await.map(Response::new).map_err(to_status)
     }
@@ -363,6 +368,11 @@ impl Workflows {
         let reuse = reuse_policy(request.id_reuse_policy)?;
         let conflict = conflict_policy(request.id_conflict_policy)?;
         let started = started(request, clock::now())?;
+        self.context
+            .namespaces
+            .check_attributes(&self.context.store, namespace, &started.search_attributes)
+            .await?
+            .map_err(|problem| ServerError::Invalid { field: "search_attributes".into(), problem })?;
         let workflow_id: Arc<str> = started.workflow_id.as_str().into();
         let shard = self.context.shard_of(namespace, &workflow_id);
         let (reply, answer) = oneshot::channel();
@@ -444,9 +454,9 @@ impl Workflows {
     }
 
     async fn list(&self, request: v1::ListWorkflowsRequest) -> Result<v1::ListWorkflowsResponse, ServerError> {
-        let namespace = self.context.namespaces.id(&self.context.store, "namespace", &request.namespace).await?;
+        let namespace = self.context.namespaces.get(&self.context.store, "namespace", &request.namespace).await?;
         if !request.query.is_empty() {
-            let (rows, next_page_token) = visibility::list(&self.context.store, namespace, &request).await?;
+            let (rows, next_page_token) = visibility::list(&self.context, &namespace, &request).await?;
             return Ok(v1::ListWorkflowsResponse { workflows: rows.iter().map(summary).collect(), next_page_token });
         }
         let size = validate::page_size(request.page_size, limits::LIST_PAGE_DEFAULT, limits::LIST_PAGE_MAX)?;
@@ -463,7 +473,7 @@ impl Workflows {
         };
         let some = |text: String| (!text.is_empty()).then_some(text);
         let filter = ListFilter {
-            namespace,
+            namespace: namespace.id,
             status,
             workflow_type: some(request.workflow_type),
             workflow_id: some(request.workflow_id),
@@ -577,6 +587,7 @@ fn summary(row: &ExecutionRow) -> v1::WorkflowSummary {
         start_time: Some(convert::timestamp_to_proto(row.started_at)),
         close_time: row.closed_at.map(convert::timestamp_to_proto),
         history_length: row.history_length,
+        search_attributes: convert::search_attributes_to_proto(&row.search_attributes),
     }
 }
 

@@ -5,12 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use engine_core::command::Command;
 use engine_core::event::WorkerMetadata;
 use engine_core::execution::{ActivityRef, Input};
 use engine_core::failure::Failure;
 use engine_core::ids::{EventId, RunId};
 use engine_core::limits::PAYLOAD_BYTES_MAX;
 use engine_core::payload::Payload;
+use engine_core::peer::PeerCommand;
+use engine_core::search::SearchAttributes;
 use engine_proto::convert::{self, ConvertError};
 use engine_proto::token::{ActivityToken, WorkflowTaskToken};
 use engine_proto::v1::{self, task_result};
@@ -240,6 +243,7 @@ async fn take_result(context: &NodeContext, session: &Arc<Session>, result: v1::
     };
     match parse_result(session, result) {
         Ok((request_namespace, workflow_id, task, cached_up_to, input)) if request_namespace == session.namespace => {
+            let input = with_known_attributes(context, request_namespace, input).await;
             let result = SessionResult { session: Arc::clone(session), result_id, task, cached_up_to };
             let responder = Responder::Result(Box::new(result));
             let kind = RequestKind::Input { run_id: Some(task.run_id), input: Box::new(input), responder };
@@ -250,6 +254,47 @@ async fn take_result(context: &NodeContext, session: &Arc<Session>, result: v1::
         Ok(_) => refuse(session, result_id, "token: belongs to another namespace".to_owned()),
         Err(error) => refuse(session, result_id, error.to_string()),
     }
+}
+
+/// The same, or a failure of the workflow task if a command uses a search attribute that the namespace does not know.
+async fn with_known_attributes(context: &NodeContext, namespace: NamespaceId, input: Input) -> Input {
+    let problem = match &input {
+        Input::CompleteWorkflowTask { commands, .. } => unknown_attribute(context, namespace, commands).await,
+        _ => None,
+    };
+    match (problem, input) {
+        (Some(problem), Input::CompleteWorkflowTask { token, identity, .. }) => Input::FailWorkflowTask {
+            token,
+            cause: engine_core::event::WorkflowTaskFailureCause::BadCommand,
+            failure: Failure::server(problem, true),
+            identity,
+        },
+        (_, input) => input,
+    }
+}
+
+async fn unknown_attribute(context: &NodeContext, namespace: NamespaceId, commands: &[Command]) -> Option<String> {
+    for (index, command) in commands.iter().enumerate() {
+        let attributes: SearchAttributes = match command {
+            Command::UpsertSearchAttributes { changes } => {
+                changes.iter().filter_map(|(name, value)| Some((name.clone(), value.clone()?))).collect()
+            }
+            Command::Peer(peer) => match peer.as_ref() {
+                PeerCommand::StartChild(child) => child.search_attributes.clone(),
+                _ => continue,
+            },
+            _ => continue,
+        };
+        // If nobody can say now, the task is tried again.
+        let checked = context.namespaces.check_attributes(&context.store, namespace, &attributes).await;
+        let problem = match checked {
+            Ok(Ok(())) => continue,
+            Ok(Err(problem)) => problem,
+            Err(error) => error.to_string(),
+        };
+        return Some(format!("commands[{index}] ({}): search_attributes: {problem}", command.name()));
+    }
+    None
 }
 
 /// The attempt goes on elsewhere: it is no longer in this worker's hand, and does not fail when the stream breaks.

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use engine_core::event::CloseStatus;
 use engine_core::execution::UpdateAnswer;
 use engine_core::ids::{EventId, RunId, UpdateId};
+use engine_core::search::SearchAttributes;
 use engine_core::time::Timestamp;
 use tokio::sync::oneshot;
 
@@ -91,6 +92,7 @@ pub(crate) struct Gather {
     presumed_first: Vec<RunId>,
     closes: BTreeMap<RunId, ExecutionUpdate>,
     wakes: BTreeMap<RunId, ExecutionUpdate>,
+    attributes: BTreeMap<RunId, ExecutionUpdate>,
     history: Vec<HistoryRow>,
     buffered: BTreeMap<RunId, Vec<BufferedRow>>,
     buffered_deletes: BTreeSet<(ShardId, RunId)>,
@@ -124,6 +126,7 @@ impl Gather {
         self.new_runs.len()
             + self.closes.len()
             + self.wakes.len()
+            + self.attributes.len()
             + self.history.len()
             + self.progress.len()
             + self.buffered.len()
@@ -147,7 +150,7 @@ impl Gather {
     }
 
     pub(crate) fn new_run(&mut self, row: ExecutionRow) {
-        self.bytes += 200 + row.key.workflow_id.len();
+        self.bytes += 200 + row.key.workflow_id.len() + size_of_attributes(&row.search_attributes);
         self.new_run_index.insert(row.key.run_id, self.new_runs.len());
         self.new_runs.push(row);
     }
@@ -183,6 +186,18 @@ impl Gather {
             None => {
                 let update = ExecutionUpdate { key: key.clone(), change: ExecutionChange::WakeAt(at) };
                 self.wakes.insert(key.run_id, update);
+            }
+        }
+    }
+
+    /// What the run is listed by changed; folded into its row if that is in the same batch.
+    pub(crate) fn search_attributes(&mut self, key: &RunKey, all: &SearchAttributes) {
+        self.bytes += 64 + size_of_attributes(all);
+        match self.new_run_index.get(&key.run_id) {
+            Some(index) => self.new_runs[*index].search_attributes.clone_from(all),
+            None => {
+                let change = ExecutionChange::SearchAttributes(all.clone());
+                self.attributes.insert(key.run_id, ExecutionUpdate { key: key.clone(), change });
             }
         }
     }
@@ -228,6 +243,7 @@ impl Gather {
             updates: std::mem::take(&mut self.closes)
                 .into_values()
                 .chain(std::mem::take(&mut self.wakes).into_values())
+                .chain(std::mem::take(&mut self.attributes).into_values())
                 .collect(),
             history: std::mem::take(&mut self.history),
             buffered_deletes: std::mem::take(&mut self.buffered_deletes).into_iter().collect(),
@@ -270,6 +286,10 @@ impl Gather {
     }
 }
 
+fn size_of_attributes(attributes: &SearchAttributes) -> usize {
+    attributes.iter().map(|(name, value)| name.as_str().len() + value.size()).sum()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -298,7 +318,7 @@ mod tests {
         assert!(gather.cut().is_some());
         gather.release_after(first, withdrawal(3));
         gather.release_after(gather.number(), withdrawal(4));
-        assert_eq!(numbers(&gather.take_ready()), []);
+        assert_eq!(numbers(&gather.take_ready()), [0; 0]);
         gather.committed();
         assert_eq!(numbers(&gather.take_ready()), [2, 3]);
         assert!(gather.cut().is_none(), "4 waited for a batch that turned out to have nothing to write");

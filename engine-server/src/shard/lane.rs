@@ -25,7 +25,7 @@ use crate::shard::gather::{HandOut, Release};
 use crate::shard::messages::{self, Errand};
 use crate::shard::request::{LocalKey, News, Replied, Request, RequestKind, Responder, ServerError, SessionResult};
 use crate::shard::shards::{Loaded, Scan, Scanned, ShardOptions, Shards};
-use crate::store::{Committed, ForeignShard, NamespaceId, OwnedShard, ShardId, StoreError, WorkflowKey};
+use crate::store::{Committed, ForeignShard, NamespaceId, OwnedShard, RunKey, ShardId, StoreError, WorkflowKey};
 
 /// Where a lane is reached.
 #[derive(Debug, Clone)]
@@ -47,6 +47,8 @@ pub(crate) enum Internal {
     Acquired(Vec<OwnedShard>),
     /// Shards that this node may not have: what waits for them is refused.
     Foreign(Vec<ForeignShard>),
+    /// Delete closed runs with everything beside them; the answer is how many were this lane's to delete.
+    Delete(Vec<RunKey>, oneshot::Sender<Result<u64, ServerError>>),
     /// Commit what is gathered and what a successor should know, then stop.
     Stop(oneshot::Sender<()>),
 }
@@ -81,6 +83,8 @@ enum Done {
         errand: Errand,
     },
     Committed(Result<Committed, StoreError>),
+    /// Runs were deleted, or not: whoever asked has been told.
+    Deleted,
     Loaded {
         generation: u64,
         results: Vec<(WorkflowKey, Loaded)>,
@@ -242,6 +246,7 @@ impl Lane {
                     held.into_iter().for_each(|request| self.refuse(request));
                 }
             }
+            Internal::Delete(runs, reply) => self.delete(runs, reply),
             Internal::Stop(stopped) => {
                 self.stopping = Some(stopped);
                 self.shards.begin_hand_over();
@@ -307,6 +312,7 @@ impl Lane {
                 }
                 self.deliver_waiting();
             }
+            Done::Deleted => {}
             Done::DeliverAgain { generation, errand } if generation == self.generation => self.deliver(errand),
             Done::DeliverAgain { .. } => {}
             Done::Loaded { generation, results } => {
@@ -328,6 +334,27 @@ impl Lane {
             },
             Done::Scanned { .. } => {}
         }
+    }
+
+    /// Deletes closed runs beside the batches, under the same fence. Runs in memory stay: something about them is under way.
+    fn delete(&mut self, runs: Vec<RunKey>, reply: oneshot::Sender<Result<u64, ServerError>>) {
+        let (shards, runs) = self.shards.deletable(runs);
+        if runs.is_empty() {
+            reply.send(Ok(0)).ok();
+            return;
+        }
+        let store = Arc::clone(&self.context.store);
+        self.work.push(Box::pin(async move {
+            let deleted = store.delete_runs(&shards, &runs).await;
+            // A fence is no failure: the runs are the next owner's to delete.
+            let answer = match deleted {
+                Ok(()) => Ok(runs.len() as u64),
+                Err(StoreError::Fenced(_)) => Ok(0),
+                Err(error) => Err(ServerError::from(error)),
+            };
+            reply.send(answer).ok();
+            Done::Deleted
+        }));
     }
 
     /// Crash-only: whatever is in doubt is forgotten, and recovered from the store under a new epoch.

@@ -359,6 +359,20 @@ pub(crate) enum ServerError {
         /// Which policy refused, and what to do.
         message: String,
     },
+    /// There is such a thing already.
+    #[error("{kind} {name:?} already exists")]
+    Exists {
+        /// "namespace".
+        kind: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// The state of something does not allow it. A sentence says which and what to do.
+    #[error("{0}")]
+    Refused(String),
+    /// There is no such run, in a namespace that does not keep runs for ever.
+    #[error("run {0} not found: there was none, or it was deleted when the namespace's retention was over")]
+    NotKept(RunId),
     /// A field is wrong.
     #[error("{field}: {problem}")]
     Invalid {

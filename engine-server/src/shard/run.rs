@@ -109,6 +109,7 @@ impl HotRun {
             history_length: self.execution.close_status().map_or(0, |_| self.execution.next_event_id().0 - 1),
             wake_at: self.durable_wake_at,
             request_id: started.request_id.as_ref().map(|id| id.as_str().to_owned()).unwrap_or_default(),
+            search_attributes: self.execution.search_attributes().clone(),
         }
     }
 }

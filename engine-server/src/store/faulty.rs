@@ -16,8 +16,8 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::{
-    Acquisition, Batch, Committed, ExecutionRow, HistoryRow, ListFilter, NamespaceId, NamespaceRow, Node, RunKey,
-    Search, ShardId, Store, StoreError, StoreStats, StoredRun, WorkflowKey,
+    Acquisition, Batch, Committed, Epoch, ExecutionRow, HistoryRow, ListFilter, NamespaceId, NamespaceRow, Node,
+    RunKey, Search, ShardId, Store, StoreError, StoreStats, StoredRun, WorkflowKey,
 };
 
 /// What befalls one commit.
@@ -273,8 +273,29 @@ impl Store for FaultyStore {
         self.inner()?.namespaces().await
     }
 
-    async fn create_namespace(&self, name: &str) -> Result<NamespaceRow, StoreError> {
-        self.inner()?.create_namespace(name).await
+    async fn create_namespace(&self, name: &str, settings: &[u8]) -> Result<NamespaceRow, StoreError> {
+        self.inner()?.create_namespace(name, settings).await
+    }
+
+    async fn update_namespace(&self, id: NamespaceId, version: i64, settings: &[u8]) -> Result<bool, StoreError> {
+        self.inner()?.update_namespace(id, version, settings).await
+    }
+
+    async fn delete_namespace(&self, id: NamespaceId) -> Result<(), StoreError> {
+        self.inner()?.delete_namespace(id).await
+    }
+
+    async fn earliest_runs(
+        &self,
+        namespace: NamespaceId,
+        after: Option<RunId>,
+        limit: u32,
+    ) -> Result<Vec<ExecutionRow>, StoreError> {
+        self.inner()?.earliest_runs(namespace, after, limit).await
+    }
+
+    async fn delete_runs(&self, shards: &[(ShardId, Epoch)], runs: &[RunKey]) -> Result<(), StoreError> {
+        self.inner()?.delete_runs(shards, runs).await
     }
 
     async fn close(&self) {

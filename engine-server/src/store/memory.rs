@@ -48,6 +48,7 @@ struct Data {
     /// Incarnations that have held a lease: such a one renews, any other takes.
     known: HashSet<Uuid>,
     namespaces: Vec<NamespaceRow>,
+    last_namespace: i32,
     executions: BTreeMap<RunKey, ExecutionRow>,
     /// Every run, by what lists are ordered by.
     visible: BTreeMap<(NamespaceId, RunId), RunKey>,
@@ -104,6 +105,38 @@ impl Data {
         Ok(())
     }
 
+    fn add_namespace(&mut self, name: &str, settings: &[u8]) -> NamespaceRow {
+        self.last_namespace += 1;
+        let id = NamespaceId(self.last_namespace);
+        let row = NamespaceRow { id, name: name.to_owned(), version: 1, settings: Bytes::copy_from_slice(settings) };
+        self.namespaces.push(row.clone());
+        row
+    }
+
+    fn check_epochs(&self, shards: &[(ShardId, Epoch)]) -> Result<(), StoreError> {
+        let is_current = |(id, epoch): &&(ShardId, Epoch)| self.shard(*id).is_some_and(|shard| shard.epoch == *epoch);
+        match shards.iter().find(|held| !is_current(held)) {
+            Some((id, _)) => Err(StoreError::Fenced(*id)),
+            None => Ok(()),
+        }
+    }
+
+    fn delete(&mut self, key: &RunKey) {
+        let Some(row) = self.executions.remove(key) else {
+            return;
+        };
+        let (shard, run_id) = (key.shard, key.run_id);
+        self.wakes.remove(&(shard, row.wake_at, run_id));
+        self.visible.remove(&(key.namespace, run_id));
+        let is_other = |of: ShardId, id: RunId| (of, id) != (shard, run_id);
+        let all = (shard, run_id, EventId(0))..=(shard, run_id, EventId(u64::MAX));
+        let events: Vec<_> = self.history.range(all.clone()).map(|(key, _)| *key).collect();
+        events.iter().for_each(|key| drop(self.history.remove(key)));
+        self.buffered.retain(|(of, id, _), _| is_other(*of, *id));
+        let activities: Vec<_> = self.progress.range(all).map(|(key, _)| *key).collect();
+        activities.iter().for_each(|key| drop(self.progress.remove(key)));
+    }
+
     fn shard(&self, id: ShardId) -> Option<&Shard> {
         self.shards.get(usize::try_from(id.0).ok()?)
     }
@@ -121,11 +154,7 @@ impl Data {
 
     /// Fails without having changed anything if the batch breaks what its author promised.
     fn verify(&self, batch: &Batch) -> Result<(), StoreError> {
-        for (id, epoch) in &batch.shards {
-            if self.shard(*id).is_none_or(|shard| shard.epoch != *epoch) {
-                return Err(StoreError::Fenced(*id));
-            }
-        }
+        self.check_epochs(&batch.shards)?;
         let mut keys = BTreeSet::new();
         for row in &batch.new_runs {
             if self.executions.contains_key(&row.key) || !keys.insert(&row.key) {
@@ -181,13 +210,14 @@ impl Data {
         }
         for update in &batch.updates {
             let mut row = self.executions.get(&update.key).expect("verified before anything was applied").clone();
-            match update.change {
+            match &update.change {
                 ExecutionChange::Close { status, at, history_length } => {
-                    row.status = Some(status);
-                    row.closed_at = Some(at);
-                    row.history_length = history_length;
+                    row.status = Some(*status);
+                    row.closed_at = Some(*at);
+                    row.history_length = *history_length;
                 }
-                ExecutionChange::WakeAt(at) => row.wake_at = at,
+                ExecutionChange::WakeAt(at) => row.wake_at = *at,
+                ExecutionChange::SearchAttributes(all) => row.search_attributes.clone_from(all),
             }
             self.put_execution(row);
         }
@@ -266,7 +296,7 @@ impl Store for MemoryStore {
         self.call(|data| {
             if data.shards.is_empty() {
                 data.shards = (0..shards).map(|_| Shard { owner: None, epoch: Epoch(0) }).collect();
-                data.namespaces.push(NamespaceRow { id: NamespaceId(1), name: DEFAULT_NAMESPACE.to_owned() });
+                data.add_namespace(DEFAULT_NAMESPACE, &[]);
             }
             Ok(())
         })
@@ -479,7 +509,7 @@ impl Store for MemoryStore {
     async fn search(&self, search: &Search) -> Result<Vec<ExecutionRow>, StoreError> {
         let Search { namespace, filter, after, limit } = search;
         self.call(|data| {
-            let order = filter.order;
+            let order = &filter.order;
             let mut found: Vec<_> =
                 data.of_namespace(*namespace, filter).map(|row| (row.listed().order_key(order), row)).collect();
             if let Some((key, run_id)) = after {
@@ -495,7 +525,7 @@ impl Store for MemoryStore {
             let mut groups: BTreeMap<String, u64> = BTreeMap::new();
             for row in data.of_namespace(namespace, filter) {
                 *groups
-                    .entry(filter.group_by.map_or_else(String::new, |column| row.listed().group(column)))
+                    .entry(filter.group_by.as_ref().map_or_else(String::new, |column| row.listed().group(column)))
                     .or_default() += 1;
             }
             if filter.group_by.is_none() {
@@ -513,16 +543,57 @@ impl Store for MemoryStore {
         self.call(|data| Ok(data.namespaces.clone()))
     }
 
-    async fn create_namespace(&self, name: &str) -> Result<NamespaceRow, StoreError> {
+    async fn create_namespace(&self, name: &str, settings: &[u8]) -> Result<NamespaceRow, StoreError> {
         self.call(|data| {
             data.migrated()?;
             if data.namespaces.iter().any(|row| row.name == name) {
                 return Err(StoreError::NamespaceExists(name.to_owned()));
             }
-            let last = data.namespaces.last().map_or(0, |row| row.id.0);
-            let row = NamespaceRow { id: NamespaceId(last + 1), name: name.to_owned() };
-            data.namespaces.push(row.clone());
-            Ok(row)
+            Ok(data.add_namespace(name, settings))
+        })
+    }
+
+    async fn update_namespace(&self, id: NamespaceId, version: i64, settings: &[u8]) -> Result<bool, StoreError> {
+        self.call(|data| {
+            let row = data.namespaces.iter_mut().find(|row| row.id == id && row.version == version);
+            let Some(row) = row else {
+                return Ok(false);
+            };
+            row.version += 1;
+            row.settings = Bytes::copy_from_slice(settings);
+            Ok(true)
+        })
+    }
+
+    async fn delete_namespace(&self, id: NamespaceId) -> Result<(), StoreError> {
+        self.call(|data| {
+            data.namespaces.retain(|row| row.id != id);
+            Ok(())
+        })
+    }
+
+    async fn earliest_runs(
+        &self,
+        namespace: NamespaceId,
+        after: Option<RunId>,
+        limit: u32,
+    ) -> Result<Vec<ExecutionRow>, StoreError> {
+        self.call(|data| {
+            let start = match after {
+                Some(after) => Excluded((namespace, after)),
+                None => Included((namespace, RunId::from_uuid(Uuid::nil()))),
+            };
+            let runs = data.visible.range((start, Unbounded)).take_while(|((of, _), _)| *of == namespace);
+            let runs = runs.map(|(_, key)| data.executions.get(key).expect("`visible` names rows that exist").clone());
+            Ok(runs.take(limit as usize).collect())
+        })
+    }
+
+    async fn delete_runs(&self, shards: &[(ShardId, Epoch)], runs: &[RunKey]) -> Result<(), StoreError> {
+        self.call(|data| {
+            data.check_epochs(shards)?;
+            runs.iter().for_each(|key| data.delete(key));
+            Ok(())
         })
     }
 

@@ -23,8 +23,10 @@ use bytes::Bytes;
 use engine_core::event::CloseStatus;
 use engine_core::filter::Filter;
 use engine_core::ids::{EventId, RunId};
+use engine_core::search::SearchAttributes;
 use engine_core::time::Timestamp;
 
+mod attributes;
 mod codes;
 #[cfg(feature = "testing")]
 pub mod conformance;
@@ -90,6 +92,10 @@ pub struct NamespaceRow {
     pub id: NamespaceId,
     /// Its name.
     pub name: String,
+    /// Counts its updates, from 1.
+    pub version: i64,
+    /// What is known of it beyond its name: bytes of the server's own making, empty at first.
+    pub settings: Bytes,
 }
 
 /// A shard that was acquired.
@@ -158,7 +164,7 @@ pub struct WorkflowKey {
 }
 
 /// The row of one run: what lists show, what decides about a start, and when to look at the run.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ExecutionRow {
     /// Its key.
     pub key: RunKey,
@@ -179,10 +185,12 @@ pub struct ExecutionRow {
     pub wake_at: Timestamp,
     /// The start's request id, empty if it had none.
     pub request_id: String,
+    /// By what it is listed, beyond what every run has.
+    pub search_attributes: SearchAttributes,
 }
 
 /// A change of a run's row.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ExecutionUpdate {
     /// Which row.
     pub key: RunKey,
@@ -191,7 +199,7 @@ pub struct ExecutionUpdate {
 }
 
 /// What changes in a run's row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum ExecutionChange {
     /// The run closed.
     Close {
@@ -204,6 +212,8 @@ pub enum ExecutionChange {
     },
     /// The run was parked, or must be looked at earlier than its row says.
     WakeAt(Timestamp),
+    /// Its search attributes, all of them.
+    SearchAttributes(SearchAttributes),
 }
 
 /// One turn of a run: events that were appended together.
@@ -307,7 +317,7 @@ pub struct Committed {
 }
 
 /// All that is stored of one run.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct StoredRun {
     /// Its row.
     pub row: ExecutionRow,
@@ -466,8 +476,29 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// All namespaces.
     async fn namespaces(&self) -> Result<Vec<NamespaceRow>, StoreError>;
 
-    /// Creates a namespace. After a lost answer a repeat gives [`StoreError::NamespaceExists`].
-    async fn create_namespace(&self, name: &str) -> Result<NamespaceRow, StoreError>;
+    /// Creates a namespace, with version 1. After a lost answer a repeat gives [`StoreError::NamespaceExists`].
+    async fn create_namespace(&self, name: &str, settings: &[u8]) -> Result<NamespaceRow, StoreError>;
+
+    /// Replaces the settings of a namespace if it still has this version, which grows by one. `false`: it has another version,
+    /// or is gone. After a lost answer a repeat gives `false`.
+    async fn update_namespace(&self, id: NamespaceId, version: i64, settings: &[u8]) -> Result<bool, StoreError>;
+
+    /// Deletes the row of a namespace; its runs must have been deleted before. A repeat changes nothing. Its number is never
+    /// used again.
+    async fn delete_namespace(&self, id: NamespaceId) -> Result<(), StoreError>;
+
+    /// Runs of a namespace from the earliest start on, open and closed, of any shard, behind `after`, at most `limit`: one page of an
+    /// index, whatever the runs are.
+    async fn earliest_runs(
+        &self,
+        namespace: NamespaceId,
+        after: Option<RunId>,
+        limit: u32,
+    ) -> Result<Vec<ExecutionRow>, StoreError>;
+
+    /// Deletes runs with everything beside them, whole or not at all, if every shard that they belong to still has the given
+    /// epoch. Runs that are not there are passed over, so a repeat is harmless: after a crash either may be true.
+    async fn delete_runs(&self, shards: &[(ShardId, Epoch)], runs: &[RunKey]) -> Result<(), StoreError>;
 
     /// Closes connections. What was acknowledged stays.
     async fn close(&self);

@@ -59,7 +59,8 @@ pub use policy::{
 };
 pub use search::{
     property_changes_from_proto, property_changes_to_proto, search_attributes_from_proto, search_attributes_to_proto,
-    search_changes_from_proto, search_changes_to_proto, search_value_from_proto, search_value_to_proto,
+    search_changes_from_proto, search_changes_to_proto, search_type_from_proto, search_type_to_proto,
+    search_value_from_proto, search_value_to_proto,
 };
 pub use status::{
     close_status_from_proto, close_status_to_proto, retry_state_from_proto, retry_state_to_proto,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use engine_core::event::PropertyChanges;
 use engine_core::ids::SearchAttributeName;
-use engine_core::search::{SearchAttributeChanges, SearchAttributes, SearchValue};
+use engine_core::search::{SearchAttributeChanges, SearchAttributes, SearchType, SearchValue};
 use engine_core::time::Timestamp;
 use v1::search_value::Value;
 
@@ -94,6 +94,34 @@ pub fn property_changes_from_proto(message: v1::PropertyChanges) -> PropertyChan
     let mut memo: BTreeMap<_, _> = message.removed_memo.into_iter().map(|key| (key, None)).collect();
     memo.extend(message.memo.into_iter().map(|(key, value)| (key, Some(payload_from_proto(value)))));
     PropertyChanges { memo, current_details: message.current_details }
+}
+
+/// The type of a search attribute as a message.
+pub fn search_type_to_proto(search_type: SearchType) -> v1::SearchAttributeType {
+    match search_type {
+        SearchType::Keyword => v1::SearchAttributeType::Keyword,
+        SearchType::KeywordList => v1::SearchAttributeType::KeywordList,
+        SearchType::Text => v1::SearchAttributeType::Text,
+        SearchType::Int => v1::SearchAttributeType::Int,
+        SearchType::Double => v1::SearchAttributeType::Double,
+        SearchType::Bool => v1::SearchAttributeType::Bool,
+        SearchType::Datetime => v1::SearchAttributeType::Datetime,
+    }
+}
+
+/// The type of a search attribute from a message.
+pub fn search_type_from_proto(field: &str, number: i32) -> Result<SearchType, ConvertError> {
+    use v1::SearchAttributeType as Message;
+    match Message::try_from(number) {
+        Ok(Message::Keyword) => Ok(SearchType::Keyword),
+        Ok(Message::KeywordList) => Ok(SearchType::KeywordList),
+        Ok(Message::Text) => Ok(SearchType::Text),
+        Ok(Message::Int) => Ok(SearchType::Int),
+        Ok(Message::Double) => Ok(SearchType::Double),
+        Ok(Message::Bool) => Ok(SearchType::Bool),
+        Ok(Message::Datetime) => Ok(SearchType::Datetime),
+        Ok(Message::Unspecified) | Err(_) => Err(ConvertError::new(field, "must name a type of search attributes")),
+    }
 }
 
 fn attribute_name(name: &str) -> Result<SearchAttributeName, ConvertError> {

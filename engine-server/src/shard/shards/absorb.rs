@@ -1,5 +1,6 @@
 //! What a transition does: the run absorbs it, its rows go into the batch, its effects wait for the batch.
 
+use engine_core::event::EventKind;
 use engine_core::execution::{Effect, Execution, Fact, Transition};
 use engine_core::time::Timestamp;
 
@@ -99,6 +100,9 @@ impl Shards {
             first_event_id: transition.events[0].id,
             events: row,
         });
+        if transition.events.iter().any(|event| matches!(event.kind, EventKind::SearchAttributesUpserted(_))) {
+            gather.search_attributes(&run.key, run.execution.search_attributes());
+        }
         let status = last.kind.close_status();
         if let Some(status) = status {
             gather.close(&run.key, status, last.at, last.id.0);

@@ -38,7 +38,7 @@ mod start;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use engine_core::execution::UpdateAnswer;
@@ -50,7 +50,7 @@ use crate::limits;
 use crate::shard::gather::{Gather, Release};
 use crate::shard::request::{LocalKey, News, Request, RequestKind, Responder, ServerError};
 use crate::shard::updates::UpdateWatchers;
-use crate::store::{Batch, Epoch, ExecutionRow, ShardId, StoredRun, WorkflowKey};
+use crate::store::{Batch, Epoch, ExecutionRow, RunKey, ShardId, StoredRun, WorkflowKey};
 
 use shard::{Shard, Slot};
 
@@ -165,6 +165,28 @@ impl Shards {
         };
         self.shards.insert(id, shard);
         self.wanted_scans.push(Scan::recovery(id));
+    }
+
+    /// Those of `runs` that are in these shards and not in memory, and the epochs under which they are owned.
+    pub(crate) fn deletable(&self, runs: Vec<RunKey>) -> (Vec<(ShardId, Epoch)>, Vec<RunKey>) {
+        let mut epochs = BTreeMap::new();
+        let mut absent = Vec::new();
+        for key in runs {
+            let Some(shard) = self.shards.get(&key.shard) else {
+                continue;
+            };
+            let local = LocalKey { namespace: key.namespace, workflow_id: key.workflow_id.as_str().into() };
+            let is_free = match shard.slots.get(&local) {
+                None => true,
+                Some(Slot::Hot(run)) => run.run_id() != key.run_id,
+                Some(Slot::Loading(_) | Slot::Starting(_)) => false,
+            };
+            if is_free {
+                epochs.insert(key.shard, shard.epoch);
+                absent.push(key);
+            }
+        }
+        (epochs.into_iter().collect(), absent)
     }
 
     pub(crate) fn owns(&self, id: ShardId) -> bool {

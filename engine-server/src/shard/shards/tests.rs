@@ -132,7 +132,7 @@ fn offered(shards: &mut Shards) -> Vec<u32> {
 fn what_workers_may_have_is_another_attempt_once_the_grace_is_over() {
     let (mut shards, scan) = recovering();
     shards.scanned(scan, found(vec![stored()]), at(10));
-    assert_eq!(offered(&mut shards), []);
+    assert_eq!(offered(&mut shards), [0; 0]);
     shards.due(at(12));
     assert_eq!(offered(&mut shards), [2]);
 }
@@ -145,7 +145,7 @@ fn a_run_that_is_read_after_the_grace_is_in_doubt_nonetheless() {
     shards.scanned(scan, found(vec![stored()]), at(10));
     shards.due(at(12));
     shards.loaded(SHARD, key(), Loaded::Open(Box::new(stored())), at(13));
-    assert_eq!(offered(&mut shards), []);
+    assert_eq!(offered(&mut shards), [0; 0]);
     shards.due(at(13));
     assert_eq!(offered(&mut shards), [2]);
 }
@@ -179,6 +179,6 @@ fn a_run_that_closed_since_a_scan_read_it_stays_closed() {
     // Its page was read before.
     shards.scanned(scan, found(vec![stored()]), at(11));
     shards.due(at(12));
-    assert_eq!(offered(&mut shards), []);
+    assert_eq!(offered(&mut shards), [0; 0]);
     assert!(!shards.has_batch());
 }

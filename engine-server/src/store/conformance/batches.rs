@@ -2,13 +2,15 @@
 
 use bytes::Bytes;
 use engine_core::event::CloseStatus;
-use engine_core::ids::EventId;
+use engine_core::ids::{EventId, SearchAttributeName};
+use engine_core::search::{SearchAttributes, SearchValue};
 use engine_core::time::Timestamp;
 
 use super::world::bytes;
 use super::{Run, Subject, World};
 use crate::store::{
-    Batch, BufferedRow, ExecutionChange, ExecutionUpdate, HistoryRow, ListFilter, NamespaceId, ProgressRow, StoreError,
+    Batch, BufferedRow, Epoch, ExecutionChange, ExecutionUpdate, HistoryRow, ListFilter, NamespaceId, ProgressRow,
+    ShardId, StoreError,
 };
 
 /// Also after a restart.
@@ -203,7 +205,8 @@ pub async fn a_change_of_a_missing_run_fails_the_whole_batch(subject: &dyn Subje
     let (missing, fresh) = (Run::new(1, 1), Run::new(1, 2));
     let close =
         ExecutionChange::Close { status: CloseStatus::Completed, at: Timestamp::from_micros(1), history_length: 3 };
-    for change in [close, ExecutionChange::WakeAt(Timestamp::MAX)] {
+    let listed = ExecutionChange::SearchAttributes(SearchAttributes::new());
+    for change in [close, ExecutionChange::WakeAt(Timestamp::MAX), listed] {
         let mut batch = world.batch();
         batch.updates = vec![ExecutionUpdate { key: missing.key().clone(), change }];
         fresh.add_to(&mut batch);
@@ -284,7 +287,64 @@ pub async fn commits_and_rows_are_counted(subject: &dyn Subject) {
     assert_eq!(after.commits - before.commits, 5);
     assert_eq!(after.round_trips - before.round_trips, 5);
     assert_eq!(after.rows - before.rows, 5 * (1 + 3 + 2 + 2));
-    let stale = Batch { shards: vec![(crate::store::ShardId(1), crate::store::Epoch(0))], ..Batch::default() };
+    let stale = Batch { shards: vec![(ShardId(1), Epoch(0))], ..Batch::default() };
     assert!(world.store.commit(&stale).await.is_err());
     assert_eq!(world.store.stats().commits, after.commits, "a fenced batch is no commit");
+}
+
+/// Attributes are written with a run, replaced as a whole, and taken away.
+pub async fn search_attributes_are_written_with_a_run_and_replaced(subject: &dyn Subject) {
+    let world = World::create(subject).await;
+    let one = |name: &str, value| SearchAttributes::from([(SearchAttributeName::from_trusted(name), value)]);
+    let mut runs = [Run::new(1, 1), Run::new(1, 2), Run::new(2, 3), Run::new(2, 4)];
+    runs[1].stored.row.search_attributes = one("Total", SearchValue::Int(-5));
+    runs[2].stored.row.search_attributes = one("Note", SearchValue::Text("it's \u{e4}".into()));
+    world.write(&runs).await;
+    for run in &runs {
+        assert_eq!(world.load(run.key()).await.as_ref(), Some(&run.stored));
+    }
+    runs[0].stored.row.search_attributes = one("Rate", SearchValue::Double(0.1));
+    runs[1].stored.row.search_attributes = SearchAttributes::new();
+    runs[2].stored.row.search_attributes = one("Vip", SearchValue::Bool(false));
+    let mut batch = world.batch();
+    for run in &runs[..3] {
+        let change = ExecutionChange::SearchAttributes(run.stored.row.search_attributes.clone());
+        batch.updates.push(ExecutionUpdate { key: run.key().clone(), change });
+    }
+    world.store.commit(&batch).await.expect("commit");
+    let world = world.restart(subject).await;
+    for run in &runs {
+        assert_eq!(world.load(run.key()).await.as_ref(), Some(&run.stored));
+    }
+}
+
+/// All of a run goes, and nothing of another one: not of the same workflow id either.
+pub async fn deleted_runs_leave_nothing_behind(subject: &dyn Subject) {
+    let mut world = World::create(subject).await;
+    let mut runs = [Run::new(1, 1), Run::new(1, 2), Run::new(2, 3)];
+    runs[1].stored.row.key.workflow_id = runs[0].key().workflow_id.clone();
+    world.write(&runs).await;
+    let epochs: Vec<(ShardId, Epoch)> = world.epochs.iter().map(|(id, epoch)| (*id, *epoch)).collect();
+    let nobody = Run::new(2, 9).key().clone();
+    let keys = [runs[0].key().clone(), runs[2].key().clone(), nobody];
+
+    let stale: Vec<_> = epochs.iter().map(|(id, epoch)| (*id, Epoch(epoch.0 - 1))).collect();
+    let error = world.store.delete_runs(&stale, &keys).await.expect_err("an old epoch");
+    assert!(matches!(error, StoreError::Fenced(_)), "{error:?}");
+    assert!(world.load(runs[0].key()).await.is_some(), "a fenced deletion deletes nothing");
+
+    for _ in 0..2 {
+        world.store.delete_runs(&epochs, &keys).await.expect("delete");
+        assert_eq!(world.load(runs[0].key()).await, None);
+        assert_eq!(world.load(runs[1].key()).await.as_ref(), Some(&runs[1].stored));
+        assert_eq!(world.load(runs[2].key()).await, None);
+    }
+    let left = world.store.earliest_runs(NamespaceId(1), None, 10).await.expect("read");
+    assert_eq!(left, [runs[1].stored.row.clone()]);
+    // What was beside them is gone too: the same rows can be written again.
+    world.own_everything().await;
+    world.write([&runs[0], &runs[2]]).await;
+    for run in &runs {
+        assert_eq!(world.load(run.key()).await.as_ref(), Some(&run.stored));
+    }
 }

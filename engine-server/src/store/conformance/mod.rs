@@ -47,6 +47,7 @@ macro_rules! store_conformance {
             bootstrap::a_store_that_was_not_migrated_says_what_to_do,
             bootstrap::a_senseless_number_of_shards_is_refused,
             bootstrap::namespaces_are_numbered_and_their_names_unique,
+            bootstrap::a_namespace_is_updated_by_who_saw_its_latest_version,
             ownership::a_lease_is_lost_to_a_later_incarnation,
             ownership::a_node_takes_over_what_its_name_owned_at_once,
             ownership::another_node_takes_over_only_after_the_lease_ran_out,
@@ -68,6 +69,8 @@ macro_rules! store_conformance {
             batches::an_empty_batch_still_checks_its_epochs,
             batches::large_rows_and_large_batches_are_kept,
             batches::commits_and_rows_are_counted,
+            batches::search_attributes_are_written_with_a_run_and_replaced,
+            batches::deleted_runs_leave_nothing_behind,
             doubt::a_batch_that_failed_before_it_was_applied_leaves_nothing,
             doubt::a_batch_that_failed_after_it_was_applied_is_all_there,
             doubt::a_batch_that_arrives_after_the_takeover_writes_nothing,
@@ -78,6 +81,7 @@ macro_rules! store_conformance {
             reads::closed_runs_that_owe_messages_come_by_run_id_until_they_owe_none,
             reads::a_history_is_read_from_any_event_in_both_directions,
             reads::lists_are_filtered_and_come_in_pages,
+            reads::the_earliest_runs_come_first,
         }
     };
     (@tests $subject:expr; $($module:ident :: $name:ident,)*) => {

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use engine_core::event::CloseStatus;
-use engine_core::filter::{Column, parse_count, parse_list};
-use engine_core::ids::{EventId, RunId};
+use engine_core::filter::{parse_count, parse_list};
+use engine_core::ids::{EventId, RunId, SearchAttributeName};
+use engine_core::search::{SearchAttributes, SearchType, SearchTypes, SearchValue};
 use engine_core::time::Timestamp;
 
 use super::{Run, Subject, World};
@@ -171,7 +172,7 @@ pub async fn a_history_is_read_from_any_event_in_both_directions(subject: &dyn S
 /// Latest first, whatever the shard.
 pub async fn lists_are_filtered_and_come_in_pages(subject: &dyn Subject) {
     let world = World::create(subject).await;
-    let sales = world.store.create_namespace("sales").await.expect("create").id;
+    let sales = world.store.create_namespace("sales", b"").await.expect("create").id;
     let mut runs: Vec<_> = (0..20).map(|number| Run::bare((number * 3 % 8) as i32, number)).collect();
     for (number, run) in runs.iter_mut().enumerate() {
         let row = &mut run.stored.row;
@@ -181,6 +182,7 @@ pub async fn lists_are_filtered_and_come_in_pages(subject: &dyn Subject) {
         if number % 5 == 0 {
             row.workflow_type = "refund".to_owned();
         }
+        row.search_attributes = attributes(number);
         if number >= 18 {
             row.key.namespace = sales;
         }
@@ -233,6 +235,32 @@ pub async fn lists_are_filtered_and_come_in_pages(subject: &dyn Subject) {
     }
 }
 
+fn known() -> SearchTypes {
+    let types = ["Region", "Tags", "Note", "Total", "Rate", "Vip", "DueAt"].into_iter().zip(SearchType::ALL);
+    types.map(|(name, search_type)| (SearchAttributeName::from_trusted(name), search_type)).collect()
+}
+
+/// Attributes that differ: some runs have none, some have one of another type than is registered.
+fn attributes(number: usize) -> SearchAttributes {
+    let integer = i64::try_from(number).expect("small");
+    let all = [
+        ("Region", SearchValue::Keyword(["eu", "us'", "", "\u{e4}\"\\"][number % 4].to_owned())),
+        ("Tags", SearchValue::KeywordList((0..number % 3).map(|tag| format!("tag {tag}")).collect())),
+        ("Note", SearchValue::Text(["Late: call back", "all well, CALLED"][number % 2].to_owned())),
+        ("Total", SearchValue::Int([i64::MIN, -1, integer, i64::MAX][number % 4])),
+        ("Rate", SearchValue::Double([-1e300, -0.1, 0.0, 1.0 / 3.0][number % 4])),
+        ("Vip", SearchValue::Bool(number.is_multiple_of(3))),
+        ("DueAt", SearchValue::Datetime(Timestamp::from_micros(1_795_305_600_000_000 + integer))),
+    ];
+    let all = all.into_iter().map(|(name, value)| (SearchAttributeName::from_trusted(name), value));
+    match number % 5 {
+        0 => SearchAttributes::new(),
+        1 => SearchAttributes::from([(SearchAttributeName::from_trusted("Total"), SearchValue::Keyword("7".into()))]),
+        2 => all.skip(number % 7).collect(),
+        _ => all.collect(),
+    }
+}
+
 /// Each filter gives what the rows themselves say, in its order, whole and page by page; and so do counts.
 async fn searches_agree(world: &World, runs: &[Run]) {
     let namespace = NamespaceId(1);
@@ -254,13 +282,37 @@ async fn searches_agree(world: &World, runs: &[Run]) {
         format!("RunId <= '{middle}' ORDER BY RunId"),
         format!("RunId IN ('{middle}')"),
         "WorkflowType = '%'' OR 1 = 1'".to_owned(),
+        "Region = 'eu'".to_owned(),
+        "Region != \"us'\" ORDER BY Region".to_owned(),
+        "Region IN ('', 'eu') ORDER BY Region DESC".to_owned(),
+        "Region BETWEEN 'a' AND 'f' OR Region STARTS_WITH '\u{e4}\"'".to_owned(),
+        "Region NOT STARTS_WITH 'u'".to_owned(),
+        "Tags = 'tag 1'".to_owned(),
+        "Tags != 'tag 1'".to_owned(),
+        "Tags NOT IN ('tag 1', 'x')".to_owned(),
+        "Tags STARTS_WITH 'tag'".to_owned(),
+        "NOT Tags STARTS_WITH 'tag' OR Tags IS NULL".to_owned(),
+        "Note = 'CALL late'".to_owned(),
+        "Note != 'call'".to_owned(),
+        "Note IN ('well', 'back')".to_owned(),
+        "Note STARTS_WITH 'Late:'".to_owned(),
+        "Total > 3 ORDER BY Total".to_owned(),
+        "Total <= -1 OR Total = 9223372036854775807 ORDER BY Total DESC".to_owned(),
+        "NOT Total = 8".to_owned(),
+        "Total IN (-1, 2, 3) AND Vip = true".to_owned(),
+        "Total IS NULL ORDER BY Total".to_owned(),
+        "Rate BETWEEN -0.1 AND 0.5 ORDER BY Rate DESC".to_owned(),
+        "Rate = -0.1 OR Rate < -1e299 ORDER BY Rate".to_owned(),
+        "Vip != true AND Vip IS NOT NULL".to_owned(),
+        "DueAt > '2026-11-22T00:00:00.000004Z' ORDER BY DueAt".to_owned(),
+        "DueAt IN ('2026-11-22T00:00:00.000008Z') OR DueAt IS NULL".to_owned(),
     ] {
-        let filter = parse_list(&text).unwrap_or_else(|error| panic!("{error}"));
-        let order = filter.order;
+        let filter = parse_list(&text, &known()).unwrap_or_else(|error| panic!("{error}"));
+        let order = filter.order.clone();
         let mut expected: Vec<&ExecutionRow> = rows.clone();
         expected.retain(|row| filter.condition.as_ref().is_none_or(|it| it.matches(&row.listed()) == Some(true)));
         expected.sort_by(|a, b| {
-            let (one, other) = (a.listed().order_key(order), b.listed().order_key(order));
+            let (one, other) = (a.listed().order_key(&order), b.listed().order_key(&order));
             order.compare((&one, a.key.run_id), (&other, b.key.run_id))
         });
         let mut search = Search { namespace, filter, after: None, limit: 100 };
@@ -272,17 +324,22 @@ async fn searches_agree(world: &World, runs: &[Run]) {
         loop {
             let page = world.store.search(&search).await.expect("search");
             let Some(last) = page.last() else { break };
-            search.after = Some((last.listed().order_key(order), last.key.run_id));
+            search.after = Some((last.listed().order_key(&order), last.key.run_id));
             paged.extend(page);
         }
         assert_eq!(paged.iter().collect::<Vec<_>>(), expected, "{text}, page by page");
         let counted = world.store.count(namespace, &search.filter).await.expect("count");
         assert_eq!(counted, [(String::new(), expected.len() as u64)], "{text}");
     }
-    for (text, column) in
-        [("GROUP BY Status", Column::Status), ("Status = 'Running' GROUP BY WorkflowType", Column::WorkflowType)]
-    {
-        let filter = parse_count(text).expect("a filter");
+    for text in [
+        "GROUP BY Status",
+        "Status = 'Running' GROUP BY WorkflowType",
+        "GROUP BY Region",
+        "Total IS NOT NULL GROUP BY Total",
+        "GROUP BY Vip",
+    ] {
+        let filter = parse_count(text, &known()).expect("a filter");
+        let column = filter.group_by.as_ref().expect("a group");
         let mut expected: BTreeMap<String, u64> = BTreeMap::new();
         for row in &rows {
             if filter.condition.as_ref().is_none_or(|it| it.matches(&row.listed()) == Some(true)) {
@@ -293,4 +350,24 @@ async fn searches_agree(world: &World, runs: &[Run]) {
         assert!(counted.is_sorted_by(|a, b| a.1 >= b.1), "largest first: {counted:?}");
         assert_eq!(counted.into_iter().collect::<BTreeMap<_, _>>(), expected, "{text}");
     }
+}
+
+/// Runs of a namespace come from the earliest start on, a page at a time, whatever their shard.
+pub async fn the_earliest_runs_come_first(subject: &dyn Subject) {
+    let world = World::create(subject).await;
+    let sales = world.store.create_namespace("sales", b"").await.expect("create").id;
+    let mut runs: Vec<_> = (0..7).map(|number| Run::bare((number * 3 % 8) as i32, number)).collect();
+    runs[3].stored.row.key.namespace = sales;
+    runs[5].stored.row.status = Some(CloseStatus::Failed);
+    world.write(&runs).await;
+    let page = async |namespace, after: Option<usize>| {
+        let after = after.map(|number| runs[number].key().run_id);
+        let rows = world.store.earliest_runs(namespace, after, 3).await.expect("read");
+        let number = |row| runs.iter().position(|run| run.stored.row == row).expect("one of the runs, unchanged");
+        rows.into_iter().map(number).collect::<Vec<_>>()
+    };
+    assert_eq!(page(NamespaceId(1), None).await, [0, 1, 2]);
+    assert_eq!(page(NamespaceId(1), Some(2)).await, [4, 5, 6]);
+    assert_eq!(page(NamespaceId(1), Some(6)).await, [0; 0]);
+    assert_eq!(page(sales, None).await, [3]);
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use engine_core::ids::{EventId, RunId};
+use engine_core::search::SearchAttributes;
 use engine_core::time::Timestamp;
 use uuid::Uuid;
 
@@ -135,6 +136,7 @@ impl Run {
             history_length: 0,
             wake_at: Timestamp::EPOCH,
             request_id: format!("request-{number}"),
+            search_attributes: SearchAttributes::new(),
         };
         Run { stored: StoredRun { row, history: Vec::new(), buffered: Vec::new(), progress: Vec::new() } }
     }

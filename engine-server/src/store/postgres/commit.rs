@@ -10,34 +10,46 @@ use uuid::Uuid;
 
 use super::connections::{Connections, Failure};
 use super::rows::{column, status};
+use crate::store::attributes::encode;
 use crate::store::{Batch, Committed, Epoch, ExecutionChange, RunKey, ShardId, StoreError};
 
 const COMMIT: &str = "SELECT fenced, left_out FROM engine.commit_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, \
      $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, \
-     $40, $41, $42, $43, $44)";
+     $40, $41, $42, $43, $44, $45, $46, $47, $48, $49, $50)";
 
 type Close<'a> = (&'a RunKey, CloseStatus, Timestamp, u64);
 
-/// The two kinds of changes, apart.
-fn split(batch: &Batch) -> (Vec<Close<'_>>, Vec<(&RunKey, Timestamp)>) {
-    let mut closes = Vec::new();
-    let mut wakes = Vec::new();
+/// The kinds of changes, apart.
+#[derive(Default)]
+struct Changes<'a> {
+    closes: Vec<Close<'a>>,
+    wakes: Vec<(&'a RunKey, Timestamp)>,
+    attributes: Vec<(&'a RunKey, Option<String>)>,
+}
+
+fn split(batch: &Batch) -> Changes<'_> {
+    let Changes { mut closes, mut wakes, mut attributes } = Changes::default();
     for update in &batch.updates {
-        match update.change {
+        match &update.change {
             ExecutionChange::Close { status, at, history_length } => {
-                closes.push((&update.key, status, at, history_length));
+                closes.push((&update.key, *status, *at, *history_length));
             }
-            ExecutionChange::WakeAt(at) => wakes.push((&update.key, at)),
+            ExecutionChange::WakeAt(at) => wakes.push((&update.key, *at)),
+            ExecutionChange::SearchAttributes(all) => attributes.push((&update.key, encode(all))),
         }
     }
-    (closes, wakes)
+    Changes { closes, wakes, attributes }
 }
 
 pub(super) async fn commit(connections: &Connections, batch: &Batch) -> Result<Committed, StoreError> {
     let mut shards: Vec<(ShardId, Epoch)> = batch.shards.clone();
     // The order in which the rows are locked, also where the planner joins in the order of the array.
     shards.sort_unstable();
-    let (closes, wakes) = split(batch);
+    let Changes { closes, wakes, attributes } = split(batch);
+    // Most runs have none, and most batches no run that has any: a short array is filled up with nulls.
+    let mut new_attributes: Vec<Option<String>> =
+        batch.new_runs.iter().map(|row| encode(&row.search_attributes)).collect();
+    new_attributes.truncate(new_attributes.iter().rposition(Option::is_some).map_or(0, |last| last + 1));
     let presumed: HashSet<RunId> = batch.presumed_first.iter().copied().collect();
     let new_runs = || batch.new_runs.iter();
     let history = || batch.history.iter();
@@ -88,7 +100,13 @@ pub(super) async fn commit(connections: &Connections, batch: &Batch) -> Result<C
         .bind(progress().map(|row| row.shard.0).bind_iter())
         .bind(progress().map(|row| row.run_id.as_uuid()).bind_iter())
         .bind(progress().map(|row| row.scheduled_event_id.0.cast_signed()).bind_iter())
-        .bind(progress().map(|row| row.progress.as_ref()).bind_iter());
+        .bind(progress().map(|row| row.progress.as_ref()).bind_iter())
+        .bind(new_attributes.iter().map(Option::as_deref).bind_iter())
+        .bind(attributes.iter().map(|(key, _)| key.shard.0).bind_iter())
+        .bind(attributes.iter().map(|(key, _)| key.namespace.0).bind_iter())
+        .bind(attributes.iter().map(|(key, _)| key.workflow_id.as_str()).bind_iter())
+        .bind(attributes.iter().map(|(key, _)| key.run_id.as_uuid()).bind_iter())
+        .bind(attributes.iter().map(|(_, all)| all.as_deref()).bind_iter());
     let rows = connections.rows(query).await.map_err(|failure| match failure {
         Failure::Refused(text) => StoreError::Corrupt(format!("a batch was refused: {text}")),
         failure => failure.into(),
@@ -99,6 +117,28 @@ pub(super) async fn commit(connections: &Connections, batch: &Batch) -> Result<C
             let left_out: Option<Vec<Uuid>> = column(row, 1)?;
             Ok(Committed { left_out: left_out.unwrap_or_default().into_iter().map(RunId::from_uuid).collect() })
         }
+        Some(shard) => Err(StoreError::Fenced(ShardId(shard))),
+    }
+}
+
+/// Deletes runs with everything beside them: one call of `engine.delete_runs`.
+pub(super) async fn delete_runs(
+    connections: &Connections,
+    shards: &[(ShardId, Epoch)],
+    runs: &[RunKey],
+) -> Result<(), StoreError> {
+    let mut shards = shards.to_vec();
+    shards.sort_unstable();
+    let query = sqlx::query("SELECT engine.delete_runs($1, $2, $3, $4, $5, $6)")
+        .bind(shards.iter().map(|(id, _)| id.0).bind_iter())
+        .bind(shards.iter().map(|(_, epoch)| epoch.0).bind_iter())
+        .bind(runs.iter().map(|key| key.shard.0).bind_iter())
+        .bind(runs.iter().map(|key| key.namespace.0).bind_iter())
+        .bind(runs.iter().map(|key| key.workflow_id.as_str()).bind_iter())
+        .bind(runs.iter().map(|key| key.run_id.as_uuid()).bind_iter());
+    let rows = connections.rows(query).await?;
+    match rows.first().map_or(Ok(None), |row| column::<Option<i32>>(row, 0))? {
+        None => Ok(()),
         Some(shard) => Err(StoreError::Fenced(ShardId(shard))),
     }
 }

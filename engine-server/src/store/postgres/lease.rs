@@ -1,12 +1,10 @@
-//! Nodes, shards and epochs; and namespaces, the other rows that change once in a while.
+//! Nodes, shards and epochs.
 
 use std::time::Duration;
 
 use super::connections::{Connections, Failure};
 use super::rows::column;
-use crate::store::{
-    Acquisition, Epoch, ForeignShard, NamespaceId, NamespaceRow, Node, OwnedShard, ShardId, StoreError,
-};
+use crate::store::{Acquisition, Epoch, ForeignShard, Node, OwnedShard, ShardId, StoreError};
 
 /// Takes the row if it is this incarnation's, nobody's, or another's that this one may push aside: `$4`.
 const RENEW: &str = "INSERT INTO engine.node AS n (name, incarnation, lease_until) VALUES ($1, $2, engine.clock() + $3) \
@@ -56,12 +54,4 @@ pub(super) async fn acquire(
         }
     }
     Ok(acquisition)
-}
-
-pub(super) async fn create_namespace(connections: &Connections, name: &str) -> Result<NamespaceRow, StoreError> {
-    let query =
-        sqlx::query("INSERT INTO engine.namespace (name) VALUES ($1) ON CONFLICT (name) DO NOTHING RETURNING id");
-    let rows = connections.rows(query.bind(name)).await?;
-    let row = rows.first().ok_or_else(|| StoreError::NamespaceExists(name.to_owned()))?;
-    Ok(NamespaceRow { id: NamespaceId(column(row, 0)?), name: name.to_owned() })
 }

@@ -15,6 +15,7 @@ use crate::store::{DEFAULT_NAMESPACE, StoreError};
 const MIGRATIONS: &[Migration] = &[
     Migration { name: "init", statements: include_str!("../../../migrations/postgres/0001_init.sql") },
     Migration { name: "owing", statements: include_str!("../../../migrations/postgres/0002_owing.sql") },
+    Migration { name: "attributes", statements: include_str!("../../../migrations/postgres/0003_attributes.sql") },
 ];
 
 /// Any number that no other program is likely to lock: "engine" in ASCII.

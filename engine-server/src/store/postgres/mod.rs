@@ -7,6 +7,7 @@
 //! | `commit` | one batch, one round trip |
 //! | `read` | everything else that runs read |
 //! | `lease` | nodes, shards and epochs |
+//! | `namespace` | namespaces |
 //! | `rows` | database rows to ours and back |
 //!
 //! All tables are in the schema `engine`. No statement but a migration runs inside an explicit transaction, so a
@@ -16,6 +17,7 @@ mod commit;
 mod connections;
 mod lease;
 mod migrate;
+mod namespace;
 mod read;
 mod rows;
 
@@ -35,8 +37,8 @@ use sqlx::postgres::PgConnectOptions;
 use uuid::Uuid;
 
 use super::{
-    Acquisition, Batch, Committed, ExecutionRow, HistoryRow, ListFilter, NamespaceId, NamespaceRow, Node, RunKey,
-    Search, ShardId, Store, StoreError, StoreStats, StoredRun, WorkflowKey,
+    Acquisition, Batch, Committed, Epoch, ExecutionRow, HistoryRow, ListFilter, NamespaceId, NamespaceRow, Node,
+    RunKey, Search, ShardId, Store, StoreError, StoreStats, StoredRun, WorkflowKey,
 };
 use connections::Connections;
 
@@ -221,8 +223,29 @@ impl Store for PostgresStore {
         read::namespaces(&self.connections).await
     }
 
-    async fn create_namespace(&self, name: &str) -> Result<NamespaceRow, StoreError> {
-        lease::create_namespace(&self.connections, name).await
+    async fn create_namespace(&self, name: &str, settings: &[u8]) -> Result<NamespaceRow, StoreError> {
+        namespace::create(&self.connections, name, settings).await
+    }
+
+    async fn update_namespace(&self, id: NamespaceId, version: i64, settings: &[u8]) -> Result<bool, StoreError> {
+        namespace::update(&self.connections, id, version, settings).await
+    }
+
+    async fn delete_namespace(&self, id: NamespaceId) -> Result<(), StoreError> {
+        namespace::delete(&self.connections, id).await
+    }
+
+    async fn earliest_runs(
+        &self,
+        namespace: NamespaceId,
+        after: Option<RunId>,
+        limit: u32,
+    ) -> Result<Vec<ExecutionRow>, StoreError> {
+        read::earliest_runs(&self.connections, namespace, after, limit).await
+    }
+
+    async fn delete_runs(&self, shards: &[(ShardId, Epoch)], runs: &[RunKey]) -> Result<(), StoreError> {
+        commit::delete_runs(&self.connections, shards, runs).await
     }
 
     async fn close(&self) {

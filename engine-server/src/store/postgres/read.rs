@@ -234,6 +234,7 @@ fn bound(statement: Statement) -> sqlx::query::Query<'static, sqlx::Postgres, sq
     let query = sqlx::query(AssertSqlSafe(statement.text));
     statement.binds.into_iter().fold(query, |query, bind| match bind {
         Bind::Int(number) => query.bind(number),
+        Bind::Double(number) => query.bind(number),
         Bind::Text(text) => query.bind(text),
         Bind::Run(run_id) => query.bind(run_id.as_uuid()),
     })
@@ -255,6 +256,31 @@ pub(super) async fn count(
 }
 
 pub(super) async fn namespaces(connections: &Connections) -> Result<Vec<NamespaceRow>, StoreError> {
-    let rows = connections.rows(sqlx::query("SELECT id, name FROM engine.namespace ORDER BY id")).await?;
-    rows.iter().map(|row| Ok(NamespaceRow { id: NamespaceId(column(row, 0)?), name: column(row, 1)? })).collect()
+    let query = sqlx::query("SELECT id, name, version, settings FROM engine.namespace ORDER BY id");
+    let namespace = |row| {
+        Ok(NamespaceRow {
+            id: NamespaceId(column(row, 0)?),
+            name: column(row, 1)?,
+            version: column(row, 2)?,
+            settings: bytes(row, 3)?,
+        })
+    };
+    connections.rows(query).await?.iter().map(namespace).collect()
+}
+
+pub(super) async fn earliest_runs(
+    connections: &Connections,
+    namespace: NamespaceId,
+    after: Option<RunId>,
+    limit: u32,
+) -> Result<Vec<ExecutionRow>, StoreError> {
+    let statement = format!(
+        "SELECT {EXECUTION_COLUMNS} FROM engine.execution e WHERE e.namespace_id = $1 AND e.run_id > $2 \
+         ORDER BY e.run_id LIMIT $3"
+    );
+    let query = sqlx::query(AssertSqlSafe(statement))
+        .bind(namespace.0)
+        .bind(after.map_or(uuid::Uuid::nil(), RunId::as_uuid))
+        .bind(i64::from(limit));
+    connections.rows(query).await?.iter().map(|row| execution(row, 0)).collect()
 }

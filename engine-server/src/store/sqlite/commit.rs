@@ -10,13 +10,14 @@ use sqlx::{AssertSqlSafe, SqliteConnection};
 use super::bulk::{Bulk, groups};
 use super::connections::Connections;
 use super::rows::column;
+use crate::store::attributes;
 use crate::store::codes::status_code;
 use crate::store::{Batch, Committed, Epoch, ExecutionChange, RunKey, ShardId, StoreError};
 
 const NEW_RUNS: Bulk = Bulk {
     head: "INSERT INTO execution (shard_id, namespace_id, workflow_id, run_id, workflow_type, task_queue, status, \
-           started_at, closed_at, history_length, wake_at, request_id) VALUES",
-    row: "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+           started_at, closed_at, history_length, wake_at, request_id, attributes) VALUES",
+    row: "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     separator: ",",
     tail: "",
 };
@@ -36,6 +37,13 @@ const CLOSES: Bulk = Bulk {
 };
 const WAKES: Bulk = Bulk {
     head: "UPDATE execution SET wake_at = c.column5 FROM (VALUES",
+    row: "(?, ?, ?, ?, ?)",
+    separator: ",",
+    tail: ") AS c WHERE shard_id = c.column1 AND namespace_id = c.column2 AND workflow_id = c.column3 \
+           AND run_id = c.column4",
+};
+const ATTRIBUTES: Bulk = Bulk {
+    head: "UPDATE execution SET attributes = c.column5 FROM (VALUES",
     row: "(?, ?, ?, ?, ?)",
     separator: ",",
     tail: ") AS c WHERE shard_id = c.column1 AND namespace_id = c.column2 AND workflow_id = c.column3 \
@@ -69,6 +77,24 @@ const PROGRESS: Bulk = Bulk {
     tail: "ON CONFLICT (shard_id, run_id, scheduled_event_id) DO UPDATE SET progress = excluded.progress",
 };
 
+/// What a run consists of, its own row last.
+const DELETES: [Bulk; 4] = [
+    Bulk { head: "DELETE FROM history WHERE", row: "(shard_id = ? AND run_id = ?)", separator: "OR", tail: "" },
+    UNBUFFER,
+    Bulk {
+        head: "DELETE FROM activity_progress WHERE",
+        row: "(shard_id = ? AND run_id = ?)",
+        separator: "OR",
+        tail: "",
+    },
+    Bulk {
+        head: "DELETE FROM execution WHERE",
+        row: "(shard_id = ? AND run_id = ? AND namespace_id = ? AND workflow_id = ?)",
+        separator: "OR",
+        tail: "",
+    },
+];
+
 /// Why a batch was not applied.
 enum Failure {
     Store(StoreError),
@@ -93,6 +119,36 @@ pub(super) async fn commit(connections: &Connections, batch: &Batch) -> Result<C
         Ok(Committed { left_out })
     });
     applied.await.map_err(|failure| match failure {
+        Failure::Store(error) => error,
+        Failure::Database(error) => connections.explain_commit(&error),
+    })
+}
+
+/// Deletes runs with everything beside them, in one transaction of the writer.
+pub(super) async fn delete_runs(
+    connections: &Connections,
+    shards: &[(ShardId, Epoch)],
+    runs: &[RunKey],
+) -> Result<(), StoreError> {
+    let mut writer = connections.writer().await?;
+    let deleted = Box::pin(async {
+        let mut transaction = writer.begin().await?;
+        check_epochs(&mut transaction, shards).await?;
+        let [history, buffered, progress, rows] = &DELETES;
+        for beside in [history, buffered, progress] {
+            beside
+                .execute(&mut transaction, runs, |query, key| query.bind(key.shard.0).bind(key.run_id.as_uuid()))
+                .await?;
+        }
+        rows.execute(&mut transaction, runs, |query, key| {
+            let query = query.bind(key.shard.0).bind(key.run_id.as_uuid());
+            query.bind(key.namespace.0).bind(key.workflow_id.clone())
+        })
+        .await?;
+        transaction.commit().await?;
+        Ok(())
+    });
+    deleted.await.map_err(|failure| match failure {
         Failure::Store(error) => error,
         Failure::Database(error) => connections.explain_commit(&error),
     })
@@ -149,6 +205,7 @@ async fn apply(connection: &mut SqliteConnection, batch: &Batch) -> Result<(), F
                 .bind(row.history_length.cast_signed())
                 .bind(row.wake_at.as_micros())
                 .bind(row.request_id.clone())
+                .bind(attributes::encode(&row.search_attributes))
         })
         .await?;
     update(connection, batch).await?;
@@ -191,12 +248,14 @@ async fn apply(connection: &mut SqliteConnection, batch: &Batch) -> Result<(), F
 async fn update(connection: &mut SqliteConnection, batch: &Batch) -> Result<(), Failure> {
     let mut closes: Vec<(&RunKey, CloseStatus, Timestamp, u64)> = Vec::new();
     let mut wakes: Vec<(&RunKey, Timestamp)> = Vec::new();
+    let mut attributes: Vec<(&RunKey, Option<String>)> = Vec::new();
     for update in &batch.updates {
-        match update.change {
+        match &update.change {
             ExecutionChange::Close { status, at, history_length } => {
-                closes.push((&update.key, status, at, history_length));
+                closes.push((&update.key, *status, *at, *history_length));
             }
-            ExecutionChange::WakeAt(at) => wakes.push((&update.key, at)),
+            ExecutionChange::WakeAt(at) => wakes.push((&update.key, *at)),
+            ExecutionChange::SearchAttributes(all) => attributes.push((&update.key, attributes::encode(all))),
         }
     }
     let closed = CLOSES
@@ -221,7 +280,17 @@ async fn update(connection: &mut SqliteConnection, batch: &Batch) -> Result<(), 
                 .bind(at.as_micros())
         })
         .await?;
-    if (closed, woken) == (closes.len() as u64, wakes.len() as u64) {
+    let changed = ATTRIBUTES
+        .execute(connection, &attributes, |query, (key, all)| {
+            query
+                .bind(key.shard.0)
+                .bind(key.namespace.0)
+                .bind(key.workflow_id.clone())
+                .bind(key.run_id.as_uuid())
+                .bind(all.clone())
+        })
+        .await?;
+    if (closed, woken, changed) == (closes.len() as u64, wakes.len() as u64, attributes.len() as u64) {
         return Ok(());
     }
     Err(Failure::Store(StoreError::Corrupt("a batch was refused: it changes a run that has no row".to_owned())))
@@ -236,14 +305,16 @@ mod tests {
     #[tokio::test]
     async fn no_statement_of_a_batch_reads_a_whole_table() {
         let mut connection = SqliteConnection::connect("sqlite::memory:").await.unwrap();
-        let schema = include_str!("../../../migrations/sqlite/0001_init.sql");
-        sqlx::raw_sql(schema).execute(&mut connection).await.unwrap();
-        for bulk in [TAKEN, CLOSES, WAKES, UNBUFFER, PROGRESS_DONE] {
+        for migration in super::super::migrate::MIGRATIONS {
+            sqlx::raw_sql(migration.statements).execute(&mut connection).await.unwrap();
+        }
+        for bulk in [TAKEN, CLOSES, WAKES, ATTRIBUTES, UNBUFFER, PROGRESS_DONE].into_iter().chain(DELETES) {
             for rows in [1, 64] {
                 let statement = format!("EXPLAIN QUERY PLAN {}", bulk.text(rows));
                 let plan = sqlx::raw_sql(AssertSqlSafe(statement)).fetch_all(&mut connection).await.unwrap();
                 let plan: Vec<String> = plan.iter().map(|row| row.get(3)).collect();
-                let scans = ["execution", "buffered_event", "activity_progress"].map(|table| format!("SCAN {table}"));
+                let scans = ["execution", "history", "buffered_event", "activity_progress"]
+                    .map(|table| format!("SCAN {table}"));
                 assert!(!plan.iter().any(|step| scans.iter().any(|scan| step.starts_with(scan))), "{plan:?}");
                 assert!(plan.iter().any(|step| step.starts_with("SEARCH")), "{plan:?}");
             }

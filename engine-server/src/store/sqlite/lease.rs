@@ -1,4 +1,4 @@
-//! Nodes, shards and epochs; and namespaces, the other rows that change once in a while. Each function is one transaction
+//! Nodes, shards and epochs. Each function is one transaction
 //! of the only writer, so there is nothing to lock.
 //!
 //! The clock of the leases is the system's: the file outlives the process, and so may a lease.
@@ -10,9 +10,7 @@ use uuid::Uuid;
 
 use super::connections::Connections;
 use super::rows::column;
-use crate::store::{
-    Acquisition, Epoch, ForeignShard, NamespaceId, NamespaceRow, Node, OwnedShard, ShardId, StoreError,
-};
+use crate::store::{Acquisition, Epoch, ForeignShard, Node, OwnedShard, ShardId, StoreError};
 
 fn now_micros() -> i64 {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -142,21 +140,4 @@ async fn take(
         .execute(&mut **transaction)
         .await?;
     Ok(())
-}
-
-pub(super) async fn create_namespace(connections: &Connections, name: &str) -> Result<NamespaceRow, StoreError> {
-    let mut writer = connections.writer().await?;
-    let created = async {
-        let mut transaction = writer.begin().await?;
-        let id: Option<i32> =
-            sqlx::query_scalar("INSERT INTO namespace (name) VALUES (?1) ON CONFLICT (name) DO NOTHING RETURNING id")
-                .bind(name.to_owned())
-                .fetch_optional(&mut *transaction)
-                .await?;
-        transaction.commit().await?;
-        Ok(id)
-    };
-    let id = created.await.map_err(|error| connections.explain(&error))?;
-    let id = id.ok_or_else(|| StoreError::NamespaceExists(name.to_owned()))?;
-    Ok(NamespaceRow { id: NamespaceId(id), name: name.to_owned() })
 }

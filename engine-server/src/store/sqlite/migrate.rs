@@ -9,9 +9,10 @@ use crate::store::schema::{self, Migration};
 use crate::store::{DEFAULT_NAMESPACE, StoreError};
 
 /// The migrations, oldest first. A released one is never changed.
-const MIGRATIONS: &[Migration] = &[
+pub(super) const MIGRATIONS: &[Migration] = &[
     Migration { name: "init", statements: include_str!("../../../migrations/sqlite/0001_init.sql") },
     Migration { name: "owing", statements: include_str!("../../../migrations/sqlite/0002_owing.sql") },
+    Migration { name: "attributes", statements: include_str!("../../../migrations/sqlite/0003_attributes.sql") },
 ];
 
 pub(super) async fn migrate(connections: &Connections, shards: u32) -> Result<(), StoreError> {

@@ -34,7 +34,7 @@ pub(super) async fn latest_runs(
         row: "(?, ?, ?, ?)",
         separator: ",",
         tail: ") SELECT k.place, e.shard_id, e.namespace_id, e.workflow_id, e.run_id, e.workflow_type, e.task_queue, \
-               e.status, e.started_at, e.closed_at, e.history_length, e.wake_at, e.request_id \
+               e.status, e.started_at, e.closed_at, e.history_length, e.wake_at, e.request_id, e.attributes \
                FROM k CROSS JOIN execution e ON e.rowid = (SELECT l.rowid FROM execution l \
                WHERE l.shard_id = k.shard_id AND l.namespace_id = k.namespace_id AND l.workflow_id = k.workflow_id \
                ORDER BY l.run_id DESC LIMIT 1)",
@@ -252,6 +252,7 @@ fn bound(statement: Statement) -> Query<'static> {
     let query = sqlx::query(AssertSqlSafe(statement.text));
     statement.binds.into_iter().fold(query, |query, bind| match bind {
         Bind::Int(number) => query.bind(number),
+        Bind::Double(number) => query.bind(number),
         Bind::Text(text) => query.bind(text),
         Bind::Run(run_id) => query.bind(run_id.as_uuid()),
     })
@@ -277,6 +278,32 @@ pub(super) async fn count(
 
 pub(super) async fn namespaces(connections: &Connections) -> Result<Vec<NamespaceRow>, StoreError> {
     let mut reader = connections.reader().await?;
-    let rows = rows(connections, &mut reader, sqlx::query("SELECT id, name FROM namespace ORDER BY id")).await?;
-    rows.iter().map(|row| Ok(NamespaceRow { id: NamespaceId(column(row, 0)?), name: column(row, 1)? })).collect()
+    let query = sqlx::query("SELECT id, name, version, settings FROM namespace ORDER BY id");
+    let namespace = |row| {
+        Ok(NamespaceRow {
+            id: NamespaceId(column(row, 0)?),
+            name: column(row, 1)?,
+            version: column(row, 2)?,
+            settings: bytes(row, 3)?,
+        })
+    };
+    rows(connections, &mut reader, query).await?.iter().map(namespace).collect()
+}
+
+pub(super) async fn earliest_runs(
+    connections: &Connections,
+    namespace: NamespaceId,
+    after: Option<RunId>,
+    limit: u32,
+) -> Result<Vec<ExecutionRow>, StoreError> {
+    let statement = format!(
+        "SELECT {EXECUTION_COLUMNS} FROM execution e INDEXED BY execution_visible WHERE e.namespace_id = ?1 \
+         AND e.run_id > ?2 ORDER BY e.run_id LIMIT ?3"
+    );
+    let query = sqlx::query(AssertSqlSafe(statement))
+        .bind(namespace.0)
+        .bind(after.map_or(Uuid::nil(), RunId::as_uuid))
+        .bind(limit);
+    let mut reader = connections.reader().await?;
+    rows(connections, &mut reader, query).await?.iter().map(|row| execution_row(row, 0)).collect()
 }

@@ -7,12 +7,13 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Decode, Row, Sqlite, Type};
 use uuid::Uuid;
 
+use crate::store::attributes;
 use crate::store::codes::status_of_code;
 use crate::store::{ExecutionRow, NamespaceId, RunKey, ShardId, StoreError};
 
 /// The columns that [`execution`] reads, of a table or alias `e`.
 pub(super) const EXECUTION_COLUMNS: &str = "e.shard_id, e.namespace_id, e.workflow_id, e.run_id, e.workflow_type, \
-     e.task_queue, e.status, e.started_at, e.closed_at, e.history_length, e.wake_at, e.request_id";
+     e.task_queue, e.status, e.started_at, e.closed_at, e.history_length, e.wake_at, e.request_id, e.attributes";
 
 /// Reads a column, by its place.
 pub(super) fn column<'r, T>(row: &'r SqliteRow, index: usize) -> Result<T, StoreError>
@@ -41,6 +42,7 @@ pub(super) fn execution(row: &SqliteRow, first: usize) -> Result<ExecutionRow, S
         history_length: column::<i64>(row, first + 9)?.cast_unsigned(),
         wake_at: Timestamp::from_micros(column(row, first + 10)?),
         request_id: column(row, first + 11)?,
+        search_attributes: attributes::decode(column::<Option<&str>>(row, first + 12)?)?,
     })
 }
 
