@@ -10,7 +10,8 @@ use engine_core::time::Timestamp;
 /// The name of a search attribute together with its type. `T` is what values look like in Rust: `str` for keywords and texts,
 /// `[String]` for keyword lists, `i64`, `f64`, `bool`, and [`SystemTime`].
 ///
-/// Values are recorded in the history and shown by describe; lists cannot be filtered by them yet.
+/// It must be registered in the namespace, with its type: [`NamespaceChange::search_attribute`](crate::client::NamespaceChange::search_attribute).
+/// Values are recorded in the history, shown by lists and describe, and runs are listed by them: `client.list("Cents > 5000")`.
 #[derive(Debug)]
 pub struct SearchKey<T: ?Sized> {
     name: &'static str,
@@ -34,6 +35,11 @@ impl<T: ?Sized> SearchKey<T> {
     /// The attribute's name.
     pub fn name(&self) -> &'static str {
         self.name
+    }
+
+    /// The type under which it must be registered in the namespace.
+    pub fn search_type(&self) -> SearchType {
+        self.search_type
     }
 
     /// Takes the attribute away from a run.

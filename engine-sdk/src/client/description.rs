@@ -1,5 +1,7 @@
 //! Where a run stands.
 
+use std::collections::BTreeMap;
+
 use engine_core::event::{CloseStatus, WorkflowStarted, WorkflowTaskFailureCause};
 use engine_core::failure::Failure;
 use engine_core::ids::{
@@ -8,11 +10,12 @@ use engine_core::ids::{
 };
 use engine_core::payload::Payload;
 use engine_core::peer::ParentClosePolicy;
+use engine_core::search::SearchAttributes;
 use engine_core::time::Timestamp;
 use engine_proto::convert::{
     ConvertError, close_status_from_proto, failure_from_proto, optional_run_id, payload_from_proto, required,
-    required_id, run_id as parse_run_id, timestamp_from_proto, workflow_started_from_proto,
-    workflow_task_failure_cause_from_proto,
+    required_id, run_id as parse_run_id, search_attributes_from_proto, timestamp_from_proto,
+    workflow_started_from_proto, workflow_task_failure_cause_from_proto,
 };
 use engine_proto::v1;
 
@@ -36,6 +39,8 @@ pub struct RunSummary {
     pub closed_at: Option<Timestamp>,
     /// Number of events. In lists zero while the run is open.
     pub history_length: u64,
+    /// By what else it is listed: read it with [`SearchKey::get`](crate::search::SearchKey::get).
+    pub search_attributes: SearchAttributes,
 }
 
 /// The state of a run.
@@ -64,6 +69,10 @@ pub struct Description {
     pub buffered_events: u32,
     /// What the run has published, by name.
     pub published: Vec<Published>,
+    /// Facts for people, by name.
+    pub memo: BTreeMap<String, Payload>,
+    /// What its code says that it is at; empty if it says nothing.
+    pub current_details: String,
 }
 
 /// What a run shows under one name: see [`crate::workflow::WorkflowContext::publish`].
@@ -216,6 +225,7 @@ impl TryFrom<v1::WorkflowSummary> for RunSummary {
             started_at: timestamp_from_proto("start_time", required("start_time", message.start_time)?)?,
             closed_at: instant("close_time", message.close_time)?,
             history_length: message.history_length,
+            search_attributes: search_attributes_from_proto(message.search_attributes)?,
         })
     }
 }
@@ -240,6 +250,8 @@ impl TryFrom<v1::DescribeWorkflowResponse> for Description {
             cancel_requested: message.cancel_requested,
             buffered_events: message.buffered_events,
             published: message.published.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
+            memo: message.memo.into_iter().map(|(key, value)| (key, payload_from_proto(value))).collect(),
+            current_details: message.current_details,
         })
     }
 }

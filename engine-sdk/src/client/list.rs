@@ -27,8 +27,8 @@ impl ListFilter {
     }
 
     /// Runs that a filter means, in its order: `WorkflowType = 'order' AND Status = 'Running' ORDER BY CloseTime DESC`. Columns are
-    /// `WorkflowId`, `WorkflowType`, `RunId`, `TaskQueue`, `Status`, `StartTime`, `CloseTime` and `HistoryLength`; `docs/filters.md`
-    /// has the whole language. A `&str` is such a filter too: `client.list("Status = 'Failed'")`.
+    /// `WorkflowId`, `WorkflowType`, `RunId`, `TaskQueue`, `Status`, `StartTime`, `CloseTime` and `HistoryLength`, and
+    /// the search attributes that are registered in the namespace; `docs/filters.md` has the whole language. A `&str` is such a filter too: `client.list("Status = 'Failed'")`.
     ///
     /// It stands alone: the engine refuses it together with the other filters here.
     pub fn query(filter: impl Into<String>) -> Self {

@@ -9,6 +9,7 @@
 //! | `outcome` | how a run ended |
 //! | `description` | where a run stands |
 //! | `list` | lists of runs |
+//! | `namespaces` | namespaces: retention, search attributes |
 //! | `pages` | a run's history for a worker that does not have it |
 //! | `activities` | activities that are completed elsewhere |
 //! | `error` | why a request failed |
@@ -19,6 +20,7 @@ mod description;
 mod error;
 mod handle;
 mod list;
+mod namespaces;
 mod outcome;
 mod pages;
 mod query;
@@ -46,6 +48,7 @@ pub use self::description::{
 pub use self::error::ClientError;
 pub use self::handle::WorkflowHandle;
 pub use self::list::ListFilter;
+pub use self::namespaces::{NamespaceChange, NamespaceDescription, Namespaces, Retention};
 pub use self::outcome::WorkflowFailure;
 pub(crate) use self::pages::HistoryPages;
 pub use self::query::QueryError;

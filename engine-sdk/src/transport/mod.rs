@@ -12,6 +12,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use engine_core::limits;
+use engine_proto::v1::namespace_service_client::NamespaceServiceClient;
 use engine_proto::v1::worker_service_client::WorkerServiceClient;
 use engine_proto::v1::workflow_service_client::WorkflowServiceClient;
 use http::{Request, Response};
@@ -88,6 +89,10 @@ impl Transport {
         WorkflowServiceClient::new(self.clone())
             .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
             .max_encoding_message_size(limits::MESSAGE_BYTES_MAX)
+    }
+
+    pub(crate) fn namespaces(&self) -> NamespaceServiceClient<Transport> {
+        NamespaceServiceClient::new(self.clone())
     }
 
     pub(crate) fn workers(&self) -> WorkerServiceClient<Transport> {
