@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::{DatabaseArgs, LISTEN_DEFAULT, NodeArgs};
 use crate::error::EXIT_CODES;
+use crate::namespace::NamespaceArgs;
 use crate::output::Format;
 use crate::server::SHARDS_DEFAULT;
 
@@ -37,6 +38,9 @@ pub(crate) enum Command {
     /// Start workflows, send to them, look at them.
     #[command(visible_alias = "wf", after_help = EXIT_CODES)]
     Workflow(WorkflowArgs),
+    /// Create, change and delete namespaces; how long runs are kept, and by what they can be listed.
+    #[command(visible_alias = "ns", after_help = EXIT_CODES)]
+    Namespace(NamespaceArgs),
 }
 
 /// A server for development.
@@ -225,6 +229,9 @@ pub(crate) struct StartArgs {
     /// A fact for people, kept with the run: --memo 'ticket="A-7"'. The value is JSON.
     #[arg(long, value_name = "KEY=JSON")]
     pub(crate) memo: Vec<String>,
+    /// What it is listed by: --search-attribute Total=42. Its type is the registered one; words of a list stand between commas.
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) search_attribute: Vec<String>,
     /// Wait for it to close and print what it returned, as `result` does.
     #[arg(long)]
     pub(crate) wait: bool,

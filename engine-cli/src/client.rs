@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use engine_core::limits;
 use engine_proto::v1;
+use engine_proto::v1::namespace_service_client::NamespaceServiceClient;
 use engine_proto::v1::workflow_service_client::WorkflowServiceClient;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
@@ -26,6 +27,8 @@ const MESSAGE_BYTES_MAX: usize = limits::MESSAGE_BYTES_MAX;
 pub(crate) struct Client {
     /// The generated client.
     pub(crate) service: WorkflowServiceClient<Channel>,
+    /// The generated client of calls about namespaces, over the same connection.
+    pub(crate) namespaces: NamespaceServiceClient<Channel>,
     /// The namespace of the workflows.
     pub(crate) namespace: String,
     /// Recorded with requests.
@@ -53,6 +56,7 @@ impl Client {
             .keep_alive_while_idle(true);
         let channel = endpoint.connect().await.map_err(|error| unreachable(&address, &root_cause(&error)))?;
         Ok(Self {
+            namespaces: NamespaceServiceClient::new(channel.clone()),
             service: WorkflowServiceClient::new(channel)
                 .max_decoding_message_size(MESSAGE_BYTES_MAX)
                 .max_encoding_message_size(MESSAGE_BYTES_MAX),

@@ -6,6 +6,7 @@
 //! | `config` | a server's settings: file, environment, flags |
 //! | `server` | `dev`, `serve`, `migrate` |
 //! | `workflow` | the client verbs, one file each |
+//! | `namespace` | the verbs about namespaces |
 //! | `client` | the connection to a server, and what its errors mean |
 //! | `view` | how values look: tables for people, JSON for programs |
 //! | `error` | exit codes and the one sentence that goes with each |
@@ -22,6 +23,7 @@ mod args;
 mod client;
 mod config;
 mod error;
+mod namespace;
 mod output;
 mod server;
 mod view;
@@ -61,6 +63,7 @@ fn execute(cli: Cli) -> Result<Exit, CliError> {
             Command::Serve(arguments) => server::serve(arguments, &mut output).await,
             Command::Migrate(arguments) => server::migrate(arguments, &mut output).await,
             Command::Workflow(arguments) => workflow::run(arguments, &mut output).await,
+            Command::Namespace(arguments) => namespace::run(arguments, &mut output).await,
         }
     })
 }

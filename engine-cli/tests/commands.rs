@@ -296,6 +296,55 @@ async fn a_database_that_may_lose_what_it_acknowledged_is_refused_unless_it_is_a
 }
 
 #[tokio::test]
+async fn runs_are_started_and_listed_by_search_attributes_of_a_namespace() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::dev(&directory.path().join("engine.db")).await;
+    let namespace = |words: &[&str]| {
+        let mut all = vec!["namespace", "--address", &server.address];
+        all.extend(words);
+        let output = run(&all);
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    };
+    let shop = [
+        "create",
+        "shop",
+        "--retention",
+        "30days",
+        "--retention-of",
+        "failed=forever",
+        "--search-attribute",
+        "Total=int",
+    ];
+    assert_eq!(namespace(&shop), (0, "created namespace shop\n".to_owned(), String::new()));
+    let (_, described, _) = namespace(&["describe", "shop"]);
+    assert!(described.contains("Closed runs are kept  30days, failed forever\n"), "{described}");
+    let (_, attributes, _) = namespace(&["search-attributes", "add", "Region=keyword", "--namespace", "shop"]);
+    assert_eq!(attributes, "NAME    TYPE\nRegion  Keyword\nTotal   Int\n");
+
+    let start = |id: &str, attribute: &str| {
+        let words = ["--namespace", "shop", "-t", "order", "-q", "orders", "--id", id, "--search-attribute", attribute];
+        server.ask("start", &words)
+    };
+    assert_eq!(start("a", "Total=5").0, 0);
+    assert_eq!(start("b", "Total=7").0, 0);
+    let (code, _, said) = start("c", "Totl=7");
+    assert_eq!(code, 2, "{said}");
+    assert!(said.contains("has no such search attribute; it has: Region, Total"), "{said}");
+    let found = server.json("list", &["--namespace", "shop", "-q", "Total > 5"]);
+    assert_eq!(
+        (found.as_array().unwrap().len(), &found[0]["workflow_id"], &found[0]["search_attributes"]["Total"]),
+        (1, &"b".into(), &7.into())
+    );
+
+    let (code, _, said) = namespace(&["delete", "shop"]);
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("has 2 open runs"), "{said}");
+    assert_eq!(namespace(&["delete", "shop", "--terminate-open-runs"]).0, 0);
+    assert_eq!(namespace(&["describe", "shop"]).0, 4);
+}
+
+#[tokio::test]
 async fn a_query_without_a_worker_and_published_state_without_values_say_so() {
     let server = Server::start(&["dev", "--db", ":memory:"]).await;
     server.json("start", &["--type", "t", "--queue", "q", "--id", "asked"]);

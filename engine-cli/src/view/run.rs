@@ -45,6 +45,9 @@ pub(crate) fn summary_value(run: &v1::WorkflowSummary) -> Value {
         "start_time": instant_value(run.start_time),
         "close_time": instant_value(run.close_time),
         "history_length": run.history_length,
+        "search_attributes": convert::search_attributes_from_proto(run.search_attributes.clone())
+            .ok()
+            .map(|attributes| search::attributes(&attributes)),
     })
 }
 
@@ -463,6 +466,7 @@ mod tests {
             start_time: earlier(200),
             close_time: None,
             history_length: 12,
+            search_attributes: Default::default(),
         }
     }
 

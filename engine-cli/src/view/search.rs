@@ -1,6 +1,7 @@
 //! Search attributes, for programs and for people.
 
-use engine_core::search::{SearchAttributeChanges, SearchAttributes, SearchValue};
+use engine_core::filter::{Number, parse_instant};
+use engine_core::search::{SearchAttributeChanges, SearchAttributes, SearchType, SearchValue};
 use serde_json::{Map, Value, json};
 
 use super::time;
@@ -25,6 +26,33 @@ pub(crate) fn words(value: &SearchValue) -> String {
         SearchValue::Bool(yes) => yes.to_string(),
         SearchValue::Datetime(at) => time::rfc3339(*at),
     }
+}
+
+/// A value of this type, as people write it on a command line. `Err` says what is wrong.
+pub(crate) fn read(text: &str, search_type: SearchType) -> Result<SearchValue, String> {
+    let value = match search_type {
+        SearchType::Keyword => Some(SearchValue::Keyword(text.to_owned())),
+        SearchType::Text => Some(SearchValue::Text(text.to_owned())),
+        SearchType::KeywordList => {
+            let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
+            Some(SearchValue::KeywordList(words.map(str::to_owned).collect()))
+        }
+        SearchType::Int => text.parse().ok().map(SearchValue::Int),
+        SearchType::Double => text.parse().ok().and_then(Number::new).map(|number| SearchValue::Double(number.get())),
+        SearchType::Bool => text.parse().ok().map(SearchValue::Bool),
+        SearchType::Datetime => parse_instant(text).map(SearchValue::Datetime),
+    };
+    value.ok_or_else(|| {
+        let example = match search_type {
+            SearchType::Int => "integer of 64 bits",
+            SearchType::Double => "number; write it like 2.5",
+            SearchType::Bool => "yes or no; write true or false",
+            SearchType::Keyword | SearchType::Text | SearchType::KeywordList | SearchType::Datetime => {
+                "instant; write it like 2026-11-22 or 2026-11-22T09:30:00Z"
+            }
+        };
+        format!("{text:?} is no {example}")
+    })
 }
 
 fn json_value(value: &SearchValue) -> Value {

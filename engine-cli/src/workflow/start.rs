@@ -10,8 +10,9 @@ use super::result;
 use crate::args::{ConflictPolicy, ConnectionArgs, ResultArgs, ReusePolicy, RunArgs, StartArgs};
 use crate::client::{self, Client};
 use crate::error::{CliError, Exit};
+use crate::namespace;
 use crate::output::{Format, Output};
-use crate::view::payload;
+use crate::view::{payload, search};
 
 pub(super) async fn run(
     connection: &ConnectionArgs,
@@ -20,8 +21,13 @@ pub(super) async fn run(
 ) -> Result<Exit, CliError> {
     let wait = arguments.wait.then_some(arguments.timeout);
     let signal = signal(&arguments)?;
+    let attributes = split(&arguments.search_attribute)?;
     let mut request = request(arguments)?;
     let mut client = Client::connect(connection).await?;
+    if !attributes.is_empty() {
+        let namespace = namespace::describe(&mut client, connection.namespace.clone()).await?;
+        request.search_attributes = typed(attributes, &namespace)?;
+    }
     request.namespace.clone_from(&client.namespace);
     request.identity.clone_from(&client.identity);
     let (workflow_id, request_id) = (request.workflow_id.clone(), request.request_id.clone());
@@ -98,6 +104,38 @@ fn signal(arguments: &StartArgs) -> Result<Option<v1::SignalWithStartRequest>, C
     }))
 }
 
+/// Names and values of search attributes.
+fn split(words: &[String]) -> Result<Vec<(String, String)>, CliError> {
+    let attribute = |word: &String| {
+        let (name, value) = word
+            .split_once('=')
+            .ok_or_else(|| CliError::usage(format!("--search-attribute {word:?} is not of the form NAME=VALUE")))?;
+        Ok((name.to_owned(), value.to_owned()))
+    };
+    words.iter().map(attribute).collect()
+}
+
+/// Search attributes as the namespace has them registered.
+fn typed(
+    attributes: Vec<(String, String)>,
+    namespace: &v1::Namespace,
+) -> Result<BTreeMap<String, v1::SearchValue>, CliError> {
+    let typed = |(name, value): (String, String)| {
+        let wrong = |problem: String| CliError::usage(format!("--search-attribute {name}={value}: {problem}"));
+        let known = || namespace.search_attributes.keys().cloned().collect::<Vec<_>>().join(", ");
+        let search_type = namespace
+            .search_attributes
+            .get(&name)
+            .and_then(|number| convert::search_type_from_proto("search_attributes", *number).ok())
+            .ok_or_else(|| {
+                wrong(format!("namespace {:?} has no such search attribute; it has: {}", namespace.name, known()))
+            })?;
+        let value = search::read(&value, search_type).map_err(wrong)?;
+        Ok((name, convert::search_value_to_proto(&value)))
+    };
+    attributes.into_iter().map(typed).collect()
+}
+
 fn memo(words: &[String]) -> Result<BTreeMap<String, v1::Payload>, CliError> {
     let fact = |word: &String| {
         let (key, value) = word
@@ -171,6 +209,32 @@ mod tests {
         assert_eq!(request.run_timeout.unwrap().seconds, 90);
         assert_eq!(request.id_conflict_policy, i32::from(v1::WorkflowIdConflictPolicy::UseExisting));
         assert_eq!(request.memo["ticket"].data, "\"A=7\"");
+    }
+
+    #[test]
+    fn a_search_attribute_has_the_type_that_is_registered() {
+        let types = [("Total", v1::SearchAttributeType::Int), ("Tags", v1::SearchAttributeType::KeywordList)];
+        let namespace = v1::Namespace {
+            name: "shop".into(),
+            search_attributes: types.map(|(name, kind)| (name.to_owned(), kind.into())).into(),
+            ..Default::default()
+        };
+        let read = |words: &[&str]| {
+            let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+            typed(split(&words)?, &namespace)
+        };
+        let values = read(&["Total=-7", "Tags=new, vip"]).unwrap();
+        assert_eq!(values["Total"].value, Some(v1::search_value::Value::Int(-7)));
+        let words = v1::KeywordList { words: vec!["new".into(), "vip".into()] };
+        assert_eq!(values["Tags"].value, Some(v1::search_value::Value::KeywordList(words)));
+        for (wrong, expected) in [
+            ("Total", "is not of the form NAME=VALUE"),
+            ("Total=many", "is no integer"),
+            ("Sum=1", "namespace \"shop\" has no such search attribute; it has: Tags, Total"),
+        ] {
+            let CliError::Told(told) = read(&[wrong]).unwrap_err() else { panic!("it says something") };
+            assert!(told.message.contains(expected), "{}", told.message);
+        }
     }
 
     #[test]
