@@ -58,6 +58,13 @@ fn parcels_are_hurried_and_arrive() {
 }
 
 #[test]
+fn search_attributes_are_listed_and_counted_by() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = run(directory.path(), env!("CARGO_BIN_EXE_search_attributes"), &[]);
+    assert_eq!(stdout(&output), "c: 450 cents, b: 270 cents; [(\"eu\", 2), (\"us\", 1)]\n");
+}
+
+#[test]
 fn order_saga_tells_what_became_of_orders() {
     let directory = tempfile::tempdir().unwrap();
     let arguments = ["--orders", "2", "--refuse", "1", "--name", "order"];
