@@ -47,6 +47,8 @@ impl Stage {
     pub(crate) async fn set(name: &str) -> Stage {
         let engine = Engine::open("memory:").await.expect("memory is there");
         let client = engine.client();
+        let label = SearchKey::keyword("Label");
+        client.namespaces().update("default").search_attribute(label).send().await.expect("it can be registered");
         Stage { name: name.to_owned(), engine, client, gates: Gates::of(name), worker: None, updates: BTreeMap::new() }
     }
 
