@@ -339,16 +339,18 @@ impl Lane {
     /// Deletes closed runs beside the batches, under the same fence. Runs in memory stay: something about them is under way.
     fn delete(&mut self, runs: Vec<RunKey>, reply: oneshot::Sender<Result<u64, ServerError>>) {
         let (shards, runs) = self.shards.deletable(runs);
-        if runs.is_empty() {
+        if runs.is_empty() || self.stopping.is_some() {
             reply.send(Ok(0)).ok();
             return;
         }
-        let store = Arc::clone(&self.context.store);
+        let (store, count) = (Arc::clone(&self.context.store), runs.len() as u64);
+        // A task of its own: it runs to its end, even if the lane stops meanwhile.
+        let deletion = tokio::spawn(async move { store.delete_runs(&shards, &runs).await });
         self.work.push(Box::pin(async move {
-            let deleted = store.delete_runs(&shards, &runs).await;
+            let deleted = deletion.await.unwrap_or_else(|error| Err(StoreError::Unavailable(error.to_string())));
             // A fence is no failure: the runs are the next owner's to delete.
             let answer = match deleted {
-                Ok(()) => Ok(runs.len() as u64),
+                Ok(()) => Ok(count),
                 Err(StoreError::Fenced(_)) => Ok(0),
                 Err(error) => Err(ServerError::from(error)),
             };
