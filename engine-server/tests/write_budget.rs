@@ -7,6 +7,7 @@ mod support;
 use std::sync::Arc;
 
 use engine_proto::v1;
+use engine_proto::v1::namespace_service_client::NamespaceServiceClient;
 use engine_proto::v1::start_workflow_outcome::Outcome;
 use engine_server::NodeOptions;
 use engine_server::store::Store;
@@ -54,6 +55,46 @@ async fn many_starts_in_one_call_cost_few_commits_and_two_rows_each() {
     // As many as gather while the first is at the store: how many are sent meanwhile is up to the machine, but not most.
     assert!(after.commits - before.commits <= STARTS as u64 / 10, "{before:?} {after:?}");
     assert_eq!(after.rows - before.rows, 2 * STARTS as u64, "the run's row and its first turn");
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn search_attributes_cost_no_round_trip_and_their_changes_one_row() {
+    let cluster = shared_cluster().await.unwrap();
+    let url = fresh_database(cluster.url()).await.unwrap();
+    let store: Arc<dyn Store> = Arc::new(PostgresStore::connect(&url, PostgresOptions::default()).await.unwrap());
+    store.migrate(4).await.unwrap();
+    let server = start(Arc::clone(&store), options()).await;
+    let register = v1::UpdateNamespaceRequest {
+        namespace: "default".into(),
+        add_search_attributes: [("Total".to_owned(), v1::SearchAttributeType::Int.into())].into(),
+        ..Default::default()
+    };
+    NamespaceServiceClient::new(server.service()).update_namespace(register).await.unwrap();
+    let mut worker = Worker::connect(&server, hello(1), 4).await;
+    let total = |value| {
+        let value = v1::SearchValue { value: Some(v1::search_value::Value::Int(value)) };
+        std::collections::BTreeMap::from([("Total".to_owned(), value)])
+    };
+    let mut run = async |workflow_id: &str| {
+        let request = v1::StartWorkflowRequest { search_attributes: total(5), ..start_request(workflow_id) };
+        client(&server).start_workflow(request).await.unwrap();
+        let task = worker.workflow_task().await;
+        let changes = v1::SearchAttributeChanges { set: total(7), removed: Vec::new() };
+        let upsert = v1::Command { command: Some(v1::command::Command::UpsertSearchAttributes(changes)) };
+        worker.complete_workflow_task(&task, vec![upsert]).await;
+    };
+    run("warm-up").await;
+    let before = store.stats();
+    run("measured").await;
+    let after = store.stats();
+    assert_eq!(after.commits - before.commits, 2, "start · task done");
+    assert_eq!(after.round_trips - before.round_trips, 2, "one for each commit");
+    assert_eq!(
+        after.rows - before.rows,
+        4,
+        "two history rows, one insert of the run's row, one update of its attributes"
+    );
     server.shutdown().await;
 }
 
