@@ -12,6 +12,8 @@ pub(crate) struct Gates {
     gates: Mutex<BTreeMap<String, Arc<Gate>>>,
     /// How often the code was told to panic.
     pub(crate) panics: AtomicU32,
+    /// How often the code came to a place where it is different the second time.
+    pub(crate) passes: AtomicU32,
 }
 
 /// One gate: how many have reached it, and whether it is open.

@@ -22,7 +22,7 @@ use stage::Stage;
 
 /// How many scenarios are under way at once.
 const AT_ONCE: usize = 8;
-/// How long a scenario may take; the slowest waits for timeouts of two seconds.
+/// How long a scenario may take; the slowest waits for timeouts of six seconds.
 const SCENARIO_MAX: Duration = seconds(90);
 
 fn directory() -> PathBuf {

@@ -17,8 +17,11 @@ use serde_json::Value;
 use crate::gates::Gates;
 
 /// Times in scenarios are counted in units; the reference's are a second long.
+const UNIT: Duration = millis(150);
+
+/// So many units.
 pub(crate) fn unit(count: &Value) -> Duration {
-    millis(50).mul_f64(count.as_f64().expect("a number of units"))
+    UNIT.mul_f64(count.as_f64().expect("a number of units"))
 }
 
 pub(crate) fn text<'a>(op: &'a Value, field: &str) -> Option<&'a str> {
@@ -35,7 +38,7 @@ pub(crate) fn list(op: &Value, field: &str) -> Vec<Value> {
 
 pub(crate) fn retry(options: &Value) -> RetryPolicy {
     RetryPolicy {
-        initial_interval: options.get("backoff").map_or(millis(50), unit),
+        initial_interval: options.get("backoff").map_or(UNIT, unit),
         maximum_interval: hours(10),
         maximum_attempts: u32::try_from(number(options, "max_attempts").unwrap_or_default()).unwrap(),
         jitter: 0.0,
@@ -290,6 +293,10 @@ impl Run {
             ctx.external(workflow).cancel("as asked").await?;
         } else if op.get("continue_as_new").is_some() {
             return ctx.continue_as_new(program, list(op, "continue_as_new")).await;
+        } else if op.get("second_time").is_some() {
+            if self.gates.passes.fetch_add(1, Ordering::Relaxed) == 1 {
+                self.execute(list(op, "second_time")).await?;
+            }
         } else if let Some(times) = number(op, "panic") {
             if u64::from(self.gates.panics.fetch_add(1, Ordering::Relaxed)) < times {
                 panic!("as asked");
