@@ -166,7 +166,7 @@ pub struct ActivityOptions {
     pub task_queue: Option<String>,
     /// From scheduling to the end of the last attempt.
     pub schedule_to_close: Option<Duration>,
-    /// From scheduling of an attempt to a worker's start.
+    /// From scheduling of an attempt to a worker's start; `schedule_to_close` if `None`.
     pub schedule_to_start: Option<Duration>,
     /// From a worker's start to the end of that attempt. The SDK's default is 10 minutes if neither this nor
     /// `schedule_to_close` is set.
