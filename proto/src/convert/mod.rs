@@ -15,6 +15,7 @@
 //! | `update` | updates |
 //! | `event` | events |
 //! | `history` | encoded histories and the rows that they are stored in |
+//! | `schedule` | schedules |
 //! | `status` | where a run stands |
 //!
 //! Names say the direction: `*_to_proto` always succeeds; `*_from_proto` refuses what the core could not hold and names the
@@ -35,6 +36,7 @@ mod peer;
 mod policy;
 #[cfg(test)]
 mod samples;
+mod schedule;
 mod search;
 mod status;
 mod time;
@@ -56,6 +58,10 @@ pub use payload::{
 pub use peer::{parent_close_policy_to_proto, reuse_policy_from_proto, reuse_policy_to_proto};
 pub use policy::{
     activity_timeouts_from_proto, activity_timeouts_to_proto, retry_policy_from_proto, retry_policy_to_proto,
+};
+pub use schedule::{
+    decode_schedule, encode_schedule, overlap_policy_from_proto, overlap_policy_to_proto, schedule_policies_from_proto,
+    schedule_policies_to_proto, schedule_spec_from_proto, schedule_spec_to_proto, schedule_status_to_proto,
 };
 pub use search::{
     property_changes_from_proto, property_changes_to_proto, search_attributes_from_proto, search_attributes_to_proto,
