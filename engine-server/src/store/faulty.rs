@@ -17,7 +17,8 @@ use tokio::sync::watch;
 
 use super::{
     Acquisition, Batch, Committed, Epoch, ExecutionRow, HistoryRow, ListFilter, NamespaceId, NamespaceRow, Node,
-    RunKey, Search, ShardId, Store, StoreError, StoreStats, StoredRun, WorkflowKey,
+    RunKey, ScheduleKey, ScheduleRow, ScheduleStore, ScheduleWrite, Search, ShardId, Store, StoreError, StoreStats,
+    StoredRun, WakePlace, WorkflowKey,
 };
 
 /// What befalls one commit.
@@ -88,6 +89,8 @@ pub struct FaultyStore {
 #[derive(Debug, Default)]
 struct Faults {
     planned: BTreeMap<u64, Fault>,
+    planned_schedules: BTreeMap<u64, Fault>,
+    schedule_writes: u64,
 }
 
 impl FaultyStore {
@@ -111,6 +114,11 @@ impl FaultyStore {
     pub fn plan_next(&self, fault: Fault) {
         let next = *self.seen.borrow();
         self.plan(next, fault);
+    }
+
+    /// Plans a fault for the write of a schedule of that number, counted from 0. [`Fault::ApplyLate`] is as for a commit.
+    pub fn plan_schedule_write(&self, write: u64, fault: Fault) {
+        self.faults.lock().planned_schedules.insert(write, fault);
     }
 
     /// How many commits it has been asked for.
@@ -145,6 +153,68 @@ impl FaultyStore {
 
 fn unavailable(why: &str) -> StoreError {
     StoreError::Unavailable(why.to_owned())
+}
+
+#[async_trait]
+impl ScheduleStore for FaultyStore {
+    async fn write_schedule(&self, epoch: Epoch, write: &ScheduleWrite) -> Result<bool, StoreError> {
+        let fault = {
+            let mut faults = self.faults.lock();
+            let number = faults.schedule_writes;
+            faults.schedule_writes += 1;
+            faults.planned_schedules.remove(&number)
+        };
+        let inner = self.inner()?;
+        match fault {
+            None => inner.write_schedule(epoch, write).await,
+            Some(Fault::FailBefore) => Err(unavailable("a failure was planned before this write")),
+            Some(Fault::FailAfter) => {
+                inner.write_schedule(epoch, write).await?;
+                Err(unavailable("a failure was planned after this write"))
+            }
+            Some(Fault::HoldBefore(gate)) => {
+                gate.pass().await;
+                inner.write_schedule(epoch, write).await
+            }
+            Some(Fault::HoldAfter(gate)) => {
+                let outcome = inner.write_schedule(epoch, write).await;
+                gate.pass().await;
+                outcome
+            }
+            Some(Fault::ApplyLate(gate)) => {
+                let (inner, write, late) = (Arc::clone(inner), write.clone(), Arc::clone(&self.late));
+                tokio::spawn(async move {
+                    gate.pass().await;
+                    let outcome = inner.write_schedule(epoch, &write).await;
+                    late.send_replace(Some(outcome.is_ok_and(|written| written)));
+                });
+                Err(unavailable("this write was planned to arrive late"))
+            }
+        }
+    }
+
+    async fn schedule(&self, key: &ScheduleKey) -> Result<Option<ScheduleRow>, StoreError> {
+        self.inner()?.schedule(key).await
+    }
+
+    async fn due_schedules(
+        &self,
+        shards: &[ShardId],
+        until: Timestamp,
+        after: &WakePlace,
+        limit: u32,
+    ) -> Result<(Vec<ScheduleRow>, Timestamp), StoreError> {
+        self.inner()?.due_schedules(shards, until, after, limit).await
+    }
+
+    async fn list_schedules(
+        &self,
+        namespace: NamespaceId,
+        after: &str,
+        limit: u32,
+    ) -> Result<Vec<ScheduleRow>, StoreError> {
+        self.inner()?.list_schedules(namespace, after, limit).await
+    }
 }
 
 #[async_trait]

@@ -20,10 +20,12 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::schedules::due_and_next;
 use super::{
     Acquisition, Batch, BufferedRow, Committed, DEFAULT_NAMESPACE, Epoch, ExecutionChange, ExecutionRow, ForeignShard,
     GROUPS_MAX, HistoryRow, ListFilter, NamespaceId, NamespaceRow, Node, OWES_MESSAGES, OwnedShard, ProgressRow,
-    RunKey, Search, ShardId, Store, StoreError, StoreStats, StoredRun, WorkflowKey,
+    RunKey, ScheduleKey, ScheduleRow, ScheduleStore, ScheduleWrite, Search, ShardId, Store, StoreError, StoreStats,
+    StoredRun, WakePlace, WorkflowKey,
 };
 
 /// A store in this process's memory. Clones are handles to the same data.
@@ -57,6 +59,7 @@ struct Data {
     history: BTreeMap<(ShardId, RunId, EventId), Bytes>,
     buffered: BTreeMap<(ShardId, RunId, i64), Bytes>,
     progress: BTreeMap<(ShardId, RunId, EventId), Bytes>,
+    schedules: BTreeMap<(NamespaceId, String), ScheduleRow>,
 }
 
 struct Shard {
@@ -274,6 +277,63 @@ impl Data {
             .map(|(key, progress)| ProgressRow { shard, run_id, scheduled_event_id: key.2, progress: progress.clone() })
             .collect();
         Some(StoredRun { row, history, buffered, progress })
+    }
+}
+
+#[async_trait]
+impl ScheduleStore for MemoryStore {
+    async fn write_schedule(&self, epoch: Epoch, write: &ScheduleWrite) -> Result<bool, StoreError> {
+        self.call(|data| {
+            let ScheduleWrite { key, replaces, row } = write;
+            if data.shard(key.shard).is_none_or(|shard| shard.epoch != epoch) {
+                return Err(StoreError::Fenced(key.shard));
+            }
+            let place = (key.namespace, key.schedule_id.clone());
+            if data.schedules.get(&place).map_or(0, |row| row.revision) != *replaces {
+                return Ok(false);
+            }
+            match row {
+                None => Ok(data.schedules.remove(&place).is_some()),
+                Some((wake_at, schedule)) => {
+                    let (revision, wake_at, schedule) = (replaces + 1, *wake_at, schedule.clone());
+                    data.schedules.insert(place, ScheduleRow { key: key.clone(), revision, wake_at, schedule });
+                    Ok(true)
+                }
+            }
+        })
+    }
+
+    async fn schedule(&self, key: &ScheduleKey) -> Result<Option<ScheduleRow>, StoreError> {
+        self.call(|data| Ok(data.schedules.get(&(key.namespace, key.schedule_id.clone())).cloned()))
+    }
+
+    async fn due_schedules(
+        &self,
+        shards: &[ShardId],
+        until: Timestamp,
+        after: &WakePlace,
+        limit: u32,
+    ) -> Result<(Vec<ScheduleRow>, Timestamp), StoreError> {
+        self.call(|data| {
+            let place = |row: &ScheduleRow| (row.wake_at, row.key.namespace, row.key.schedule_id.clone());
+            let of_shards = data.schedules.values().filter(|row| shards.contains(&row.key.shard));
+            let mut rows: Vec<_> = of_shards.filter(|row| place(row) > *after).cloned().collect();
+            rows.sort_by_key(place);
+            Ok(due_and_next(rows, until, limit))
+        })
+    }
+
+    async fn list_schedules(
+        &self,
+        namespace: NamespaceId,
+        after: &str,
+        limit: u32,
+    ) -> Result<Vec<ScheduleRow>, StoreError> {
+        self.call(|data| {
+            let after = (namespace, after.to_owned());
+            let rows = data.schedules.range((Excluded(after), Unbounded)).map(|(_, row)| row);
+            Ok(rows.take_while(|row| row.key.namespace == namespace).take(limit as usize).cloned().collect())
+        })
     }
 }
 

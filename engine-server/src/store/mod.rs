@@ -35,11 +35,13 @@ pub mod faulty;
 pub mod memory;
 mod open;
 pub mod postgres;
+mod schedules;
 mod schema;
 mod search;
 pub mod sqlite;
 
 pub use open::{open, open_with};
+pub use schedules::{ScheduleKey, ScheduleRow, ScheduleStore, ScheduleWrite, WakePlace};
 pub use search::{GROUPS_MAX, Search};
 
 /// The namespace that [`Store::migrate`] creates.
@@ -381,7 +383,7 @@ fn lease_not_held(node: &Node) -> StoreError {
 ///
 /// None of the futures may be dropped half-way by a caller that serves requests: only tasks that run to completion call them.
 #[async_trait]
-pub trait Store: fmt::Debug + Send + Sync + 'static {
+pub trait Store: ScheduleStore + fmt::Debug + Send + Sync + 'static {
     /// For people: what this is and where, without secrets.
     fn describe(&self) -> String;
 

@@ -10,6 +10,7 @@
 //! | [`batches`] | what a batch writes is what is read back, all of it or nothing |
 //! | [`doubt`] | what is left after a commit of unknown outcome |
 //! | [`reads`] | order, pages and filters |
+//! | [`schedules`] | the rows of schedules |
 //!
 //! The functions panic on the first broken promise, as tests do.
 
@@ -18,6 +19,7 @@ pub mod bootstrap;
 pub mod doubt;
 pub mod ownership;
 pub mod reads;
+pub mod schedules;
 mod world;
 
 use std::sync::Arc;
@@ -82,6 +84,10 @@ macro_rules! store_conformance {
             reads::a_history_is_read_from_any_event_in_both_directions,
             reads::lists_are_filtered_and_come_in_pages,
             reads::the_earliest_runs_come_first,
+            schedules::a_schedule_is_written_only_over_the_revision_that_its_writer_knows,
+            schedules::a_schedule_is_not_written_under_an_old_epoch,
+            schedules::due_schedules_come_in_pages_and_tell_the_next_instant,
+            schedules::schedules_are_listed_by_id_in_pages,
         }
     };
     (@tests $subject:expr; $($module:ident :: $name:ident,)*) => {

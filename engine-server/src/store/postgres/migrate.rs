@@ -16,6 +16,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { name: "init", statements: include_str!("../../../migrations/postgres/0001_init.sql") },
     Migration { name: "owing", statements: include_str!("../../../migrations/postgres/0002_owing.sql") },
     Migration { name: "attributes", statements: include_str!("../../../migrations/postgres/0003_attributes.sql") },
+    Migration { name: "schedules", statements: include_str!("../../../migrations/postgres/0004_schedules.sql") },
 ];
 
 /// Any number that no other program is likely to lock: "engine" in ASCII.

@@ -8,6 +8,7 @@
 //! | `read` | everything else that runs read |
 //! | `lease` | nodes, shards and epochs |
 //! | `namespace` | namespaces |
+//! | `schedules` | the rows of schedules |
 //! | `rows` | database rows to ours and back |
 //!
 //! All tables are in the schema `engine`. No statement but a migration runs inside an explicit transaction, so a
@@ -20,6 +21,7 @@ mod migrate;
 mod namespace;
 mod read;
 mod rows;
+mod schedules;
 
 use std::collections::HashSet;
 use std::fmt;

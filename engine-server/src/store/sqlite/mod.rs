@@ -9,6 +9,7 @@
 //! | `read` | everything else that runs read |
 //! | `lease` | nodes, shards and epochs |
 //! | `namespace` | namespaces |
+//! | `schedules` | the rows of schedules |
 //! | `rows` | database rows to ours |
 //!
 //! The file is in WAL mode with `synchronous=FULL`: a commit is one sync of the log, and readers never wait for it. All
@@ -22,6 +23,7 @@ mod migrate;
 mod namespace;
 mod read;
 mod rows;
+mod schedules;
 
 use std::collections::HashSet;
 use std::fmt;
