@@ -10,11 +10,13 @@ mod namespaces;
 mod node;
 pub mod queue;
 mod rpc;
+mod schedule;
 mod server;
 mod session;
 mod shard;
 pub mod store;
 
 pub use node::NodeOptions;
+pub use schedule::ScheduleClock;
 pub use server::{Server, ServerFailure};
 pub use shard::shard_of;

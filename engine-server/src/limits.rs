@@ -83,6 +83,18 @@ pub const SESSION_MESSAGE_BYTES: usize = 1024 * 1024;
 /// Default lease of a node. A dead server's shards are free after it, unless the server comes back under its name.
 pub const LEASE_DEFAULT: Duration = Duration::from_secs(10);
 
+/// Most requests that wait for one schedule. It answers within a write of the store.
+pub const SCHEDULE_INBOX_MAX: usize = 256;
+
+/// How many due schedules are read at once.
+pub const SCHEDULES_PER_READ: u32 = 100;
+
+/// First pause before a schedule tries again what the server cannot do now; doubled up to [`SCHEDULE_RETRY_MAX`].
+pub const SCHEDULE_RETRY_INITIAL: Duration = Duration::from_millis(20);
+
+/// Longest pause before a schedule tries again.
+pub const SCHEDULE_RETRY_MAX: Duration = Duration::from_secs(5);
+
 /// Longest wait of one GetWorkflowResult call.
 pub const RESULT_WAIT_MAX: Duration = Duration::from_secs(60);
 

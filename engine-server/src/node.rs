@@ -15,6 +15,8 @@ use crate::housekeeping;
 use crate::limits;
 use crate::namespaces::Namespaces;
 use crate::queue::{Push, TaskQueues};
+use crate::schedule::registry::Schedules;
+use crate::schedule::{self, ScheduleClock};
 use crate::session::Outbound;
 use crate::session::registry::Sessions;
 use crate::shard::lane::{self, Internal, Lane, LaneHandle};
@@ -39,6 +41,8 @@ pub struct NodeOptions {
     pub cache_bytes: usize,
     /// How long an idle run stays in memory.
     pub park_after: Duration,
+    /// The time by which schedules act.
+    pub schedule_clock: ScheduleClock,
 }
 
 impl NodeOptions {
@@ -53,6 +57,7 @@ impl NodeOptions {
             activity_grace: limits::ACTIVITY_GRACE_DEFAULT,
             cache_bytes: limits::CACHE_BYTES_DEFAULT,
             park_after: limits::PARK_AFTER,
+            schedule_clock: ScheduleClock::default(),
         }
     }
 }
@@ -66,6 +71,7 @@ pub(crate) struct NodeContext {
     /// Locked for short, never across a wait.
     pub(crate) queues: Mutex<TaskQueues>,
     pub(crate) sessions: Sessions,
+    pub(crate) schedules: Schedules,
     /// A task waits in a sticky line: its patience must be watched.
     pub(crate) sticky_waiting: Notify,
     /// There is something to delete: a round need not wait for its time.
@@ -174,21 +180,24 @@ impl Node {
             cache_bytes: options.cache_bytes,
             park_after: options.park_after,
         };
+        let tasks = TaskTracker::new();
+        let stopping = CancellationToken::new();
+        let schedules = Schedules::new(options.schedule_clock.clone(), tasks.clone(), stopping.clone());
         let context = Arc::new(NodeContext {
             store,
             options,
             namespaces,
             queues: Mutex::default(),
             sessions: Sessions::default(),
+            schedules,
             sticky_waiting: Notify::new(),
             housekeeping_wanted: Notify::new(),
             unburied: tokio::sync::Mutex::default(),
             lost_shards,
             shard_count,
             lanes: OnceLock::from(lanes),
-            stopping: CancellationToken::new(),
+            stopping,
         });
-        let tasks = TaskTracker::new();
         for inbox in inboxes {
             tasks.spawn(Lane::new(Arc::clone(&context), shard_options, inbox).run());
         }
@@ -199,6 +208,7 @@ impl Node {
         tasks.spawn(ownership.run(lost, fail));
         tasks.spawn(watch_sticky_lines(Arc::clone(&context)));
         tasks.spawn(housekeeping::run(Arc::clone(&context)));
+        tasks.spawn(schedule::keep(Arc::clone(&context)));
         Ok(Node { context, name, tasks, failed })
     }
 
@@ -250,6 +260,7 @@ impl Node {
 }
 
 fn distribute(context: &NodeContext, acquisition: crate::store::Acquisition) {
+    context.schedules.foreign(acquisition.foreign.iter().map(|shard| shard.id));
     for (index, lane) in context.lanes.get().expect("lanes are set before anything runs").iter().enumerate() {
         let owned: Vec<_> =
             acquisition.owned.iter().filter(|shard| context.lane_index(shard.id) == index).copied().collect();
@@ -262,6 +273,8 @@ fn distribute(context: &NodeContext, acquisition: crate::store::Acquisition) {
             lane.internal.send(Internal::Foreign(foreign)).ok();
         }
     }
+    // After the lanes: what schedules start goes there.
+    context.schedules.acquired(&acquisition.owned);
 }
 
 /// Keeps the lease, and acquires what is not owned: shards that lanes lost, and those of dead nodes.

@@ -9,6 +9,7 @@
 //! | `published` | what a run has published, now and as of any event |
 //! | `query` | asking a run's code |
 //! | `result` | waiting for a run to close |
+//! | `schedule_service` | schedules |
 //! | `update` | sending updates and waiting for them; signals and updates with a start |
 //! | `visibility` | lists and counts by a filter |
 //! | `validate` | limits of requests that the core does not see |
@@ -18,7 +19,8 @@ pub(crate) mod history;
 pub(crate) mod namespace_service;
 mod published;
 mod query;
-mod result;
+pub(crate) mod result;
+pub(crate) mod schedule_service;
 pub(crate) mod status;
 mod update;
 pub(crate) mod validate;

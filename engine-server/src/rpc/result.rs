@@ -20,11 +20,34 @@ use crate::shard::request::{News, ServerError, Subscribed};
 /// Waits for the outcome of the target's chain, at most `wait`. `news` are those of the target's run, if it is subscribed to.
 pub(crate) async fn wait(
     context: &Arc<NodeContext>,
-    mut target: Target,
-    mut news: Option<watch::Receiver<News>>,
+    target: Target,
+    news: Option<watch::Receiver<News>>,
     wait: Duration,
 ) -> Result<v1::GetWorkflowResultResponse, ServerError> {
-    let deadline = Instant::now() + wait.min(limits::RESULT_WAIT_MAX);
+    wait_until(context, target, news, Some(Instant::now() + wait.min(limits::RESULT_WAIT_MAX))).await
+}
+
+/// Waits for the outcome of the target's chain, however long it takes; still open only if the server stops. For the server's own errands.
+pub(crate) async fn wait_for_end(
+    context: &Arc<NodeContext>,
+    target: Target,
+) -> Result<v1::GetWorkflowResultResponse, ServerError> {
+    wait_until(context, target, None, None).await
+}
+
+async fn passed(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn wait_until(
+    context: &Arc<NodeContext>,
+    mut target: Target,
+    mut news: Option<watch::Receiver<News>>,
+    deadline: Option<Instant>,
+) -> Result<v1::GetWorkflowResultResponse, ServerError> {
     loop {
         let subscribed = match (news.take(), target.run_id) {
             (Some(news), Some(run_id)) => Subscribed::Open { run_id, news },
@@ -40,13 +63,13 @@ pub(crate) async fn wait(
                 };
                 let closed = tokio::select! {
                     closed = closed => closed,
-                    () = tokio::time::sleep_until(deadline) => return Ok(still_open(run_id)),
+                    () = passed(deadline) => return Ok(still_open(run_id)),
                     () = stopping.cancelled() => return Ok(still_open(run_id)),
                 };
                 let Some(event) = closed else {
                     // The shard moved or was recovered: ask again about the same run.
                     target.run_id = Some(run_id);
-                    if Instant::now() >= deadline {
+                    if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                         return Ok(still_open(run_id));
                     }
                     tokio::task::yield_now().await;

@@ -21,6 +21,7 @@ pub(crate) fn code(error: &ServerError) -> Code {
         ServerError::NotFound { .. } | ServerError::NotCurrent(_) | ServerError::Closed { .. } => Code::NotFound,
         ServerError::NotKept(_) => Code::NotFound,
         ServerError::AlreadyStarted { .. } | ServerError::Exists { .. } => Code::AlreadyExists,
+        ServerError::Conflict(_) => Code::Aborted,
         ServerError::Invalid { .. } => Code::InvalidArgument,
         ServerError::Unanswerable(_) | ServerError::Refused(_) => Code::FailedPrecondition,
         ServerError::Overdue(_) => Code::DeadlineExceeded,
@@ -52,9 +53,11 @@ pub(crate) fn to_status(error: ServerError) -> Status {
         ServerError::Unavailable { retry_after, .. } | ServerError::Exhausted { retry_after, .. } => {
             ErrorDetails::with_retry_info(Some(retry_after))
         }
-        ServerError::Internal(_) | ServerError::Unanswerable(_) | ServerError::Refused(_) | ServerError::Overdue(_) => {
-            ErrorDetails::new()
-        }
+        ServerError::Conflict(_)
+        | ServerError::Internal(_)
+        | ServerError::Unanswerable(_)
+        | ServerError::Refused(_)
+        | ServerError::Overdue(_) => ErrorDetails::new(),
     };
     Status::with_error_details(code, message, details)
 }

@@ -490,6 +490,13 @@ impl Workflows {
     }
 }
 
+/// Checks a start that is to be made later, as if it came now.
+pub(crate) fn check_start(request: v1::StartWorkflowRequest) -> Result<(), ServerError> {
+    let now = clock::now();
+    Execution::begin(started(request, now)?, now)?;
+    Ok(())
+}
+
 fn started(request: v1::StartWorkflowRequest, now: Timestamp) -> Result<WorkflowStarted, ServerError> {
     validate::people_text("identity", &request.identity)?;
     let input = convert::payloads_from_proto(request.input);

@@ -362,7 +362,7 @@ pub(crate) enum ServerError {
     /// There is such a thing already.
     #[error("{kind} {name:?} already exists")]
     Exists {
-        /// "namespace".
+        /// "namespace", "schedule".
         kind: &'static str,
         /// Its name.
         name: String,
@@ -373,6 +373,9 @@ pub(crate) enum ServerError {
     /// There is no such run, in a namespace that does not keep runs for ever.
     #[error("run {0} not found: there was none, or it was deleted when the namespace's retention was over")]
     NotKept(RunId),
+    /// It was changed since it was read. A sentence says what to do.
+    #[error("{0}")]
+    Conflict(String),
     /// A field is wrong.
     #[error("{field}: {problem}")]
     Invalid {
