@@ -49,6 +49,8 @@ pub mod transport;
 pub mod worker;
 pub mod workflow;
 
+/// What the times of schedules are made of.
+pub use engine_core::schedule::{CalendarSpec, OverlapPolicy, Range};
 /// What histories and failures are made of, as clients read them.
 pub use engine_core::search::{SearchAttributes, SearchType, SearchValue};
 pub use engine_core::{event, failure, ids, time};

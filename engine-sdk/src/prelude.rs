@@ -4,13 +4,14 @@ use std::time::Duration;
 
 pub use engine_core::peer::ParentClosePolicy;
 pub use engine_core::retry::RetryPolicy;
+pub use engine_core::schedule::OverlapPolicy;
 pub use engine_sdk_macros::{activity, payload, query, signal, update, workflow};
 pub use futures::future::{join_all, try_join_all};
 pub use futures::{join, try_join};
 pub use serde::{Deserialize, Serialize};
 
 pub use crate::activity::ActivityContext;
-pub use crate::client::{Client, UpdateFailure, WorkflowFailure, WorkflowHandle};
+pub use crate::client::{Client, ScheduleHandle, UpdateFailure, WorkflowFailure, WorkflowHandle};
 pub use crate::data::RawArguments;
 #[cfg(feature = "embedded")]
 pub use crate::engine::Engine;

@@ -64,6 +64,12 @@ pub enum ClientError {
         /// For people.
         message: String,
     },
+    /// Somebody else changed it since it was read: read it again, and decide again.
+    #[error("{message}")]
+    Conflict {
+        /// For people.
+        message: String,
+    },
     /// A value of the program could not be encoded or decoded.
     #[error(transparent)]
     Data(#[from] DataError),
@@ -135,6 +141,7 @@ impl ClientError {
                 let violation = details.bad_request().and_then(|request| request.field_violations.first());
                 ClientError::InvalidArgument { field: violation.map(|v| v.field.clone()).unwrap_or_default(), message }
             }
+            Code::Aborted => ClientError::Conflict { message },
             Code::FailedPrecondition => ClientError::Closed { message },
             Code::ResourceExhausted => ClientError::Overloaded { retry_after: retry_delay(status), message },
             code => ClientError::Other { code, message },

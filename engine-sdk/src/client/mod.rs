@@ -10,6 +10,8 @@
 //! | `description` | where a run stands |
 //! | `list` | lists of runs |
 //! | `namespaces` | namespaces: retention, search attributes |
+//! | `schedule` | how a schedule is made |
+//! | `schedule_handle` | one schedule: where it stands, pause, trigger, backfill |
 //! | `pages` | a run's history for a worker that does not have it |
 //! | `activities` | activities that are completed elsewhere |
 //! | `error` | why a request failed |
@@ -25,6 +27,8 @@ mod outcome;
 mod pages;
 mod query;
 mod retry;
+mod schedule;
+mod schedule_handle;
 mod start;
 mod start_many;
 #[cfg(test)]
@@ -53,6 +57,10 @@ pub use self::outcome::WorkflowFailure;
 pub(crate) use self::pages::HistoryPages;
 pub use self::query::QueryError;
 pub(crate) use self::retry::{Patience, until_answered};
+pub use self::schedule::ScheduleBuilder;
+pub use self::schedule_handle::{
+    ScheduleDescription, ScheduleHandle, ScheduleStart, ScheduleStartOutcome, ScheduleSummary,
+};
 pub use self::start::{IdConflictPolicy, IdReusePolicy, WorkflowStart};
 pub use self::update::{UpdateFailure, UpdateHandle, UpdateSend};
 use crate::definition::Workflow;

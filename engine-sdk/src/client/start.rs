@@ -17,7 +17,10 @@ use uuid::Uuid;
 
 use super::handle::RESULT_WAIT;
 use super::outcome::outcome;
-use super::{Client, ClientError, WorkflowFailure, WorkflowHandle, new_request_id, payload_to_proto, until_answered};
+use super::{
+    Client, ClientError, ScheduleBuilder, WorkflowFailure, WorkflowHandle, new_request_id, payload_to_proto,
+    until_answered,
+};
 use crate::data::{self, DataError};
 use crate::definition::WorkflowOptions;
 use crate::search::SearchChange;
@@ -265,6 +268,29 @@ impl<I, T> WorkflowStart<I, T> {
         let (client, workflow_id, template) = self.template()?;
         let workflow_id = workflow_id.unwrap_or_else(|| Uuid::now_v7().to_string());
         Ok((client, template.request(workflow_id, &input)?))
+    }
+
+    /// Begins a schedule of this id, which starts this workflow at its times:
+    /// `client.workflow(report).schedule("nightly").cron("0 2 * * *").create(()).await?`.
+    ///
+    /// The workflow ids are the one set here, or the schedule's if there is none, followed by the time. Policies for ids and a
+    /// [`WorkflowStart::request_id`] mean nothing here: each time starts once.
+    pub fn schedule(self, schedule_id: impl Into<String>) -> ScheduleBuilder<I, T> {
+        ScheduleBuilder::new(self, schedule_id.into())
+    }
+
+    /// The start that a schedule makes again and again.
+    pub(super) fn into_scheduled(
+        self,
+        schedule_id: &str,
+        input: &I,
+    ) -> Result<(Client, v1::StartWorkflowRequest), ClientError> {
+        let (client, workflow_id, template) = self.template()?;
+        let mut request = template.request(workflow_id.unwrap_or_else(|| schedule_id.to_owned()), input)?;
+        request.request_id.clear();
+        request.id_reuse_policy = 0;
+        request.id_conflict_policy = 0;
+        Ok((client, request))
     }
 
     /// What the starts of one call have in common, and the workflow id if one was set.
