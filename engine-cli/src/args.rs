@@ -9,6 +9,7 @@ use crate::config::{DatabaseArgs, LISTEN_DEFAULT, NodeArgs};
 use crate::error::EXIT_CODES;
 use crate::namespace::NamespaceArgs;
 use crate::output::Format;
+use crate::schedule::ScheduleArgs;
 use crate::server::SHARDS_DEFAULT;
 
 /// Durable workflows: run a server, and talk to one.
@@ -41,6 +42,9 @@ pub(crate) enum Command {
     /// Create, change and delete namespaces; how long runs are kept, and by what they can be listed.
     #[command(visible_alias = "ns", after_help = EXIT_CODES)]
     Namespace(NamespaceArgs),
+    /// Start workflows at times: create schedules, look at them, change them.
+    #[command(after_help = EXIT_CODES)]
+    Schedule(ScheduleArgs),
 }
 
 /// A server for development.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use engine_core::limits;
 use engine_proto::v1;
 use engine_proto::v1::namespace_service_client::NamespaceServiceClient;
+use engine_proto::v1::schedule_service_client::ScheduleServiceClient;
 use engine_proto::v1::workflow_service_client::WorkflowServiceClient;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
@@ -29,6 +30,8 @@ pub(crate) struct Client {
     pub(crate) service: WorkflowServiceClient<Channel>,
     /// The generated client of calls about namespaces, over the same connection.
     pub(crate) namespaces: NamespaceServiceClient<Channel>,
+    /// The generated client for schedules.
+    pub(crate) schedules: ScheduleServiceClient<Channel>,
     /// The namespace of the workflows.
     pub(crate) namespace: String,
     /// Recorded with requests.
@@ -57,6 +60,9 @@ impl Client {
         let channel = endpoint.connect().await.map_err(|error| unreachable(&address, &root_cause(&error)))?;
         Ok(Self {
             namespaces: NamespaceServiceClient::new(channel.clone()),
+            schedules: ScheduleServiceClient::new(channel.clone())
+                .max_decoding_message_size(MESSAGE_BYTES_MAX)
+                .max_encoding_message_size(MESSAGE_BYTES_MAX),
             service: WorkflowServiceClient::new(channel)
                 .max_decoding_message_size(MESSAGE_BYTES_MAX)
                 .max_encoding_message_size(MESSAGE_BYTES_MAX),

@@ -7,6 +7,7 @@
 //! | `server` | `dev`, `serve`, `migrate` |
 //! | `workflow` | the client verbs, one file each |
 //! | `namespace` | the verbs about namespaces |
+//! | `schedule` | the verbs of schedules |
 //! | `client` | the connection to a server, and what its errors mean |
 //! | `view` | how values look: tables for people, JSON for programs |
 //! | `error` | exit codes and the one sentence that goes with each |
@@ -25,6 +26,7 @@ mod config;
 mod error;
 mod namespace;
 mod output;
+mod schedule;
 mod server;
 mod view;
 mod workflow;
@@ -64,6 +66,7 @@ fn execute(cli: Cli) -> Result<Exit, CliError> {
             Command::Migrate(arguments) => server::migrate(arguments, &mut output).await,
             Command::Workflow(arguments) => workflow::run(arguments, &mut output).await,
             Command::Namespace(arguments) => namespace::run(arguments, &mut output).await,
+            Command::Schedule(arguments) => schedule::run(arguments, &mut output).await,
         }
     })
 }

@@ -6,6 +6,7 @@
 //! | `time` | instants and durations |
 //! | `payload` | payloads, in both directions |
 //! | `failure` | failures and their chains of causes |
+//! | `schedule` | schedules: lists and descriptions |
 //! | `search` | search attributes |
 //! | `words` | what an event says, in words |
 //! | `json` | events and failures as JSON, the form of `docs/history-json.md` |
@@ -17,6 +18,7 @@ pub(crate) mod json;
 pub(crate) mod payload;
 mod peer;
 pub(crate) mod run;
+pub(crate) mod schedule;
 pub(crate) mod search;
 pub(crate) mod table;
 pub(crate) mod text;
