@@ -89,6 +89,48 @@ impl Server {
 }
 
 #[tokio::test]
+async fn a_schedule_is_created_looked_at_changed_and_deleted() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::dev(&directory.path().join("engine.db")).await;
+    let schedule = |verb: &str, arguments: &[&str]| -> Value {
+        let mut all = vec!["schedule", verb, "--address", &server.address, "--output", "json"];
+        all.extend(arguments);
+        let output = run(&all);
+        assert!(output.status.success(), "{verb} said: {}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let definition =
+        ["nightly", "-t", "report", "-q", "reports", "--cron", "30 2 * * *", "--time-zone", "Europe/Berlin"];
+    let created = schedule("create", &[&definition[..], &["--paused", "--note", "not yet"]].concat());
+    assert_eq!(created["version"], 1);
+    let described = schedule("describe", &["nightly"]);
+    assert_eq!((&described["paused"], &described["note"]), (&true.into(), &"not yet".into()));
+    assert_eq!(described["times"], "30 2 * * * in Europe/Berlin");
+    let times = schedule("times", &["nightly", "--after", "2026-03-28T12:00:00Z", "-n", "2"]);
+    assert_eq!(times, serde_json::json!(["2026-03-29T01:00:00.000000Z", "2026-03-30T00:30:00.000000Z"]));
+
+    assert_eq!(schedule("unpause", &["nightly"])["version"], 2);
+    assert_eq!(schedule("pause", &["nightly", "--note", "holidays"])["version"], 3);
+    schedule("trigger", &["nightly", "--overlap", "allow-all"]);
+    let range =
+        ["nightly", "--from", "2025-03-29T00:00:00Z", "--until", "2025-03-29T12:00:00Z", "--overlap", "allow-all"];
+    schedule("backfill", &range);
+    let stale = [&["schedule", "update", "--address", &server.address][..], &definition, &["--version", "1"]].concat();
+    assert!(refused(&stale, 1).contains("read it again"));
+    let changed = schedule("update", &[&definition[..], &["--version", "3", "--limit", "5"]].concat());
+    assert_eq!(changed["version"], 4);
+    let listed = schedule("list", &[]);
+    assert_eq!((&listed[0]["schedule_id"], &listed[0]["workflow_type"]), (&"nightly".into(), &"report".into()));
+
+    assert_eq!(schedule("delete", &["nightly"])["existed"], true);
+    assert_eq!(schedule("delete", &["nightly"])["existed"], false);
+    let gone = refused(&["schedule", "describe", "nightly", "--address", &server.address], 4);
+    assert!(gone.contains("nightly"), "{gone}");
+    let wrong = ["schedule", "create", "x", "-t", "t", "-q", "q", "--cron", "61 * * * *", "--address", &server.address];
+    assert!(refused(&wrong, 1).contains("schedule.spec.crons[0].minute"));
+}
+
+#[tokio::test]
 async fn a_workflow_is_started_seen_and_terminated_and_survives_a_kill() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("engine.db");

@@ -65,6 +65,15 @@ fn search_attributes_are_listed_and_counted_by() {
 }
 
 #[test]
+fn nightly_reports_each_night_once_though_the_clock_is_changed() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = run(directory.path(), env!("CARGO_BIN_EXE_nightly"), &[]);
+    let expected = "north: report-2025-03-29T01:30:00Z\nnorth: report-2025-03-30T01:00:00Z\n\
+                    north: report-2025-03-31T00:30:00Z\n10 more are known; deleted: true\n";
+    assert_eq!(stdout(&output), expected);
+}
+
+#[test]
 fn order_saga_tells_what_became_of_orders() {
     let directory = tempfile::tempdir().unwrap();
     let arguments = ["--orders", "2", "--refuse", "1", "--name", "order"];

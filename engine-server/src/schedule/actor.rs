@@ -176,7 +176,9 @@ impl Actor {
         let not_found = || ServerError::NotFound { kind: "schedule", name: self.key.schedule_id.clone() };
         match (ask, &self.schedule) {
             (Ask::Create(_, request_id), Some(existing)) if existing.knows_request(&request_id) => Ok(None),
-            (Ask::Create(..), Some(_)) => Err(ServerError::Exists { kind: "schedule", name: self.key.schedule_id.clone() }),
+            (Ask::Create(..), Some(_)) => {
+                Err(ServerError::Exists { kind: "schedule", name: self.key.schedule_id.clone() })
+            }
             (Ask::Create(mut schedule, request_id), None) => {
                 schedule.remember(&request_id);
                 Ok(Some(Some(*schedule)))
