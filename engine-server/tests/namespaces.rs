@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use engine_core::time::Timestamp;
 use engine_proto::v1::namespace_service_client::NamespaceServiceClient;
+use engine_proto::v1::schedule_service_client::ScheduleServiceClient;
 use engine_proto::{convert, v1};
 use engine_server::Server;
 use support::*;
@@ -221,6 +222,34 @@ async fn a_namespace_is_deleted_once_no_run_is_open_or_with_those_that_are() {
     assert_eq!(delete("sales", true).await.unwrap_err().code(), Code::NotFound);
     let refusal = create(&server, "sales", v1::Retention::default()).await.unwrap_err();
     assert_eq!(refusal.code(), Code::AlreadyExists, "its runs may still be there");
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_namespace_with_schedules_is_not_deleted() {
+    let server = start(store().await, options()).await;
+    create(&server, "sales", v1::Retention::default()).await.unwrap();
+    let mut schedules = ScheduleServiceClient::<Routes>::new(server.service());
+    let start = v1::StartWorkflowRequest { namespace: String::new(), ..start_request("report") };
+    let spec = v1::ScheduleSpec { crons: vec!["0 3 * * *".into()], ..Default::default() };
+    let create_schedule = v1::CreateScheduleRequest {
+        namespace: "sales".into(),
+        schedule_id: "nightly".into(),
+        schedule: Some(v1::Schedule { spec: Some(spec), start: Some(start), policies: None }),
+        ..Default::default()
+    };
+    schedules.create_schedule(create_schedule).await.unwrap();
+
+    let delete = async || {
+        let request = v1::DeleteNamespaceRequest { namespace: "sales".into(), terminate_open_runs: true };
+        namespaces(&server).delete_namespace(request).await.map(drop)
+    };
+    let refusal = delete().await.unwrap_err();
+    assert_eq!(refusal.code(), Code::FailedPrecondition);
+    assert!(refusal.message().contains("has schedules, \"nightly\" among them"), "{refusal:?}");
+    let nightly = v1::DeleteScheduleRequest { namespace: "sales".into(), schedule_id: "nightly".into() };
+    schedules.delete_schedule(nightly).await.unwrap();
+    delete().await.unwrap();
     server.shutdown().await;
 }
 

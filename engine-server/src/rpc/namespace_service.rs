@@ -147,14 +147,14 @@ impl NamespaceCalls {
         let terminate = request.terminate_open_runs;
         // Looked at first, so that a refused deletion does not disturb anybody.
         let namespace = self.latest(name).await?;
-        self.check_no_open_runs(&namespace, terminate).await?;
+        self.check_may_go(&namespace, terminate).await?;
         let marked = self.change(name, |settings| {
             settings.deleting = true;
             Ok(())
         });
         let marked = marked.await?;
         // And again now that none can begin here.
-        if let Err(refusal) = self.check_no_open_runs(&marked, terminate).await {
+        if let Err(refusal) = self.check_may_go(&marked, terminate).await {
             let settings = Settings { deleting: false, ..marked.settings.clone() };
             self.write(marked.id, marked.version, &settings).await?;
             self.context.namespaces.refresh(&self.context.store).await?;
@@ -162,6 +162,19 @@ impl NamespaceCalls {
         }
         self.context.housekeeping_wanted.notify_one();
         Ok(())
+    }
+
+    /// Refuses if something of the namespace is still to do.
+    async fn check_may_go(&self, namespace: &Namespace, terminate: bool) -> Result<(), ServerError> {
+        let (store, id) = (Arc::clone(&self.context.store), namespace.id);
+        let schedules = history::detached(async move { store.list_schedules(id, "", 1).await }).await?;
+        if let Some(schedule) = schedules.first() {
+            return Err(ServerError::Refused(format!(
+                "namespace {:?} has schedules, {:?} among them, which would start workflows in it: delete them first",
+                namespace.name, schedule.key.schedule_id
+            )));
+        }
+        self.check_no_open_runs(namespace, terminate).await
     }
 
     async fn check_no_open_runs(&self, namespace: &Namespace, terminate: bool) -> Result<(), ServerError> {
