@@ -497,7 +497,8 @@ pub(crate) fn check_start(request: v1::StartWorkflowRequest) -> Result<(), Serve
     Ok(())
 }
 
-fn started(request: v1::StartWorkflowRequest, now: Timestamp) -> Result<WorkflowStarted, ServerError> {
+/// The first event of the run that a request asks for, under a new run id.
+pub(crate) fn started(request: v1::StartWorkflowRequest, now: Timestamp) -> Result<WorkflowStarted, ServerError> {
     validate::people_text("identity", &request.identity)?;
     let input = convert::payloads_from_proto(request.input);
     let memo = convert::memo_from_proto(request.memo);

@@ -18,7 +18,7 @@ impl Shards {
         let Some(shard) = self.shards.get_mut(&id) else {
             return;
         };
-        if shard.scans > 0 || shard.grace_until.is_none_or(|until| until > now) {
+        if shard.scanning || shard.grace_until.is_none_or(|until| until > now) {
             return;
         }
         shard.grace_until = None;
@@ -52,8 +52,8 @@ impl Shards {
         let Some(shard) = self.shards.get_mut(&id) else {
             return;
         };
-        if shard.scans == 0 && shard.next_wake <= now {
-            shard.scans = 1;
+        if !shard.scanning && shard.next_wake <= now {
+            shard.scanning = true;
             shard.next_wake = Timestamp::MAX;
             self.wanted_scans.push(Scan::due(id, now));
         }

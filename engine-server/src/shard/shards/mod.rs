@@ -52,7 +52,7 @@ use crate::shard::request::{LocalKey, News, Request, RequestKind, Responder, Ser
 use crate::shard::updates::UpdateWatchers;
 use crate::store::{Batch, Epoch, ExecutionRow, RunKey, ShardId, StoredRun, WorkflowKey};
 
-use shard::{Shard, Slot};
+use shard::{Loading, Shard, Slot};
 
 /// What a lane's shards may use, and how patient they are.
 #[derive(Debug, Clone, Copy)]
@@ -130,6 +130,17 @@ pub(crate) enum Loaded {
     /// The store could not be read.
     Failed(String),
 }
+
+impl Loaded {
+    /// What a scan read of the run stands in for a look-up that failed: nothing else would bring the run back to memory.
+    fn or_scanned(self, scanned: Option<Box<StoredRun>>) -> Self {
+        match (self, scanned) {
+            (Self::Failed(_), Some(scanned)) => Self::Open(scanned),
+            (loaded, _) => loaded,
+        }
+    }
+}
+
 impl Shards {
     pub(crate) fn new(options: ShardOptions) -> Self {
         Self {
@@ -159,7 +170,7 @@ impl Shards {
             // than its repeat, even if that worker cannot come back.
             grace_until: Some(now + self.options.recovery_grace),
             in_doubt: Vec::new(),
-            scans: 1,
+            scanning: true,
             left: HashSet::default(),
             next_wake: Timestamp::MAX,
         };
@@ -201,7 +212,7 @@ impl Shards {
         };
         match shard.slots.get_mut(&key) {
             Some(Slot::Hot(_)) => self.handle_hot(id, key, kind, now),
-            Some(Slot::Loading(waiting)) => waiting.push(kind),
+            Some(Slot::Loading(loading)) => loading.waiting.push(kind),
             Some(Slot::Starting(starting)) => starting.waiting.push(kind),
             None => match kind {
                 // What comes along with a start must be in its transaction, which one that is presumed may not have.
@@ -218,7 +229,7 @@ impl Shards {
         };
         let workflow_id = key.workflow_id.as_ref().to_owned();
         self.wanted_loads.push(WorkflowKey { shard: id, namespace: key.namespace, workflow_id });
-        shard.slots.insert(key, Slot::Loading(waiting));
+        shard.slots.insert(key, Slot::Loading(Loading { waiting, scanned: None }));
     }
 
     /// Workflow ids that must be looked up. The driver answers each with `loaded`.
@@ -240,11 +251,11 @@ impl Shards {
         if !matches!(shard.slots.get(&key), Some(Slot::Loading(_))) {
             return;
         }
-        let Some(Slot::Loading(waiting)) = shard.slots.remove(&key) else {
+        let Some(Slot::Loading(Loading { waiting, scanned })) = shard.slots.remove(&key) else {
             return;
         };
         let mut latest = None;
-        match loaded {
+        match loaded.or_scanned(scanned) {
             Loaded::Nothing => {}
             Loaded::Closed(row) => latest = Some(row),
             Loaded::Open(stored) => {
@@ -259,9 +270,6 @@ impl Shards {
                 return waiting.into_iter().for_each(|kind| self.refuse(kind, &error));
             }
             Loaded::Failed(problem) => {
-                // A scan that came past left the run to this look-up.
-                shard.scans += 1;
-                self.wanted_scans.push(Scan::recovery(id));
                 let error = ServerError::unavailable(problem);
                 return waiting.into_iter().for_each(|kind| self.refuse(kind, &error));
             }
@@ -290,9 +298,19 @@ impl Shards {
                 }
                 continue;
             }
-            let known = |shard: &Shard| shard.slots.contains_key(&key) || shard.left.contains(&key);
-            if self.shards.get(&scan.shard).is_none_or(known) {
+            let Some(shard) = self.shards.get_mut(&scan.shard) else {
+                return;
+            };
+            if shard.left.contains(&key) {
                 continue;
+            }
+            match shard.slots.get_mut(&key) {
+                None => {}
+                Some(Slot::Loading(loading)) => {
+                    loading.scanned = Some(Box::new(stored));
+                    continue;
+                }
+                Some(Slot::Hot(_) | Slot::Starting(_)) => continue,
             }
             if let Err(problem) = self.revive(scan.shard, stored, now) {
                 tracing::error!(workflow_id = %key.workflow_id, %run_id, %problem, "quarantined a run: its history cannot be replayed");
@@ -376,7 +394,7 @@ impl Shards {
         for shard in shards.into_values() {
             for (_, slot) in shard.slots {
                 match slot {
-                    Slot::Loading(waiting) => waiting.into_iter().for_each(|kind| self.refuse(kind, &error)),
+                    Slot::Loading(loading) => loading.waiting.into_iter().for_each(|kind| self.refuse(kind, &error)),
                     Slot::Starting(starting) => {
                         self.refuse(RequestKind::Start(Box::new(starting.request)), &error);
                         starting.waiting.into_iter().for_each(|kind| self.refuse(kind, &error));

@@ -11,7 +11,7 @@ use crate::hash::{HashMap, HashSet};
 use crate::shard::request::{LocalKey, News, RequestKind, StartRequest};
 use crate::shard::run::HotRun;
 use crate::shard::updates::UpdateWatchers;
-use crate::store::{Epoch, ShardId};
+use crate::store::{Epoch, ShardId, StoredRun};
 
 use super::ShardOptions;
 use super::parting::Parting;
@@ -31,8 +31,8 @@ pub(super) struct Shard {
     /// Until then workers may claim what they had in hand.
     pub(super) grace_until: Option<Timestamp>,
     pub(super) in_doubt: Vec<LocalKey>,
-    /// Scans of it that the store has not answered to their end.
-    pub(super) scans: u32,
+    /// Whether a scan of it is under way.
+    pub(super) scanning: bool,
     /// Workflow ids whose run left memory while a scan was under way: what it read of them may be older.
     pub(super) left: HashSet<LocalKey>,
     /// The earliest that a parked run must be looked at.
@@ -42,10 +42,18 @@ pub(super) struct Shard {
 #[derive(Debug)]
 pub(super) enum Slot {
     /// The store is being asked; what arrives meanwhile waits.
-    Loading(Vec<RequestKind>),
+    Loading(Loading),
     /// A run is on its way to the store as the first of its workflow id; what arrives meanwhile waits.
     Starting(Box<Starting>),
     Hot(Box<HotRun>),
+}
+
+/// A workflow id whose latest run is being looked up.
+#[derive(Debug, Default)]
+pub(super) struct Loading {
+    pub(super) waiting: Vec<RequestKind>,
+    /// What a scan read of it meanwhile, for the case that the look-up fails.
+    pub(super) scanned: Option<Box<StoredRun>>,
 }
 
 /// A start that nothing was looked up for. The store writes it if the workflow id has no run.
@@ -61,9 +69,9 @@ pub(super) struct Starting {
 
 impl Shard {
     pub(super) fn next_due(&self, options: ShardOptions) -> Option<Timestamp> {
-        let grace = self.grace_until.filter(|_| self.scans == 0);
+        let grace = self.grace_until.filter(|_| !self.scanning);
         let deadline = self.deadlines.first().map(|(at, _)| *at);
-        let wake = (self.scans == 0 && self.next_wake < Timestamp::MAX).then_some(self.next_wake);
+        let wake = (!self.scanning && self.next_wake < Timestamp::MAX).then_some(self.next_wake);
         let park = self.idle.first().map(|(touched, _)| *touched + options.park_after);
         [grace, deadline, wake, park].into_iter().flatten().min()
     }
@@ -98,17 +106,15 @@ impl Shard {
 
     /// A run left memory.
     pub(super) fn leaves(&mut self, key: &LocalKey) {
-        if self.scans > 0 {
+        if self.scanning {
             self.left.insert(key.clone());
         }
     }
 
-    /// A page of a scan was dealt with. Of what is read from here on nothing is old, unless another scan is under way.
+    /// A page of a scan was dealt with. Nothing that is read from here on is older than what left memory before.
     pub(super) fn page_ends(&mut self, is_last: bool) {
-        if self.scans == 1 {
-            self.left = HashSet::default();
-        }
-        self.scans -= u32::from(is_last);
+        self.left = HashSet::default();
+        self.scanning = !is_last;
     }
 
     /// A run left its slot: nothing in the sets may lead to it.

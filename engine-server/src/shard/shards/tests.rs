@@ -5,13 +5,14 @@ use std::time::Duration;
 use engine_core::command::{Command, ScheduleActivity};
 use engine_core::event::{ActivityTimeouts, Event, WorkerMetadata, WorkflowStarted};
 use engine_core::execution::{Execution, Input, Reply};
-use engine_core::ids::{ActivityId, ActivityType, EventId, Namespace, RunId, TaskQueueName, WorkflowId, WorkflowType};
-use engine_core::search::SearchAttributes;
+use engine_core::ids::{ActivityId, ActivityType, EventId, RunId};
 use engine_core::time::Timestamp;
+use engine_proto::v1;
 use tokio::sync::oneshot;
 
 use super::{Loaded, Scan, Scanned, ShardOptions, Shards};
 use crate::queue::{QueuedTask, TaskKind};
+use crate::rpc::workflow_service::started;
 use crate::shard::gather::Release;
 use crate::shard::request::{LocalKey, Request, RequestKind};
 use crate::shard::run::{HotRun, encode_turn};
@@ -32,32 +33,14 @@ fn key() -> LocalKey {
 /// What the store has of a run that was in memory when its server died, with the first attempt of an activity offered.
 fn stored() -> StoredRun {
     let run_id = RunId::from_parts(at(0), [7; 10]);
-    let started = WorkflowStarted {
-        namespace: Namespace::from_trusted("default"),
-        workflow_id: WorkflowId::from_trusted("order-1"),
-        run_id,
-        workflow_type: WorkflowType::from_trusted("checkout"),
-        task_queue: TaskQueueName::from_trusted("orders"),
-        input: Vec::new(),
-        execution_timeout: None,
-        run_timeout: None,
-        task_timeout: Duration::from_secs(10),
-        execution_deadline: None,
-        retry_policy: None,
-        attempt: 1,
-        continued_from: None,
-        first_run_id: run_id,
-        continued_failure: None,
-        first_task_backoff: Duration::ZERO,
-        request_id: None,
-        identity: String::new(),
-        memo: Vec::new(),
-        search_attributes: SearchAttributes::new(),
-        summary: String::new(),
-        details: String::new(),
-        seen_request_ids: Vec::new(),
-        parent: None,
+    let request = v1::StartWorkflowRequest {
+        namespace: "default".into(),
+        workflow_id: "order-1".into(),
+        workflow_type: "checkout".into(),
+        task_queue: "orders".into(),
+        ..Default::default()
     };
+    let started = WorkflowStarted { run_id, first_run_id: run_id, ..started(request, at(0)).unwrap() };
     let beginning = Execution::begin(started, at(0)).unwrap();
     let mut execution = Execution::replay(beginning.events.clone()).unwrap();
     let mut events: Vec<Event> = beginning.events;
@@ -151,12 +134,21 @@ fn a_run_that_is_read_after_the_grace_is_in_doubt_nonetheless() {
 }
 
 #[test]
-fn a_run_that_could_not_be_read_is_scanned_for_again() {
+fn a_run_whose_look_up_fails_is_what_the_scan_read_of_it() {
     let (mut shards, scan) = recovering();
     ask(&mut shards);
     shards.scanned(scan, found(vec![stored()]), at(10));
     shards.loaded(SHARD, key(), Loaded::Failed("the store is away".into()), at(11));
-    assert_eq!(shards.take_scans(), [scan]);
+    shards.due(at(12));
+    assert_eq!(offered(&mut shards), [2]);
+    assert_eq!(shards.take_scans(), []);
+}
+
+#[test]
+fn a_scan_brings_back_a_run_whose_look_up_failed_before_it() {
+    let (mut shards, scan) = recovering();
+    ask(&mut shards);
+    shards.loaded(SHARD, key(), Loaded::Failed("the store is away".into()), at(10));
     shards.scanned(scan, found(vec![stored()]), at(11));
     shards.due(at(12));
     assert_eq!(offered(&mut shards), [2]);
