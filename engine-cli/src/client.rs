@@ -12,8 +12,9 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use crate::args::{ConnectionArgs, RunArgs};
+use crate::args::ConnectionArgs;
 use crate::error::{CliError, Exit, Told};
+use crate::workflow::args::RunArgs;
 
 /// How long to try to connect. A server that lives answers in milliseconds.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -3,6 +3,7 @@
 //! | module | noun |
 //! |---|---|
 //! | `args` | the command line |
+//! | `options` | what a started workflow is: shared by starts and schedules |
 //! | `config` | a server's settings: file, environment, flags |
 //! | `server` | `dev`, `serve`, `migrate` |
 //! | `workflow` | the client verbs, one file each |
@@ -25,6 +26,7 @@ mod client;
 mod config;
 mod error;
 mod namespace;
+mod options;
 mod output;
 mod schedule;
 mod server;

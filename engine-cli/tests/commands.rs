@@ -4,7 +4,7 @@
 
 use std::path::Path;
 use std::process::{Command, Output};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use engine_testkit::postgres::{PostgresCluster, fresh_database, shared_cluster};
 use engine_testkit::process::Process;
@@ -103,6 +103,41 @@ async fn a_schedule_is_created_looked_at_changed_and_deleted() {
         ["nightly", "-t", "report", "-q", "reports", "--cron", "30 2 * * *", "--time-zone", "Europe/Berlin"];
     let created = schedule("create", &[&definition[..], &["--paused", "--note", "not yet"]].concat());
     assert_eq!(created["version"], 1);
+    let weekdays = [
+        "weekdays",
+        "-t",
+        "report",
+        "-q",
+        "reports",
+        "--calendar",
+        "day-of-week=mon-fri hour=8,17",
+        "--exclude",
+        "month=12 day-of-month=24-26 hour=*",
+        "--summary",
+        "Numbers of the day",
+        "--max-attempts",
+        "3",
+    ];
+    schedule("create", &weekdays);
+    // Christmas Eve of 2026 is a Thursday.
+    let times = schedule("times", &["weekdays", "--after", "2026-12-23T12:00:00Z", "-n", "2"]);
+    assert_eq!(times, serde_json::json!(["2026-12-23T17:00:00.000000Z", "2026-12-28T08:00:00.000000Z"]));
+    schedule("trigger", &["weekdays"]);
+    let deadline = Instant::now() + DEADLINE;
+    let report = loop {
+        assert!(Instant::now() < deadline, "a trigger starts a run");
+        let started = server.json("list", &["-t", "report"]);
+        if let Some(run) = started.as_array().and_then(|runs| runs.first()) {
+            break run["workflow_id"].as_str().unwrap().to_owned();
+        }
+    };
+    let history = server.json("history", &[&report]);
+    let started = &history[0]["attributes"];
+    assert_eq!(
+        (&started["summary"], &started["retry_policy"]["maximum_attempts"]),
+        (&"Numbers of the day".into(), &3.into())
+    );
+    schedule("delete", &["weekdays"]);
     let described = schedule("describe", &["nightly"]);
     assert_eq!((&described["paused"], &described["note"]), (&true.into(), &"not yet".into()));
     assert_eq!(described["times"], "30 2 * * * in Europe/Berlin");

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
+use engine_core::schedule::{CalendarSpec, parse_calendar};
 use engine_core::time::Timestamp;
 
-use crate::args::{ConnectionArgs, InputArgs};
+use crate::args::ConnectionArgs;
+use crate::options::WorkflowOptions;
 
 /// Whom to ask, and what.
 #[derive(Debug, Args)]
@@ -22,7 +24,7 @@ pub(crate) struct ScheduleArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ScheduleVerb {
     /// Create a schedule. Once this returns, no crash loses it.
-    Create(CreateArgs),
+    Create(Box<CreateArgs>),
     /// Show a schedule: its times, its latest starts, what runs and what waits.
     Describe(IdArgs),
     /// List schedules.
@@ -30,7 +32,7 @@ pub(crate) enum ScheduleVerb {
     /// Print the times of a schedule.
     Times(TimesArgs),
     /// Replace what a schedule starts, when and how. What is not said is not kept.
-    Update(UpdateArgs),
+    Update(Box<UpdateArgs>),
     /// Let the times of a schedule pass from now on.
     Pause(NoteArgs),
     /// Let a schedule go on from now on.
@@ -70,21 +72,12 @@ pub(crate) enum Overlap {
 /// What to start, when and how.
 #[derive(Debug, Args)]
 pub(crate) struct DefinitionArgs {
-    /// The name under which workers have the code.
-    #[arg(long = "type", short = 't', value_name = "NAME")]
-    pub(crate) workflow_type: String,
-    /// Where workers look for it.
-    #[arg(long, short, value_name = "NAME")]
-    pub(crate) queue: String,
+    /// What to start.
+    #[command(flatten)]
+    pub(crate) workflow: WorkflowOptions,
     /// What the workflow ids begin with; the time follows. Default: the schedule's id.
     #[arg(long, value_name = "TEXT")]
     pub(crate) id: Option<String>,
-    /// Arguments.
-    #[command(flatten)]
-    pub(crate) input: InputArgs,
-    /// How long one run may take. Default: no limit.
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
-    pub(crate) run_timeout: Option<Duration>,
     /// Times as "minute hour day-of-month month day-of-week", with the second before them if there are six fields and the year
     /// after them if there are seven; or @hourly, @daily, "@every 90s". Repeat it for several.
     #[arg(long, value_name = "EXPRESSION")]
@@ -92,7 +85,14 @@ pub(crate) struct DefinitionArgs {
     /// A time every so often, counted from 1970. Repeat it for several.
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub(crate) every: Vec<Duration>,
-    /// By which cron expressions are read, such as Europe/Berlin. Default: UTC.
+    /// Times at which all the named fields match: "hour=9-17 minute=0,30 day-of-week=mon-fri". There are second, minute and hour
+    /// (0 if not named), day-of-month, month, day-of-week and year (any if not named). Repeat it for several.
+    #[arg(long, value_name = "FIELDS", value_parser = calendar)]
+    pub(crate) calendar: Vec<CalendarSpec>,
+    /// Leaves out times that match, written like a calendar, such as "month=12 day-of-month=24-26 hour=* minute=*". Repeat it for several.
+    #[arg(long, value_name = "FIELDS", value_parser = calendar)]
+    pub(crate) exclude: Vec<CalendarSpec>,
+    /// By which cron expressions and calendars are read, such as Europe/Berlin. Default: UTC.
     #[arg(long, value_name = "NAME", default_value = "")]
     pub(crate) time_zone: String,
     /// No time before this: 2026-11-22T08:30:00Z.
@@ -227,6 +227,10 @@ fn instant(text: &str) -> Result<Timestamp, String> {
     parsed.map(|at| Timestamp::from_micros(at.as_microsecond())).map_err(|_| {
         "is no instant with its offset, such as 2026-11-22T08:30:00Z or 2026-11-22T09:30:00+01:00".to_owned()
     })
+}
+
+fn calendar(text: &str) -> Result<CalendarSpec, String> {
+    parse_calendar(text).map_err(|wrong| wrong.to_string())
 }
 
 #[cfg(test)]

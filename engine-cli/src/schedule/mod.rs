@@ -14,11 +14,11 @@ use crate::output::Output;
 pub(crate) async fn run(arguments: ScheduleArgs, output: &mut Output) -> Result<Exit, CliError> {
     let connection = &arguments.connection;
     match arguments.verb {
-        ScheduleVerb::Create(create) => write::create(connection, create, output).await,
+        ScheduleVerb::Create(create) => write::create(connection, *create, output).await,
         ScheduleVerb::Describe(id) => read::describe(connection, id, output).await,
         ScheduleVerb::List(list) => read::list(connection, &list, output).await,
         ScheduleVerb::Times(times) => read::times(connection, times, output).await,
-        ScheduleVerb::Update(update) => write::update(connection, update, output).await,
+        ScheduleVerb::Update(update) => write::update(connection, *update, output).await,
         ScheduleVerb::Pause(note) => write::pause(connection, note, output).await,
         ScheduleVerb::Unpause(note) => write::unpause(connection, note, output).await,
         ScheduleVerb::Trigger(trigger) => write::trigger(connection, trigger, output).await,

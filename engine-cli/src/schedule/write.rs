@@ -9,8 +9,8 @@ use super::args::{BackfillArgs, CreateArgs, DefinitionArgs, IdArgs, NoteArgs, Ov
 use crate::args::ConnectionArgs;
 use crate::client::{self, Client};
 use crate::error::{CliError, Exit};
+use crate::options::Attributes;
 use crate::output::{Format, Output};
-use crate::view::payload;
 
 pub(super) async fn create(
     connection: &ConnectionArgs,
@@ -18,12 +18,13 @@ pub(super) async fn create(
     output: &mut Output,
 ) -> Result<Exit, CliError> {
     let remaining = arguments.definition.limit;
-    let schedule = definition(&arguments.schedule_id, arguments.definition)?;
+    let definition = definition(&arguments.schedule_id, arguments.definition)?;
     let mut client = Client::connect(connection).await?;
+    let schedule = completed(definition, &mut client).await?;
     let request = v1::CreateScheduleRequest {
         namespace: client.namespace.clone(),
         schedule_id: arguments.schedule_id.clone(),
-        schedule: Some(signed(schedule, &client)),
+        schedule: Some(schedule),
         paused: arguments.paused,
         note: arguments.note,
         remaining,
@@ -42,12 +43,13 @@ pub(super) async fn update(
 ) -> Result<Exit, CliError> {
     let remaining = arguments.definition.limit;
     let limit = (arguments.no_limit || remaining.is_some()).then_some(v1::StartLimit { remaining });
-    let schedule = definition(&arguments.schedule_id, arguments.definition)?;
+    let definition = definition(&arguments.schedule_id, arguments.definition)?;
     let mut client = Client::connect(connection).await?;
+    let schedule = completed(definition, &mut client).await?;
     let request = v1::UpdateScheduleRequest {
         namespace: client.namespace.clone(),
         schedule_id: arguments.schedule_id.clone(),
-        schedule: Some(signed(schedule, &client)),
+        schedule: Some(schedule),
         limit,
         version: arguments.version,
     };
@@ -142,41 +144,43 @@ fn told(output: &mut Output, did: &str, schedule_id: &str, version: u64) -> Resu
     Ok(Exit::Done)
 }
 
-/// Who starts what the schedule starts, for people.
-fn signed(mut schedule: v1::Schedule, client: &Client) -> v1::Schedule {
+/// Adds what needs a connection: who starts what the schedule starts, for people, and by what that is listed.
+async fn completed(
+    (mut schedule, attributes): (v1::Schedule, Attributes),
+    client: &mut Client,
+) -> Result<v1::Schedule, CliError> {
+    let search_attributes = attributes.read(client).await?;
     if let Some(start) = &mut schedule.start {
         start.identity.clone_from(&client.identity);
+        start.search_attributes = search_attributes;
     }
-    schedule
+    Ok(schedule)
 }
 
-fn definition(schedule_id: &str, arguments: DefinitionArgs) -> Result<v1::Schedule, CliError> {
-    let start = v1::StartWorkflowRequest {
-        workflow_id: arguments.id.unwrap_or_else(|| schedule_id.to_owned()),
-        workflow_type: arguments.workflow_type,
-        task_queue: arguments.queue,
-        input: payload::read_inputs(&arguments.input)?,
-        run_timeout: arguments.run_timeout.map(convert::duration_to_proto),
-        ..v1::StartWorkflowRequest::default()
-    };
+/// The schedule as the arguments say it, and the attributes of what it starts.
+fn definition(schedule_id: &str, arguments: DefinitionArgs) -> Result<(v1::Schedule, Attributes), CliError> {
+    let (options, attributes) = arguments.workflow.request()?;
+    let start =
+        v1::StartWorkflowRequest { workflow_id: arguments.id.unwrap_or_else(|| schedule_id.to_owned()), ..options };
     let every = arguments.every.into_iter();
     let intervals =
         every.map(|every| v1::IntervalSpec { every: Some(convert::duration_to_proto(every)), offset: None });
     let spec = v1::ScheduleSpec {
+        calendars: arguments.calendar.iter().map(convert::calendar_to_proto).collect(),
         crons: arguments.cron,
         intervals: intervals.collect(),
+        excluded: arguments.exclude.iter().map(convert::calendar_to_proto).collect(),
         start_at: arguments.start_at.map(convert::timestamp_to_proto),
         end_at: arguments.end_at.map(convert::timestamp_to_proto),
         jitter: arguments.jitter.map(convert::duration_to_proto),
         time_zone: arguments.time_zone,
-        ..v1::ScheduleSpec::default()
     };
     let policies = v1::SchedulePolicies {
         overlap: overlap(Some(arguments.overlap)).into(),
         catch_up_window: arguments.catch_up_window.map(convert::duration_to_proto),
         pause_on_failure: arguments.pause_on_failure,
     };
-    Ok(v1::Schedule { spec: Some(spec), start: Some(start), policies: Some(policies) })
+    Ok((v1::Schedule { spec: Some(spec), start: Some(start), policies: Some(policies) }, attributes))
 }
 
 fn overlap(policy: Option<Overlap>) -> v1::OverlapPolicy {

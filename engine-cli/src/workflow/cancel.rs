@@ -4,10 +4,11 @@ use engine_proto::v1;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::args::{CancelArgs, ConnectionArgs};
+use crate::args::ConnectionArgs;
 use crate::client::{self, Client};
 use crate::error::{CliError, Exit};
 use crate::output::{Format, Output};
+use crate::workflow::args::CancelArgs;
 
 pub(super) async fn run(
     connection: &ConnectionArgs,

@@ -3,11 +3,12 @@
 use engine_proto::v1;
 use serde_json::{Value, json};
 
-use crate::args::{ConnectionArgs, CountArgs};
+use crate::args::ConnectionArgs;
 use crate::client::{self, Client};
 use crate::error::{CliError, Exit};
 use crate::output::{Format, Output};
 use crate::view::text;
+use crate::workflow::args::CountArgs;
 
 pub(super) async fn run(
     connection: &ConnectionArgs,

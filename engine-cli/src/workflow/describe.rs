@@ -2,11 +2,12 @@
 
 use engine_proto::v1;
 
-use crate::args::{ConnectionArgs, RunArgs};
+use crate::args::ConnectionArgs;
 use crate::client::{self, Client};
 use crate::error::{CliError, Exit};
 use crate::output::{Format, Output};
 use crate::view::{run, time};
+use crate::workflow::args::RunArgs;
 
 pub(super) async fn run(
     connection: &ConnectionArgs,

@@ -4,12 +4,13 @@ use engine_core::event::Event;
 use engine_core::time::Timestamp;
 use engine_proto::{EncodedHistory, v1};
 
-use crate::args::{ConnectionArgs, HistoryArgs, TimeStyle};
+use crate::args::ConnectionArgs;
 use crate::client::{self, Client};
 use crate::error::{CliError, Exit};
 use crate::output::{Format, Output};
 use crate::view::words::Narrator;
 use crate::view::{json, table, time};
+use crate::workflow::args::{HistoryArgs, TimeStyle};
 
 /// Most events that are asked for at once.
 const PAGE: usize = 1000;

@@ -3,11 +3,12 @@
 use engine_proto::v1;
 use serde_json::Value;
 
-use crate::args::{ConnectionArgs, ListArgs, StatusFilter};
+use crate::args::ConnectionArgs;
 use crate::client::{self, Client};
 use crate::error::{CliError, Exit};
 use crate::output::{Format, Output};
 use crate::view::{run, time};
+use crate::workflow::args::{ListArgs, StatusFilter};
 
 /// Most runs that are asked for at once.
 const PAGE: usize = 1000;

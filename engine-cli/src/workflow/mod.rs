@@ -1,5 +1,6 @@
 //! The client verbs, one file each. Each reads its input first and connects then: to find a typing error must not need a server.
 
+pub(crate) mod args;
 mod cancel;
 mod count;
 mod describe;
@@ -15,7 +16,9 @@ mod terminate;
 mod update;
 mod watch;
 
-use crate::args::{Verb, WorkflowArgs};
+use args::Verb;
+pub(crate) use args::WorkflowArgs;
+
 use crate::error::{CliError, Exit};
 use crate::output::Output;
 
@@ -23,7 +26,7 @@ use crate::output::Output;
 pub(crate) async fn run(arguments: WorkflowArgs, output: &mut Output) -> Result<Exit, CliError> {
     let connection = &arguments.connection;
     match arguments.verb {
-        Verb::Start(start) => start::run(connection, start, output).await,
+        Verb::Start(start) => start::run(connection, *start, output).await,
         Verb::List(list) => list::run(connection, list, output).await,
         Verb::Count(count) => count::run(connection, count, output).await,
         Verb::Describe(run) => describe::run(connection, &run, output).await,

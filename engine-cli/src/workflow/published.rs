@@ -2,11 +2,12 @@
 
 use engine_proto::{convert, v1};
 
-use crate::args::{ConnectionArgs, PublishedArgs};
+use crate::args::ConnectionArgs;
 use crate::client::{self, Client};
 use crate::error::{CliError, Exit};
 use crate::output::{Format, Output};
 use crate::view::{payload, run, time};
+use crate::workflow::args::PublishedArgs;
 
 pub(super) async fn run(
     connection: &ConnectionArgs,

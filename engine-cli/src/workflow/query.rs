@@ -3,11 +3,12 @@
 use engine_proto::{convert, v1};
 use serde_json::json;
 
-use crate::args::{ConnectionArgs, QueryArgs};
+use crate::args::ConnectionArgs;
 use crate::client::{self, Client};
 use crate::error::{CliError, Exit};
 use crate::output::{Format, Output};
 use crate::view::{failure, json, payload, run};
+use crate::workflow::args::QueryArgs;
 
 pub(super) async fn run(
     connection: &ConnectionArgs,

@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 use engine_proto::{convert, v1};
 
 use super::patience::Patience;
-use crate::args::{ConnectionArgs, ResultArgs};
+use crate::args::ConnectionArgs;
 use crate::client::{self, Client};
 use crate::error::{CliError, Exit};
 use crate::output::{Format, Output};
 use crate::view::{failure, payload, run, time};
+use crate::workflow::args::ResultArgs;
 
 /// How long to try to reach a server that was lost, unless the command line says otherwise.
 pub(super) const PATIENCE_DEFAULT: Duration = Duration::from_secs(60);

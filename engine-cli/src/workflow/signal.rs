@@ -5,11 +5,12 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::start::repeatable;
-use crate::args::{ConnectionArgs, SignalArgs};
+use crate::args::ConnectionArgs;
 use crate::client::{self, Client};
 use crate::error::{CliError, Exit};
 use crate::output::{Format, Output};
 use crate::view::payload;
+use crate::workflow::args::SignalArgs;
 
 pub(super) async fn run(
     connection: &ConnectionArgs,

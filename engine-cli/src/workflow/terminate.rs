@@ -3,10 +3,11 @@
 use engine_proto::v1;
 use serde_json::json;
 
-use crate::args::{ConnectionArgs, TerminateArgs};
+use crate::args::ConnectionArgs;
 use crate::client::{self, Client};
 use crate::error::{CliError, Exit};
 use crate::output::{Format, Output};
+use crate::workflow::args::TerminateArgs;
 
 pub(super) async fn run(
     connection: &ConnectionArgs,

@@ -5,11 +5,12 @@ use engine_proto::{convert, v1};
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::args::{ConnectionArgs, UpdateArgs, UpdateWait};
+use crate::args::ConnectionArgs;
 use crate::client::{self, Client};
 use crate::error::{CliError, Exit};
 use crate::output::{Format, Output};
 use crate::view::{failure, json, payload, run};
+use crate::workflow::args::{UpdateArgs, UpdateWait};
 
 pub(super) async fn run(
     connection: &ConnectionArgs,

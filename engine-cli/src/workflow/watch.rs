@@ -7,12 +7,13 @@ use engine_proto::v1;
 
 use super::history::decode;
 use super::patience::Patience;
-use crate::args::{ConnectionArgs, WatchArgs};
+use crate::args::ConnectionArgs;
 use crate::client::{self, Client};
 use crate::error::{CliError, Exit};
 use crate::output::{Format, Output};
 use crate::view::words::Narrator;
 use crate::view::{json, time};
+use crate::workflow::args::WatchArgs;
 
 pub(super) async fn run(
     connection: &ConnectionArgs,

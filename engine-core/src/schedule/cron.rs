@@ -88,6 +88,46 @@ pub(super) fn parse(text: &str) -> Result<Cron, InvalidSpec> {
     Ok(Cron::Calendars(vec![by_day, by_weekday]))
 }
 
+/// Reads a calendar as people write it on a line: fields by name, in any order, with the values of cron expressions, as in
+/// `hour=9-17 minute=0,30 day-of-week=mon-fri`. Fields that are not named are empty, which means 0 for the time of day and any for the
+/// date.
+pub fn parse_calendar(text: &str) -> Result<CalendarSpec, InvalidSpec> {
+    if text.len() > ID_LENGTH_MAX {
+        let problem = format!("is {} bytes long; the limit is {ID_LENGTH_MAX} bytes", text.len());
+        return Err(InvalidSpec::new("calendar", problem));
+    }
+    let mut calendar = CalendarSpec::default();
+    for word in text.split_ascii_whitespace() {
+        let wrong = |problem: String| InvalidSpec::new("calendar", problem);
+        let (name, values) = word
+            .split_once('=')
+            .ok_or_else(|| wrong(format!("has {word:?}, which is not of the form FIELD=VALUES, such as hour=9-17")))?;
+        let (rule, ranges) = match name.replace('-', "_").as_str() {
+            "second" => (SECOND, &mut calendar.second),
+            "minute" => (MINUTE, &mut calendar.minute),
+            "hour" => (HOUR, &mut calendar.hour),
+            "day_of_month" => (DAY_OF_MONTH, &mut calendar.day_of_month),
+            "month" => (MONTH, &mut calendar.month),
+            "day_of_week" => (DAY_OF_WEEK, &mut calendar.day_of_week),
+            "year" => (YEAR, &mut calendar.year),
+            _ => {
+                let problem = format!(
+                    "has the unknown field {name:?}; there are second, minute, hour, day-of-month, month, day-of-week and year"
+                );
+                return Err(wrong(problem));
+            }
+        };
+        if !ranges.is_empty() {
+            return Err(wrong(format!("names {name} twice; write several values as in {name}=1,2")));
+        }
+        *ranges = field(rule, values)?;
+    }
+    if calendar == CalendarSpec::default() {
+        return Err(InvalidSpec::new("calendar", "names no field; midnight of each day is hour=0".to_owned()));
+    }
+    Ok(calendar)
+}
+
 fn field(rule: FieldRule, text: &str) -> Result<Vec<Range>, InvalidSpec> {
     text.split(',').map(|part| range(rule, part)).collect()
 }
@@ -224,6 +264,31 @@ mod tests {
         ];
         for (text, expected) in cases {
             assert!(read(text).contains(expected), "{text}: {}", read(text));
+        }
+    }
+
+    #[test]
+    fn a_calendar_on_a_line_names_its_fields_in_any_order() {
+        let read = |text| parse_calendar(text).expect("it is a calendar");
+        let written = read("day-of-week=mon-fri hour=9-17/2 minute=0,30");
+        assert_eq!(written.day_of_week, [Range::of(1, 5)]);
+        assert_eq!(written.hour, [Range { start: 9, end: 17, step: 2 }]);
+        assert_eq!(written.minute, [Range::one(0), Range::one(30)]);
+        assert!(written.second.is_empty() && written.month.is_empty() && written.year.is_empty());
+        assert_eq!(read("month=dec year=2026").month, [Range::one(12)]);
+    }
+
+    #[test]
+    fn a_calendar_on_a_line_that_cannot_be_read_says_which_field() {
+        for (text, expected) in [
+            ("", "names no field"),
+            ("hour", "which is not of the form FIELD=VALUES"),
+            ("our=9", "has the unknown field \"our\""),
+            ("hour=9 hour=10", "names hour twice"),
+            ("hour=nine", "hour: has \"nine\", which is not a number"),
+        ] {
+            let wrong = parse_calendar(text).expect_err("it is no calendar").to_string();
+            assert!(wrong.contains(expected), "{text}: {wrong}");
         }
     }
 }

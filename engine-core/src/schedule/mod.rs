@@ -17,6 +17,7 @@ mod state;
 mod zone;
 
 pub use calendar::{CalendarSpec, Range, ranges_text};
+pub use cron::parse_calendar;
 pub use decide::{Obligation, ObligationKey, Schedule, ScheduleInput, ScheduleRefusal};
 pub use spec::{Due, Interval, InvalidSpec, ScheduleSpec, Timetable};
 pub use state::{

@@ -60,8 +60,9 @@ pub use policy::{
     activity_timeouts_from_proto, activity_timeouts_to_proto, retry_policy_from_proto, retry_policy_to_proto,
 };
 pub use schedule::{
-    decode_schedule, encode_schedule, overlap_policy_from_proto, overlap_policy_to_proto, schedule_policies_from_proto,
-    schedule_policies_to_proto, schedule_spec_from_proto, schedule_spec_to_proto, schedule_status_to_proto,
+    calendar_to_proto, decode_schedule, encode_schedule, overlap_policy_from_proto, overlap_policy_to_proto,
+    schedule_policies_from_proto, schedule_policies_to_proto, schedule_spec_from_proto, schedule_spec_to_proto,
+    schedule_status_to_proto,
 };
 pub use search::{
     property_changes_from_proto, property_changes_to_proto, search_attributes_from_proto, search_attributes_to_proto,

@@ -40,7 +40,8 @@ fn calendar_from_proto(message: v1::CalendarSpec) -> CalendarSpec {
     }
 }
 
-fn calendar_to_proto(calendar: &CalendarSpec) -> v1::CalendarSpec {
+/// A calendar as it is sent.
+pub fn calendar_to_proto(calendar: &CalendarSpec) -> v1::CalendarSpec {
     let ranges = |ranges: &[Range]| ranges.iter().map(range_to_proto).collect();
     v1::CalendarSpec {
         second: ranges(&calendar.second),
