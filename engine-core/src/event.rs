@@ -73,6 +73,8 @@ pub enum EventKind {
     PropertiesModified(PropertiesModified),
     WorkflowUpdateAccepted(Box<WorkflowUpdateAccepted>),
     WorkflowUpdateCompleted(WorkflowUpdateCompleted),
+    WorkflowPaused(PauseChange),
+    WorkflowResumed(PauseChange),
     Peer(Box<PeerEvent>),
 }
 
@@ -195,6 +197,18 @@ pub struct WorkflowCancelRequested {
     /// Why, for people.
     pub reason: String,
     /// Who asked, for people.
+    pub identity: String,
+    /// Makes the request safe to repeat.
+    pub request_id: Option<RequestId>,
+}
+
+/// The run was paused, or resumed: while it is paused nothing of it is handed out, and its time stands still. The event's time is when
+/// that began or ended, even if the event was buffered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PauseChange {
+    /// Why, for people.
+    pub reason: String,
+    /// Who did it, for people.
     pub identity: String,
     /// Makes the request safe to repeat.
     pub request_id: Option<RequestId>,
@@ -606,6 +620,8 @@ impl EventKind {
             EventKind::PropertiesModified(_) => "PropertiesModified",
             EventKind::WorkflowUpdateAccepted(_) => "WorkflowUpdateAccepted",
             EventKind::WorkflowUpdateCompleted(_) => "WorkflowUpdateCompleted",
+            EventKind::WorkflowPaused(_) => "WorkflowPaused",
+            EventKind::WorkflowResumed(_) => "WorkflowResumed",
         }
     }
 
@@ -644,7 +660,9 @@ impl EventKind {
             | EventKind::SearchAttributesUpserted(_)
             | EventKind::PropertiesModified(_)
             | EventKind::WorkflowUpdateAccepted(_)
-            | EventKind::WorkflowUpdateCompleted(_) => false,
+            | EventKind::WorkflowUpdateCompleted(_)
+            | EventKind::WorkflowPaused(_)
+            | EventKind::WorkflowResumed(_) => false,
         }
     }
 
@@ -681,7 +699,9 @@ impl EventKind {
             | EventKind::SearchAttributesUpserted(_)
             | EventKind::PropertiesModified(_)
             | EventKind::WorkflowUpdateAccepted(_)
-            | EventKind::WorkflowUpdateCompleted(_) => None,
+            | EventKind::WorkflowUpdateCompleted(_)
+            | EventKind::WorkflowPaused(_)
+            | EventKind::WorkflowResumed(_) => None,
         }
     }
 
@@ -718,7 +738,9 @@ impl EventKind {
             | EventKind::SearchAttributesUpserted(_)
             | EventKind::PropertiesModified(_)
             | EventKind::WorkflowUpdateAccepted(_)
-            | EventKind::WorkflowUpdateCompleted(_) => None,
+            | EventKind::WorkflowUpdateCompleted(_)
+            | EventKind::WorkflowPaused(_)
+            | EventKind::WorkflowResumed(_) => None,
         }
     }
 }

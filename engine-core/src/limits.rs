@@ -65,6 +65,9 @@ pub const UNREAD_SIGNALS_MAX: usize = 50_000;
 /// memory. Further ones are refused with RESOURCE_EXHAUSTED until one is answered.
 pub const UPDATES_IN_FLIGHT_MAX: usize = 10;
 
+/// Most pauses of one run. Each is remembered for as long as the run is open: what its timers and timeouts are depends on all of them.
+pub const PAUSES_MAX: usize = 1_000;
+
 /// Most updates that one run may accept. Each is remembered, so that a repeat finds its outcome.
 pub const UPDATES_PER_RUN_MAX: usize = 2000;
 

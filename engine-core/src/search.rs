@@ -129,6 +129,10 @@ pub fn words_of(text: &str) -> Vec<String> {
     words.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
+/// The attribute that the engine itself gives a run while it is paused: it is listed by `Paused = true`, and found no longer once it is
+/// resumed or closed.
+pub const PAUSED: &str = "Paused";
+
 /// Words of the filter language that would be mistaken for an attribute of that name.
 const WORDS_OF_FILTERS: [&str; 15] = [
     "and",

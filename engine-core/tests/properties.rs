@@ -27,8 +27,8 @@ use proptest::prelude::*;
 mod support;
 
 use support::{
-    Run, accept, answer, cancel_activity, cancel_peer, cancel_timer, complete, fail, peer_run, publish, retry,
-    schedule_with, seconds, signal, signal_peer, start_child_with, start_timer, update,
+    Run, accept, answer, cancel_activity, cancel_peer, cancel_timer, complete, fail, pause_change, peer_run, publish,
+    retry, schedule_with, seconds, signal, signal_peer, start_child_with, start_timer, update,
 };
 
 /// One thing that happens. Numbers pick one of what there is.
@@ -37,6 +37,8 @@ enum Step {
     Signal { request_id: Option<u8> },
     Update { id: u8 },
     Cancel,
+    Pause,
+    Resume,
     Terminate,
     TakeTask,
     CompleteTask { token: u8, commands: Vec<Code>, rejected: Vec<u8>, force_new_task: bool },
@@ -136,6 +138,8 @@ fn step() -> impl Strategy<Value = Step> {
         6 => proptest::option::of(0..6_u8).prop_map(|request_id| Step::Signal { request_id }),
         6 => (0..POOL).prop_map(|id| Step::Update { id }),
         1 => Just(Step::Cancel),
+        2 => Just(Step::Pause),
+        3 => Just(Step::Resume),
         1 => prop_oneof![9 => Just(Step::EndGrace), 1 => Just(Step::Terminate)],
         12 => Just(Step::TakeTask),
         14 => (recent(), codes(), rejected(), proptest::bool::weighted(0.1)).prop_map(
@@ -212,6 +216,8 @@ impl World {
     /// Moves tasks into queues and out of them.
     fn follow(&mut self, effects: &[Effect]) {
         for effect in effects {
+            let offers = matches!(effect, Effect::OfferWorkflowTask { .. } | Effect::OfferActivity { .. });
+            assert!(!offers || self.run.execution.paused().is_none(), "something of a paused run was offered");
             match effect {
                 Effect::OfferWorkflowTask { attempt, .. } => {
                     assert_eq!(self.offered_task.replace(*attempt), None, "a workflow task was offered twice");
@@ -262,6 +268,12 @@ impl World {
                 }
             }
             Step::Cancel => self.run_cancel(),
+            Step::Pause => {
+                self.send(Input::Pause(pause_change("", None)));
+            }
+            Step::Resume => {
+                self.send(Input::Resume(pause_change("", None)));
+            }
             Step::Update { id } => {
                 self.send(Input::Update(Box::new(update(&update_name(id)))));
             }
@@ -541,13 +553,13 @@ impl World {
         let run = &self.run.execution;
         let scheduled_task = run
             .pending_workflow_task()
-            .filter(|task| task.state == PendingTaskState::Scheduled)
+            .filter(|task| task.state == PendingTaskState::Scheduled && run.paused().is_none())
             .map(|task| task.attempt);
         assert_eq!(self.offered_task, scheduled_task, "the queue and the run disagree about the workflow task");
         let scheduled_activities: BTreeMap<EventId, u32> = run
             .pending_activities()
             .into_iter()
-            .filter(|activity| activity.state == PendingTaskState::Scheduled)
+            .filter(|activity| activity.state == PendingTaskState::Scheduled && run.paused().is_none())
             .map(|activity| (activity.scheduled_event_id, activity.attempt))
             .collect();
         assert_eq!(self.offered_activities, scheduled_activities, "the queue and the run disagree about activities");
@@ -571,6 +583,7 @@ impl World {
     /// Workers do all that is offered until the run closes: whatever happened before, a run can be finished.
     fn finish(&mut self) {
         self.take(Step::EndGrace);
+        self.take(Step::Resume);
         for _ in 0..100 {
             if self.run.execution.close_status().is_some() {
                 return;

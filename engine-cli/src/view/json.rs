@@ -73,6 +73,11 @@ fn attributes(kind: &EventKind) -> Value {
             "identity": it.identity,
             "request_id": it.request_id.as_ref().map(|id| id.as_str()),
         }),
+        EventKind::WorkflowPaused(it) | EventKind::WorkflowResumed(it) => json!({
+            "reason": it.reason,
+            "identity": it.identity,
+            "request_id": it.request_id.as_ref().map(|id| id.as_str()),
+        }),
         EventKind::WorkflowSignaled(it) => json!({
             "signal_name": it.name.as_str(),
             "input": payloads(&it.input),

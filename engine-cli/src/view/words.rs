@@ -53,6 +53,9 @@ impl Narrator {
             }
             EventKind::Peer(it) => super::peer::words(it, limit),
             EventKind::WorkflowContinuedAsNew(it) => vec![format!("continued by run {}", it.new_run_id)],
+            EventKind::WorkflowPaused(it) | EventKind::WorkflowResumed(it) => {
+                vec![reason(&it.reason, limit), by(&it.identity)]
+            }
             EventKind::WorkflowCancelRequested(it) => vec![reason(&it.reason, limit), by(&it.identity)],
             EventKind::WorkflowSignaled(it) => vec![
                 format!("signal {}", text::one_line(it.name.as_str(), limit)),

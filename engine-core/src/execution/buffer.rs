@@ -197,6 +197,8 @@ impl Execution {
             self.apply_activity_end_in_buffer(scheduled_event_id);
         } else if let EventKind::Peer(peer) = &event.kind {
             self.apply_peer_in_buffer(peer);
+        } else if let EventKind::WorkflowPaused(_) | EventKind::WorkflowResumed(_) = &event.kind {
+            self.apply_pause_change_in_buffer(&event.kind, event.at);
         }
         self.buffer.push(event.clone());
         self.apply_news_at(event.at);

@@ -95,7 +95,8 @@ impl Draft<'_> {
         if self.run.cancel_requested {
             return (RetryState::CancelRequested, None);
         }
-        let deadline = started.execution_deadline.unwrap_or(Timestamp::MAX);
+        let execution_deadline = self.run.execution_deadline();
+        let deadline = execution_deadline.unwrap_or(Timestamp::MAX);
         let seed = mix(started.run_id.seed());
         match policy.after_failure(failure, started.attempt, started.attempt, self.now, deadline, seed) {
             RetryDecision::GiveUp(reason) => (reason, None),
@@ -104,6 +105,7 @@ impl Draft<'_> {
                     run_id: started.run_id.successor(self.next_event_id(), self.now),
                     attempt: started.attempt.saturating_add(1),
                     continued_from: Some(started.run_id),
+                    execution_deadline,
                     continued_failure: Some(failure.clone()),
                     // An error may ask for any delay; a start may not.
                     first_task_backoff: at.since(self.now).min(limits::DURATION_MAX),
@@ -136,13 +138,21 @@ impl Execution {
         }
         self.timers = super::timer::Timers::default();
         self.buffer.clear();
+        self.end_pauses();
         self.updates.forget_volatile();
         self.deadlines.clear();
     }
 
     /// When this run must be over, if it must. The pause before the first workflow task does not count.
     pub(super) fn run_deadline(&self) -> Option<Timestamp> {
-        self.started.run_timeout.map(|timeout| self.started_at + self.started.first_task_backoff + timeout)
+        let allowed = self.started.run_timeout? + self.started.first_task_backoff;
+        Some(self.deadlines.time.after(self.started_at, allowed))
+    }
+
+    /// When the whole chain must be over, if it must.
+    pub(super) fn execution_deadline(&self) -> Option<Timestamp> {
+        let deadline = self.started.execution_deadline?;
+        Some(self.deadlines.time.moved(deadline, self.started_at))
     }
 }
 

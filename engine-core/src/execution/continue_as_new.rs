@@ -72,6 +72,7 @@ impl Draft<'_> {
             retry_policy: retry_policy.or_else(|| before.retry_policy.clone()),
             memo: memo.unwrap_or_else(|| properties.memo.clone().into_iter().collect()),
             search_attributes: properties.search_attributes.clone(),
+            execution_deadline: self.run.execution_deadline(),
             attempt: 1,
             continued_from: Some(before.run_id),
             continued_failure: None,

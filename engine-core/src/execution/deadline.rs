@@ -10,12 +10,15 @@
 //! | timers, by (fire time, started event) | they fire (`timer`)                                      |
 //! | activities                            | a timeout, or the pause before an attempt is over        |
 //!
+//! While the run is paused ([`super::pause`]) nothing is due but the workflow task that a worker has.
+//!
 //! All that is due at one instant happens in one transition, in the order of the table: the workflow task comes before the
 //! timers, because events are buffered while it runs and numbered once it has ended.
 
 use std::collections::BTreeSet;
 
 use crate::execution::draft::Draft;
+use crate::execution::pause::RunTime;
 use crate::execution::{Execution, Reply, Transition};
 use crate::ids::EventId;
 use crate::time::Timestamp;
@@ -37,7 +40,11 @@ pub(super) enum Source {
 
 /// The deadlines of one run, in order.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub(super) struct Deadlines(BTreeSet<(Timestamp, Source)>);
+pub(super) struct Deadlines {
+    entries: BTreeSet<(Timestamp, Source)>,
+    /// When the run's time stood still. What is in `entries` counts pauses that are over.
+    pub(super) time: RunTime,
+}
 
 impl Deadlines {
     /// Moves the deadline of `source`.
@@ -46,47 +53,51 @@ impl Deadlines {
             return;
         }
         if let Some(from) = from {
-            self.0.remove(&(from, source));
+            self.entries.remove(&(from, source));
         }
         // An instant that never comes needs no entry.
         if let Some(to) = to.filter(|to| *to != Timestamp::MAX) {
-            self.0.insert((to, source));
+            self.entries.insert((to, source));
         }
     }
 
     pub(super) fn clear(&mut self) {
-        self.0.clear();
+        self.entries.clear();
     }
 
     /// Gives back the memory of an empty set, which the standard library keeps.
     pub(super) fn shrink(&mut self) {
-        if self.0.is_empty() {
-            self.0 = BTreeSet::new();
+        if self.entries.is_empty() {
+            self.entries = BTreeSet::new();
         }
     }
 
     pub(super) fn next(&self) -> Option<Timestamp> {
-        self.0.first().map(|(at, _)| *at)
+        self.entries.first().map(|(at, _)| *at)
     }
 
     /// The next one that is not the workflow task's.
     pub(super) fn next_but_task(&self) -> Option<Timestamp> {
-        self.0.iter().find(|(_, source)| *source != Source::WorkflowTask).map(|(at, _)| *at)
+        self.entries.iter().find(|(_, source)| *source != Source::WorkflowTask).map(|(at, _)| *at)
     }
 
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.entries.len()
     }
 
     /// What is due at `now`, earliest first.
     pub(super) fn due(&self, now: Timestamp) -> impl Iterator<Item = Source> {
-        self.0.iter().take_while(move |(at, _)| *at <= now).map(|(_, source)| *source)
+        self.entries.iter().take_while(move |(at, _)| *at <= now).map(|(_, source)| *source)
     }
 }
 
 impl Execution {
     pub(super) fn decide_deadline_passed(&self, now: Timestamp) -> Transition {
-        let due: Vec<Source> = self.deadlines.due(now).collect();
+        let mut due: Vec<Source> = self.deadlines.due(now).collect();
+        if self.is_paused() {
+            let is_overdue = self.next_deadline().is_some_and(|at| at <= now);
+            due.retain(|source| is_overdue && *source == Source::WorkflowTask);
+        }
         if due.is_empty() {
             return Transition::reply(Reply::Unchanged);
         }

@@ -67,7 +67,7 @@ impl<'a> Draft<'a> {
             overlay: Overlay::default(),
             task: Task::Untouched,
             next_event_id: run.next_event_id,
-            clock: run.clock.max(now),
+            clock: run.clock.max(now).max(run.deadlines.time.changed_at()),
             buffering: run.buffers_events(),
             has_news: false,
             needs_task_for_updates: false,
@@ -192,7 +192,11 @@ impl<'a> Draft<'a> {
         self.progress.insert(scheduled_event_id);
     }
 
+    /// Puts the workflow task into its queue, unless the run is paused: then it waits for the resumption.
     pub(super) fn offer_workflow_task(&mut self, attempt: u32) {
+        if self.run.is_paused() {
+            return;
+        }
         self.effect(Effect::OfferWorkflowTask { task_queue: self.run.started.task_queue.clone(), attempt });
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::command::Command;
 use crate::event::{
-    ActivityTimeouts, ContinueAsNewReasons, Event, UpdateRequest, WorkerMetadata, WorkflowTaskFailureCause,
+    ActivityTimeouts, ContinueAsNewReasons, Event, PauseChange, UpdateRequest, WorkerMetadata, WorkflowTaskFailureCause,
 };
 use crate::execution::PeerAnswer;
 use crate::failure::Failure;
@@ -48,6 +48,10 @@ pub enum Input {
         /// Who does it, for people.
         identity: String,
     },
+    /// Stop the run for a while, with its time: nothing of it is handed out, no timeout advances. A second request changes nothing.
+    Pause(PauseChange),
+    /// Let a paused run go on, with what was left of its timers and timeouts. Changes nothing of a run that is not paused.
+    Resume(PauseChange),
     /// A worker is about to get the workflow task. Writes nothing.
     StartWorkflowTask {
         /// Who gets it, for people.

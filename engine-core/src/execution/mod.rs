@@ -7,6 +7,7 @@
 //! | `draft` | a transition while it is being decided |
 //! | `start` | beginning a run; id-reuse and id-conflict policies |
 //! | `signal`, `update`, `cancel`, `terminate` | what clients send |
+//! | `pause` | an operator stops the run for a while, with its time |
 //! | `workflow_task/` | moving the code forward |
 //! | `command` | what the code asks for, as a whole |
 //! | `activity/`, `timer` | what the code waits for |
@@ -34,6 +35,7 @@ mod describe;
 mod draft;
 pub mod input;
 mod marker;
+mod pause;
 mod peer;
 mod properties;
 mod publish;
@@ -55,6 +57,7 @@ pub use input::{
     ActivityRef, ActivityToken, Input, RejectedUpdate, Rejection, Reply, StartedActivity, StartedWorkflowTask,
     UpdateStanding, WorkflowTaskToken,
 };
+pub use pause::Paused;
 pub use peer::{PeerAnswer, PendingChild};
 pub use publish::PublishedValue;
 pub use start::{IdConflictPolicy, IdReusePolicy, LatestRun, StartDecision, decide_start};
@@ -92,6 +95,7 @@ pub struct Execution {
     buffer: buffer::Buffer,
     deadlines: deadline::Deadlines,
     properties: properties::Properties,
+    pauses: pause::Pauses,
 }
 
 /// A history that this code could not have written.
@@ -119,6 +123,8 @@ impl Execution {
             Input::Terminate { reason, details, identity } => {
                 self.decide_terminate(WorkflowTerminated { reason, details, identity }, now)
             }
+            Input::Pause(change) => self.decide_pause(change, now),
+            Input::Resume(change) => self.decide_resume(change, now),
             Input::StartWorkflowTask { identity, history_size_bytes } => {
                 self.decide_start_task(identity, history_size_bytes, now)
             }
@@ -211,6 +217,9 @@ impl Execution {
             EventKind::PropertiesModified(modified) => self.apply_properties_modified(modified),
             EventKind::WorkflowUpdateAccepted(accepted) => self.apply_update_accepted(event.id, event.at, accepted),
             EventKind::WorkflowUpdateCompleted(end) => self.apply_update_completed(event.id, &end.update_id),
+            EventKind::WorkflowPaused(_) | EventKind::WorkflowResumed(_) => {
+                self.apply_pause_change(&event.kind, event.at);
+            }
         }
         if event.kind.is_news() {
             self.apply_news();
@@ -251,7 +260,11 @@ impl Execution {
 
     /// When [`Input::DeadlinePassed`] has something to do; `None` if never by itself.
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        self.deadlines.next()
+        // While the run's time stands still, only the workflow task that a worker has can be overdue.
+        match self.is_paused() {
+            true => self.workflow_task.start_to_close_deadline(self.started.task_timeout),
+            false => self.deadlines.next(),
+        }
     }
 
     /// What the run was started with.
@@ -303,6 +316,9 @@ impl Execution {
     /// Whether the run may be dropped from memory: it is open, and what is stored gives the same state again. That is so when
     /// it has no news for its code, every open activity waits for its next attempt, and no update waits for a worker.
     pub fn is_idle(&self) -> bool {
+        if self.is_paused_and_at_rest() {
+            return self.peers.are_idle() && !self.updates.has_admitted();
+        }
         self.closed.is_none()
             && self.workflow_task.is_idle()
             && self.activities.are_idle()
@@ -315,6 +331,10 @@ impl Execution {
     /// its next deadline when it is, and never ([`Timestamp::MAX`]) once it is closed. Updates that are in memory only do not
     /// count: after a crash nothing is left of them to look at.
     pub fn wake_at(&self) -> Timestamp {
+        if self.is_paused() {
+            let at_rest = self.is_paused_and_at_rest() && self.peers.are_idle();
+            return if at_rest { Timestamp::MAX } else { Timestamp::EPOCH };
+        }
         let is_idle = self.workflow_task.is_idle_on_disk()
             && self.activities.are_idle()
             && self.peers.are_idle()

@@ -100,6 +100,11 @@ impl Execution {
 
     /// What waits in queues, as effects: for a run that was loaded and not marked as in doubt.
     pub fn offers(&self) -> Vec<Effect> {
+        if self.is_paused() { Vec::new() } else { self.waiting() }
+    }
+
+    /// What waits for a worker, as effects that offer it.
+    pub(super) fn waiting(&self) -> Vec<Effect> {
         let task = &self.workflow_task;
         let workflow_task = (task.state == State::Scheduled)
             .then(|| Effect::OfferWorkflowTask { task_queue: self.started.task_queue.clone(), attempt: task.attempt });
@@ -228,7 +233,9 @@ impl Check {
             | EventKind::SearchAttributesUpserted(_)
             | EventKind::PropertiesModified(_)
             | EventKind::WorkflowUpdateAccepted(_)
-            | EventKind::WorkflowUpdateCompleted(_) => Expected::Any,
+            | EventKind::WorkflowUpdateCompleted(_)
+            | EventKind::WorkflowPaused(_)
+            | EventKind::WorkflowResumed(_) => Expected::Any,
         };
         Ok(())
     }
@@ -354,8 +361,14 @@ impl Check {
                 }
                 task(end.workflow_task_completed_event_id)
             }
+            EventKind::WorkflowPaused(_) if run.is_paused() => Err("WorkflowPaused comes twice".to_owned()),
+            EventKind::WorkflowResumed(_) if !run.is_paused() => {
+                Err("WorkflowResumed comes although the run is not paused".to_owned())
+            }
             EventKind::WorkflowTimedOut(_)
             | EventKind::WorkflowTerminated(_)
+            | EventKind::WorkflowPaused(_)
+            | EventKind::WorkflowResumed(_)
             | EventKind::WorkflowCancelRequested(_)
             | EventKind::WorkflowSignaled(_)
             | EventKind::WorkflowTaskScheduled(_)

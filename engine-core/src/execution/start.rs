@@ -183,11 +183,12 @@ impl Execution {
             buffer: super::buffer::Buffer::default(),
             deadlines: super::deadline::Deadlines::default(),
             properties: properties::Properties::of_start(started),
+            pauses: super::pause::Pauses::default(),
         };
         for request_id in &started.seen_request_ids {
             run.signals.note(Some(request_id));
         }
-        run.deadlines.shift(Source::Execution, None, started.execution_deadline);
+        run.deadlines.shift(Source::Execution, None, run.execution_deadline());
         run.deadlines.shift(Source::Run, None, run.run_deadline());
         run.deadlines.shift(Source::WorkflowTask, None, delayed_until);
         run

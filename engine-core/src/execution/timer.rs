@@ -18,7 +18,7 @@ use std::time::Duration;
 use crate::event::{EventKind, TimerCanceled, TimerFired, TimerStarted};
 use crate::execution::Execution;
 use crate::execution::check::{self, BadField};
-use crate::execution::deadline::Source;
+use crate::execution::deadline::{Deadlines, Source};
 use crate::execution::draft::Draft;
 use crate::execution::properties::check_text;
 use crate::ids::{EventId, TimerId};
@@ -28,6 +28,8 @@ use crate::time::Timestamp;
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Timer {
     pub(super) timer_id: TimerId,
+    /// When it was started.
+    started_at: Timestamp,
     /// `None` once the timer fired and waits in the buffer.
     pub(super) fire_at: Option<Timestamp>,
 }
@@ -50,6 +52,14 @@ impl Timers {
 
     pub(super) fn with_id(&self, timer_id: &TimerId) -> Option<EventId> {
         self.by_id.get(timer_id).copied()
+    }
+
+    /// Gives each open timer the instant that `moved` says, from its instant and its start, and registers it.
+    pub(super) fn move_by(&mut self, deadlines: &mut Deadlines, moved: impl Fn(Timestamp, Timestamp) -> Timestamp) {
+        for (started_event_id, timer) in &mut self.by_started_event {
+            timer.fire_at = timer.fire_at.map(|fire_at| moved(fire_at, timer.started_at));
+            deadlines.shift(Source::Timer(*started_event_id), None, timer.fire_at);
+        }
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (EventId, &Timer)> {
@@ -127,7 +137,8 @@ impl Execution {
     pub(super) fn apply_timer_started(&mut self, started_event_id: EventId, at: Timestamp, timer: &TimerStarted) {
         let fire_at = Some(at + timer.duration);
         self.timers.by_id.insert(timer.timer_id.clone(), started_event_id);
-        self.timers.by_started_event.insert(started_event_id, Timer { timer_id: timer.timer_id.clone(), fire_at });
+        let open = Timer { timer_id: timer.timer_id.clone(), started_at: at, fire_at };
+        self.timers.by_started_event.insert(started_event_id, open);
         self.deadlines.shift(Source::Timer(started_event_id), None, fire_at);
     }
 

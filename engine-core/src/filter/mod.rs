@@ -35,7 +35,7 @@ use std::fmt;
 
 use crate::event::CloseStatus;
 use crate::ids::{RunId, SearchAttributeName};
-use crate::search::SearchType;
+use crate::search::{PAUSED, SearchType};
 use crate::time::Timestamp;
 
 pub use instant::parse as parse_instant;
@@ -134,6 +134,10 @@ impl Column {
         // The name that the column has elsewhere.
         if name.eq_ignore_ascii_case("ExecutionStatus") {
             return Some(Column::Status);
+        }
+        if name.eq_ignore_ascii_case(PAUSED) {
+            let name = SearchAttributeName::from_trusted(PAUSED);
+            return Some(Column::Attribute(Attribute { name, search_type: SearchType::Bool }));
         }
         Self::ALL.into_iter().find(|column| column.name().eq_ignore_ascii_case(name))
     }

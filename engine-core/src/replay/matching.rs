@@ -157,6 +157,9 @@ impl Recorded {
             EventKind::WorkflowTimedOut(_) | EventKind::WorkflowTerminated(_) => {
                 return Recorded::News(News::ClosedByServer);
             }
+            EventKind::WorkflowPaused(_) | EventKind::WorkflowResumed(_) => {
+                return Recorded::News(News::NotForCode);
+            }
             EventKind::WorkflowStarted(started) => return Recorded::Begun(started),
             EventKind::WorkflowTaskScheduled(_) => return Recorded::TaskScheduled,
             EventKind::WorkflowTaskStarted(started) => return Recorded::TaskStarted(started),

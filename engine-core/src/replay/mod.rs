@@ -483,6 +483,7 @@ impl Replayer {
                     .ok_or_else(|| unknown("an activity starts that was not scheduled"));
             }
             News::Peer(peer) => return self.absorb_peer(id, *peer),
+            News::NotForCode => return Ok(()),
             News::ClosedByServer => {
                 self.phase = Phase::Closed;
                 return Ok(());
@@ -603,4 +604,6 @@ enum News {
     TimerFired(TimerFired),
     Peer(Box<PeerEvent>),
     ClosedByServer,
+    /// The run was paused or resumed, of which its code knows nothing.
+    NotForCode,
 }

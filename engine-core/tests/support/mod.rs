@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use engine_core::command::{Command, ScheduleActivity};
 use engine_core::event::{
-    ActivityTimeouts, Event, EventKind, Marker, UpdateOutcome, UpdateRequest, WorkerMetadata, WorkflowStarted,
-    WorkflowTaskFailureCause,
+    ActivityTimeouts, Event, EventKind, Marker, PauseChange, UpdateOutcome, UpdateRequest, WorkerMetadata,
+    WorkflowStarted, WorkflowTaskFailureCause,
 };
 use engine_core::execution::{
     ActivityProgress, ActivityRef, ActivityToken, Effect, Execution, Fact, Input, NextRun, RejectedUpdate, Rejection,
@@ -262,6 +262,14 @@ impl Run {
     pub fn cancel(&mut self) {
         self.send(Input::RequestCancel { reason: "stop".into(), identity: "desk".into(), request_id: None })
             .expect("a request to cancel is never refused");
+    }
+
+    pub fn pause(&mut self) {
+        let _ = self.send(Input::Pause(pause_change("wait", None)));
+    }
+
+    pub fn resume(&mut self) {
+        let _ = self.send(Input::Resume(pause_change("go on", None)));
     }
 
     /// The receiver of a message has it.
@@ -575,6 +583,12 @@ pub fn start_child(id: &str) -> Command {
     start_child_with(id, ParentClosePolicy::Terminate)
 }
 
+/// Why an operator pauses a run, or lets it go on.
+pub fn pause_change(reason: &str, request_id: Option<&str>) -> PauseChange {
+    let request_id = request_id.map(RequestId::from_trusted);
+    PauseChange { reason: reason.into(), identity: "desk".into(), request_id }
+}
+
 fn target(id: &str, child_only: bool) -> PeerTarget {
     PeerTarget { workflow_id: WorkflowId::from_trusted(id), run_id: None, child_only }
 }
@@ -610,6 +624,7 @@ pub fn event_line(event: &Event) -> String {
         EventKind::WorkflowContinuedAsNew(e) => format!("task={}", e.workflow_task_completed_event_id),
         EventKind::WorkflowCancelRequested(e) => e.reason.clone(),
         EventKind::WorkflowSignaled(e) => e.name.to_string(),
+        EventKind::WorkflowPaused(e) | EventKind::WorkflowResumed(e) => e.reason.clone(),
         EventKind::WorkflowTaskScheduled(e) => format!("attempt={}", e.attempt),
         EventKind::WorkflowTaskStarted(e) => format!("scheduled={}", e.scheduled_event_id),
         EventKind::WorkflowTaskCompleted(e) => {

@@ -127,6 +127,8 @@ impl Fact {
                 "WorkflowExecutionContinuedAsNew"
             }
             EventKind::WorkflowCancelRequested(_) => "WorkflowExecutionCancelRequested",
+            EventKind::WorkflowPaused(_) => "WorkflowExecutionPaused",
+            EventKind::WorkflowResumed(_) => "WorkflowExecutionUnpaused",
             EventKind::WorkflowSignaled(it) => {
                 self.with("signal_name", &it.name);
                 "WorkflowExecutionSignaled"

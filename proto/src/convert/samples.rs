@@ -9,8 +9,8 @@ use engine_core::command::{Command, ContinueAsNew, ScheduleActivity, UnreadSigna
 use engine_core::event::{
     ActivityCancelRequested, ActivityCanceled, ActivityCompleted, ActivityFailed, ActivityScheduled, ActivityStarted,
     ActivityTimedOut, ActivityTimeouts, CloseStatus, ContinueAsNewReasons, Event, EventKind, MarkerRecorded,
-    PropertiesModified, PropertyChanges, SearchAttributesUpserted, StatePublished, TimerCanceled, TimerFired,
-    TimerStarted, UpdateOutcome, UpdateRequest, WorkerMetadata, WorkflowCancelRequested, WorkflowCanceled,
+    PauseChange, PropertiesModified, PropertyChanges, SearchAttributesUpserted, StatePublished, TimerCanceled,
+    TimerFired, TimerStarted, UpdateOutcome, UpdateRequest, WorkerMetadata, WorkflowCancelRequested, WorkflowCanceled,
     WorkflowCompleted, WorkflowContinuedAsNew, WorkflowFailed, WorkflowSignaled, WorkflowStarted,
     WorkflowTaskCompleted, WorkflowTaskFailed, WorkflowTaskFailureCause, WorkflowTaskScheduled, WorkflowTaskStarted,
     WorkflowTaskTimedOut, WorkflowTerminated, WorkflowTimedOut, WorkflowUpdateAccepted, WorkflowUpdateCompleted,
@@ -271,6 +271,11 @@ fn property_events() -> [EventKind; 2] {
     ]
 }
 
+fn pause_change() -> PauseChange {
+    let request_id = Some(RequestId::from_trusted("p-1"));
+    PauseChange { reason: "the bank is closed".into(), identity: "desk-3".into(), request_id }
+}
+
 fn update() -> UpdateRequest {
     UpdateRequest {
         id: UpdateId::from_trusted("u-1"),
@@ -482,6 +487,8 @@ fn workflow_events() -> Vec<EventKind> {
             identity: "cli".into(),
             request_id: Some(RequestId::from_trusted("c-1")),
         }),
+        EventKind::WorkflowPaused(pause_change()),
+        EventKind::WorkflowResumed(PauseChange { request_id: None, ..pause_change() }),
         EventKind::WorkflowSignaled(WorkflowSignaled {
             name: SignalName::from_trusted("approval"),
             input: vec![payload("\"desk-3\"")],

@@ -31,11 +31,15 @@ impl Execution {
         let started_at = self.clock.max(now);
         let token = ActivityToken { scheduled_event_id, attempt, started_at };
         let Named { activity, .. } = self.activity_by_token(token)?;
+        if self.is_paused() {
+            return Err(stale(format!("attempt {attempt} was offered, but the run is paused")));
+        }
         if !matches!(activity.state, Attempt::Offered { .. }) {
             return Err(stale(format!("attempt {attempt} was offered, but {}", standing(activity))));
         }
         let scheduled = &activity.scheduled;
         let start_to_close = scheduled.timeouts.start_to_close.map_or(Timestamp::MAX, |timeout| started_at + timeout);
+        let schedule_to_close = activity.schedule_to_close_deadline(&self.deadlines.time);
         let task = StartedActivity {
             token,
             activity_id: scheduled.activity_id.clone(),
@@ -44,7 +48,7 @@ impl Execution {
             input: scheduled.input.clone(),
             scheduled_at: activity.scheduled_at,
             timeouts: scheduled.timeouts,
-            deadline: activity.schedule_to_close_deadline().min(start_to_close),
+            deadline: schedule_to_close.min(start_to_close),
             retry_policy: scheduled.retry_policy.clone(),
             heartbeat_details: activity.heartbeat_details.clone(),
             last_failure: activity.last_failure.clone(),
@@ -187,9 +191,12 @@ impl Draft<'_> {
         self.fact(Fact::ActivityStarted { token, identity });
     }
 
-    /// Puts `attempt` into its queue.
+    /// Puts `attempt` into its queue. Of a paused run it waits for the resumption.
     pub(super) fn offer_attempt(&mut self, scheduled_event_id: EventId, activity: &Activity, attempt: u32) {
         self.fact(Fact::ActivityOffered { scheduled_event_id, at: self.now });
+        if self.run.is_paused() {
+            return;
+        }
         let task_queue = activity.scheduled.task_queue.clone();
         self.effect(Effect::OfferActivity { scheduled_event_id, attempt, task_queue });
     }

@@ -41,6 +41,7 @@ mod schedule;
 pub(super) use open::Activities;
 
 use crate::event::ActivityScheduled;
+use crate::execution::pause::RunTime;
 use crate::execution::{ActivityProgress, ActivityToken, Execution};
 use crate::failure::{Failure, TimeoutKind};
 use crate::ids::EventId;
@@ -126,18 +127,29 @@ impl Activity {
         }
     }
 
-    pub(super) fn schedule_to_close_deadline(&self) -> Timestamp {
-        self.scheduled.timeouts.schedule_to_close.map_or(Timestamp::MAX, |timeout| self.scheduled_at + timeout)
+    /// Whether the attempt is in its queue, or would be if the run were not paused.
+    pub(super) fn is_offered(&self) -> bool {
+        !self.has_outcome && matches!(self.state, Attempt::Offered { .. })
+    }
+
+    /// Whether no worker has the attempt, and what is stored says all about it.
+    pub(super) fn is_as_stored(&self) -> bool {
+        self.has_outcome || self.state == self.recovered_state()
+    }
+
+    pub(super) fn schedule_to_close_deadline(&self, time: &RunTime) -> Timestamp {
+        let timeout = self.scheduled.timeouts.schedule_to_close;
+        timeout.map_or(Timestamp::MAX, |timeout| time.after(self.scheduled_at, timeout))
     }
 
     /// The timeouts that run, with their instants.
-    fn timeouts(&self) -> [(TimeoutKind, Timestamp); 3] {
+    fn timeouts(&self, time: &RunTime) -> [(TimeoutKind, Timestamp); 3] {
         let after = |start: Timestamp, timeout: Option<std::time::Duration>| {
-            timeout.map_or(Timestamp::MAX, |timeout| start + timeout)
+            timeout.map_or(Timestamp::MAX, |timeout| time.after(start, timeout))
         };
         let timeouts = &self.scheduled.timeouts;
         let never = (TimeoutKind::StartToClose, Timestamp::MAX);
-        let close = (TimeoutKind::ScheduleToClose, self.schedule_to_close_deadline());
+        let close = (TimeoutKind::ScheduleToClose, self.schedule_to_close_deadline(time));
         match &self.state {
             Attempt::Offered { at } => {
                 [close, (TimeoutKind::ScheduleToStart, after(*at, timeouts.schedule_to_start)), never]
@@ -156,19 +168,19 @@ impl Activity {
 
     /// The timeout that has passed at `now`; schedule-to-close before the others, since no attempt can follow it. Only that no
     /// worker came in time says more, if that was the first to pass.
-    fn passed_timeout(&self, now: Timestamp) -> Option<TimeoutKind> {
-        let timeouts = self.timeouts();
+    fn passed_timeout(&self, time: &RunTime, now: Timestamp) -> Option<TimeoutKind> {
+        let timeouts = self.timeouts(time);
         let (_, close_at) = timeouts[0];
         let is_first = |(kind, at): &(TimeoutKind, Timestamp)| *kind == TimeoutKind::ScheduleToStart && *at <= close_at;
         let passed = || timeouts.iter().filter(|(_, at)| *at <= now);
         passed().find(|timeout| is_first(timeout)).or_else(|| passed().next()).map(|(kind, _)| *kind)
     }
 
-    fn deadline(&self) -> Option<Timestamp> {
+    fn deadline(&self, time: &RunTime) -> Option<Timestamp> {
         if self.has_outcome {
             return None;
         }
-        let timeout = self.timeouts().into_iter().map(|(_, at)| at).min();
+        let timeout = self.timeouts(time).into_iter().map(|(_, at)| at).min();
         match self.state {
             Attempt::Paused { until } => timeout.map(|timeout| timeout.min(until)),
             Attempt::Offered { .. } | Attempt::Started { .. } | Attempt::InDoubt => timeout,

@@ -5,17 +5,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Activity, Attempt};
 use crate::event::ActivityScheduled;
 use crate::execution::deadline::{Deadlines, Source};
+use crate::execution::pause::RunTime;
 use crate::failure::Failure;
 use crate::ids::{ActivityId, EventId};
 use crate::payload::{self, Payload};
 use crate::time::Timestamp;
 
 impl Activity {
-    fn sums(&self) -> Sums {
+    fn sums(&self, time: &RunTime) -> Sums {
         let failure = self.last_failure.as_ref().map_or(0, Failure::size);
         let details = self.heartbeat_details.as_ref().map_or(0, Payload::size);
         Sums {
-            deadline: self.deadline(),
+            deadline: self.deadline(time),
             awake: !matches!(self.state, Attempt::Paused { .. }) || self.has_outcome,
             in_doubt: self.state == Attempt::InDoubt && !self.has_outcome,
             bytes: size_of::<Activity>()
@@ -91,14 +92,14 @@ impl Activities {
 
     pub(super) fn insert(&mut self, deadlines: &mut Deadlines, scheduled_event_id: EventId, activity: Activity) {
         self.by_id.insert(activity.scheduled.activity_id.clone(), scheduled_event_id);
-        self.add(deadlines, scheduled_event_id, activity.sums());
+        self.add(deadlines, scheduled_event_id, activity.sums(&deadlines.time));
         self.open.insert(scheduled_event_id, activity);
     }
 
     pub(super) fn remove(&mut self, deadlines: &mut Deadlines, scheduled_event_id: EventId) {
         if let Some(activity) = self.open.remove(&scheduled_event_id) {
             self.by_id.remove(&activity.scheduled.activity_id);
-            self.subtract(deadlines, scheduled_event_id, activity.sums());
+            self.subtract(deadlines, scheduled_event_id, activity.sums(&deadlines.time));
         }
     }
 
@@ -109,11 +110,19 @@ impl Activities {
         change: impl FnOnce(&mut Activity),
     ) {
         let Some(activity) = self.open.get_mut(&scheduled_event_id) else { return };
-        let before = activity.sums();
+        let before = activity.sums(&deadlines.time);
         change(activity);
-        let after = activity.sums();
+        let after = activity.sums(&deadlines.time);
         self.subtract(deadlines, scheduled_event_id, before);
         self.add(deadlines, scheduled_event_id, after);
+    }
+
+    /// Puts the deadline of each among the run's, where none of them is.
+    pub(in crate::execution) fn register_deadlines(&self, deadlines: &mut Deadlines) {
+        for (scheduled_event_id, activity) in &self.open {
+            let deadline = activity.deadline(&deadlines.time);
+            deadlines.shift(Source::Activity(*scheduled_event_id), None, deadline);
+        }
     }
 
     fn add(&mut self, deadlines: &mut Deadlines, scheduled_event_id: EventId, sums: Sums) {

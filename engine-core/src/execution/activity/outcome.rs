@@ -113,7 +113,7 @@ impl Draft<'_> {
     /// The activity's deadline has come: a timeout, or the end of a pause.
     pub(in crate::execution) fn activity_due(&mut self, scheduled_event_id: EventId) {
         let Some(activity) = self.run.activities.get(scheduled_event_id) else { return };
-        match activity.passed_timeout(self.now) {
+        match activity.passed_timeout(&self.run.deadlines.time, self.now) {
             Some(timeout) => self.time_out(scheduled_event_id, activity, timeout),
             None => {
                 if matches!(activity.state, Attempt::Paused { until } if until <= self.now) {
@@ -180,7 +180,7 @@ impl Draft<'_> {
             activity.attempt,
             activity.counted.saturating_add(u32::from(counts(failure))),
             self.now,
-            activity.schedule_to_close_deadline(),
+            activity.schedule_to_close_deadline(&self.run.deadlines.time),
             mix(self.run.started.run_id.seed() ^ scheduled_event_id.0),
         )
     }

@@ -84,6 +84,9 @@ impl Draft<'_> {
 
     /// Puts the first attempts of what this transition scheduled into their queues.
     pub(in crate::execution) fn offer_scheduled_activities(&mut self) {
+        if self.run.is_paused() {
+            return;
+        }
         let mut offers = Vec::new();
         for event in self.events() {
             if let EventKind::ActivityScheduled(scheduled) = &event.kind

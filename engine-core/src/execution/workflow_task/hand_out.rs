@@ -17,7 +17,7 @@ impl Execution {
         history_size_bytes: u64,
         now: Timestamp,
     ) -> Result<Transition, Rejection> {
-        if self.workflow_task.state != State::Scheduled {
+        if self.workflow_task.state != State::Scheduled || self.is_paused() {
             return Err(stale(format!("it was offered, but {}", self.task_standing())));
         }
         let token = self.new_token(history_size_bytes, now);
@@ -163,6 +163,7 @@ impl Execution {
     fn task_standing(&self) -> String {
         match &self.workflow_task.state {
             _ if self.closed.is_some() => "the run is closed".to_owned(),
+            State::Scheduled if self.is_paused() => "the run is paused".to_owned(),
             State::Unneeded => "the run waits for no workflow task".to_owned(),
             State::Delayed => "the run's first workflow task is not due".to_owned(),
             State::Scheduled => "the task is in its queue".to_owned(),
@@ -189,7 +190,7 @@ impl Draft<'_> {
         if task.state != State::InDoubt {
             return false;
         }
-        if task.delayed_until.is_some_and(|until| until > self.now) {
+        if task.delayed_until.is_some_and(|until| until > self.now || self.run.is_paused()) {
             // Nobody can have it: `Fact::GraceEnded` puts it back into its pause.
             self.task = Task::Pending;
             self.flush_buffer();

@@ -137,6 +137,23 @@ impl WorkflowTask {
         self.is_running() || self.state == State::Scheduled
     }
 
+    /// Whether it is in its queue, or would be if the run were not paused.
+    pub(super) fn is_offered(&self) -> bool {
+        self.state == State::Scheduled
+    }
+
+    /// Whether no worker has it, and what is stored says all about it.
+    pub(super) fn is_as_stored(&self) -> bool {
+        let mut stored = self.clone();
+        stored.forget_volatile();
+        !self.is_running() && stored == *self
+    }
+
+    /// When the worker that has it must have completed it.
+    pub(super) fn start_to_close_deadline(&self, task_timeout: Duration) -> Option<Timestamp> {
+        if let State::Started { .. } = self.state { self.deadline(task_timeout) } else { None }
+    }
+
     /// Whether the run can be forgotten as far as its task is concerned: the history alone gives the same state again.
     pub(super) fn is_idle(&self) -> bool {
         matches!(self.state, State::Unneeded | State::Delayed)
@@ -186,7 +203,7 @@ impl WorkflowTask {
         self.losses = 0;
     }
 
-    fn deadline(&self, task_timeout: Duration) -> Option<Timestamp> {
+    pub(super) fn deadline(&self, task_timeout: Duration) -> Option<Timestamp> {
         match &self.state {
             State::Unneeded | State::Scheduled | State::InDoubt => None,
             State::Delayed => self.delayed_until,

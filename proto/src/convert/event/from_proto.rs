@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use engine_core::event::{
     ActivityCancelRequested, ActivityCanceled, ActivityCompleted, ActivityFailed, ActivityScheduled, ActivityStarted,
-    ActivityTimedOut, ContinueAsNewReasons, Event, EventKind, MarkerRecorded, PropertiesModified,
+    ActivityTimedOut, ContinueAsNewReasons, Event, EventKind, MarkerRecorded, PauseChange, PropertiesModified,
     SearchAttributesUpserted, StatePublished, TimerCanceled, TimerFired, TimerStarted, WorkflowCancelRequested,
     WorkflowCanceled, WorkflowCompleted, WorkflowContinuedAsNew, WorkflowFailed, WorkflowSignaled, WorkflowStarted,
     WorkflowTaskCompleted, WorkflowTaskFailed, WorkflowTaskScheduled, WorkflowTaskStarted, WorkflowTaskTimedOut,
@@ -83,6 +83,16 @@ fn kind(attributes: Attributes) -> Result<EventKind, ConvertError> {
             new_run_id: run_id("workflow_continued_as_new.new_run_id", &message.new_run_id)?,
         }),
         Attributes::WorkflowCancelRequested(message) => EventKind::WorkflowCancelRequested(WorkflowCancelRequested {
+            reason: message.reason,
+            identity: message.identity,
+            request_id: optional_request(&message.request_id),
+        }),
+        Attributes::WorkflowPaused(message) => EventKind::WorkflowPaused(PauseChange {
+            reason: message.reason,
+            identity: message.identity,
+            request_id: optional_request(&message.request_id),
+        }),
+        Attributes::WorkflowResumed(message) => EventKind::WorkflowResumed(PauseChange {
             reason: message.reason,
             identity: message.identity,
             request_id: optional_request(&message.request_id),

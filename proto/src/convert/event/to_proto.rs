@@ -58,6 +58,16 @@ fn attributes(kind: &EventKind) -> Attributes {
             identity: it.identity.clone(),
             request_id: optional_request(it.request_id.as_ref()),
         }),
+        EventKind::WorkflowPaused(it) => Attributes::WorkflowPaused(v1::WorkflowPaused {
+            reason: it.reason.clone(),
+            identity: it.identity.clone(),
+            request_id: optional_request(it.request_id.as_ref()),
+        }),
+        EventKind::WorkflowResumed(it) => Attributes::WorkflowResumed(v1::WorkflowResumed {
+            reason: it.reason.clone(),
+            identity: it.identity.clone(),
+            request_id: optional_request(it.request_id.as_ref()),
+        }),
         EventKind::WorkflowSignaled(it) => Attributes::WorkflowSignaled(v1::WorkflowSignaled {
             signal_name: it.name.to_string(),
             input: payloads_to_proto(&it.input),
