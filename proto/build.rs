@@ -5,9 +5,17 @@ use std::path::PathBuf;
 use prost::Message;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let files =
-        ["common", "peer", "history", "workflow_service", "worker_service", "namespace_service", "schedule_service"]
-            .map(|name| format!("engine/v1/{name}.proto"));
+    let files = [
+        "common",
+        "peer",
+        "history",
+        "workflow_service",
+        "worker_service",
+        "namespace_service",
+        "schedule_service",
+        "operation_service",
+    ]
+    .map(|name| format!("engine/v1/{name}.proto"));
     println!("cargo:rerun-if-changed=engine/v1");
     let descriptors = protox::compile(&files, ["."])?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use engine_core::limits;
 use engine_proto::v1;
 use engine_proto::v1::namespace_service_client::NamespaceServiceClient;
+use engine_proto::v1::operation_service_client::OperationServiceClient;
 use engine_proto::v1::schedule_service_client::ScheduleServiceClient;
 use engine_proto::v1::workflow_service_client::WorkflowServiceClient;
 use tonic::transport::{Channel, Endpoint};
@@ -31,6 +32,8 @@ pub(crate) struct Client {
     pub(crate) service: WorkflowServiceClient<Channel>,
     /// The generated client of calls about namespaces, over the same connection.
     pub(crate) namespaces: NamespaceServiceClient<Channel>,
+    /// The generated client for operating runs.
+    pub(crate) operations: OperationServiceClient<Channel>,
     /// The generated client for schedules.
     pub(crate) schedules: ScheduleServiceClient<Channel>,
     /// The namespace of the workflows.
@@ -61,6 +64,9 @@ impl Client {
         let channel = endpoint.connect().await.map_err(|error| unreachable(&address, &root_cause(&error)))?;
         Ok(Self {
             namespaces: NamespaceServiceClient::new(channel.clone()),
+            operations: OperationServiceClient::new(channel.clone())
+                .max_decoding_message_size(MESSAGE_BYTES_MAX)
+                .max_encoding_message_size(MESSAGE_BYTES_MAX),
             schedules: ScheduleServiceClient::new(channel.clone())
                 .max_decoding_message_size(MESSAGE_BYTES_MAX)
                 .max_encoding_message_size(MESSAGE_BYTES_MAX),

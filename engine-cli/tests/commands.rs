@@ -192,12 +192,20 @@ async fn a_workflow_is_started_seen_and_terminated_and_survives_a_kill() {
 
     let (code, _, stderr) = server.ask("result", &["order-1", "--timeout", "0s"]);
     assert_eq!((code, stderr.as_str()), (7, "error: workflow order-1 is still running\n"));
+    assert_eq!(server.json("pause", &["order-1", "--reason", "the bank is closed"])["changed"], true);
+    let (_, text, _) = server.ask("describe", &["order-1"]);
+    assert!(text.contains("RUNNING (paused)") && text.contains("the bank is closed"), "{text}");
+    assert_eq!(server.json("list", &["-q", "Paused = true"])[0]["paused"], true);
+    assert_eq!(server.json("resume", &["order-1"])["changed"], true);
     server.json("terminate", &["order-1", "--reason", "seen enough"]);
     let (code, stdout, stderr) = server.ask("result", &["order-1"]);
     assert_eq!((code, stdout.as_str()), (3, ""));
     assert_eq!(stderr, "workflow order-1 terminated\n  terminated: seen enough\n");
     let list = server.json("list", &["--status", "terminated"]);
     assert_eq!(list[0]["run_id"], run_id.as_str());
+    assert_eq!(server.json("delete", &["order-1"])["run_id"], run_id.as_str());
+    let (code, _, stderr) = server.ask("describe", &["order-1"]);
+    assert_eq!((code, stderr.as_str()), (4, "error: workflow \"order-1\" not found\n"));
 }
 
 #[tokio::test]

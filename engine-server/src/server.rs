@@ -7,6 +7,7 @@ use std::time::Duration;
 use engine_core::limits::MESSAGE_BYTES_MAX;
 use engine_core::time::Timestamp;
 use engine_proto::v1::namespace_service_server::NamespaceServiceServer;
+use engine_proto::v1::operation_service_server::OperationServiceServer;
 use engine_proto::v1::schedule_service_server::ScheduleServiceServer;
 use engine_proto::v1::worker_service_server::WorkerServiceServer;
 use engine_proto::v1::workflow_service_server::WorkflowServiceServer;
@@ -16,6 +17,7 @@ use tonic::service::Routes;
 use crate::housekeeping;
 use crate::node::{Node, NodeOptions};
 use crate::rpc::namespace_service::NamespaceCalls;
+use crate::rpc::operation_service::Operations;
 use crate::rpc::schedule_service::ScheduleCalls;
 use crate::rpc::worker_service::Workers;
 use crate::rpc::workflow_service::Workflows;
@@ -79,7 +81,14 @@ impl Server {
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
         let namespaces = NamespaceServiceServer::new(NamespaceCalls { context: Arc::clone(context) });
-        Routes::new(workflows).add_service(workers).add_service(namespaces).add_service(schedules)
+        let operations = OperationServiceServer::new(Operations { context: Arc::clone(context) })
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        Routes::new(workflows)
+            .add_service(workers)
+            .add_service(namespaces)
+            .add_service(schedules)
+            .add_service(operations)
     }
 
     /// Deletes at once what the retention of its namespaces does not keep as of `now`, of the shards that this server owns, and what
@@ -105,6 +114,7 @@ impl Server {
         health.set_serving::<WorkerServiceServer<Workers>>().await;
         health.set_serving::<NamespaceServiceServer<NamespaceCalls>>().await;
         health.set_serving::<ScheduleServiceServer<ScheduleCalls>>().await;
+        health.set_serving::<OperationServiceServer<Operations>>().await;
         let reflection = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(engine_proto::DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
@@ -129,6 +139,7 @@ impl Server {
         health.set_not_serving::<WorkerServiceServer<Workers>>().await;
         health.set_not_serving::<NamespaceServiceServer<NamespaceCalls>>().await;
         health.set_not_serving::<ScheduleServiceServer<ScheduleCalls>>().await;
+        health.set_not_serving::<OperationServiceServer<Operations>>().await;
         let stopping = async {
             self.shutdown().await;
             stop.cancel();

@@ -21,7 +21,7 @@ pub(crate) fn list(runs: &[v1::WorkflowSummary], now: Timestamp, width: Option<u
             text::one_line(&run.workflow_id, text::SHORT),
             run.run_id.clone(),
             text::one_line(&run.workflow_type, text::SHORT),
-            status(run.status()).to_owned(),
+            standing(run),
             started.map(|at| time::ago(at, now)).unwrap_or_default(),
             took,
         ]
@@ -34,6 +34,12 @@ pub(crate) fn list(runs: &[v1::WorkflowSummary], now: Timestamp, width: Option<u
     table::table(columns, runs.iter().map(row).collect(), width)
 }
 
+/// The status of a run, and whether it is paused.
+fn standing(run: &v1::WorkflowSummary) -> String {
+    let status = status(run.status());
+    if run.paused { format!("{status} (paused)") } else { status.to_owned() }
+}
+
 /// A run in a list, for programs.
 pub(crate) fn summary_value(run: &v1::WorkflowSummary) -> Value {
     json!({
@@ -42,6 +48,7 @@ pub(crate) fn summary_value(run: &v1::WorkflowSummary) -> Value {
         "workflow_type": run.workflow_type,
         "task_queue": run.task_queue,
         "status": status(run.status()),
+        "paused": run.paused,
         "start_time": instant_value(run.start_time),
         "close_time": instant_value(run.close_time),
         "history_length": run.history_length,
@@ -158,7 +165,7 @@ fn overview(run: &v1::DescribeWorkflowResponse, now: Timestamp) -> String {
         ("Run id", summary.run_id.clone()),
         ("Type", text::one_line(&summary.workflow_type, usize::MAX)),
         ("Queue", text::one_line(&summary.task_queue, usize::MAX)),
-        ("Status", status(summary.status()).to_owned()),
+        ("Status", standing(&summary)),
         ("Started", at(summary.start_time)),
     ];
     if summary.close_time.is_some() {
@@ -170,6 +177,11 @@ fn overview(run: &v1::DescribeWorkflowResponse, now: Timestamp) -> String {
         history.push_str(&format!(", {} more behind the running workflow task", run.buffered_events));
     }
     rows.push(("History", history));
+    if let Some(paused) = &run.paused {
+        let by = if paused.identity.is_empty() { String::new() } else { format!(", by {}", paused.identity) };
+        let words = format!("{}{by}: {}", at(paused.since), paused.reason);
+        rows.push(("Paused", text::one_line(&words, text::SHORT)));
+    }
     if run.cancel_requested {
         rows.push(("Cancel", "was requested".to_owned()));
     }
@@ -344,6 +356,11 @@ pub(crate) fn describe_value(run: &v1::DescribeWorkflowResponse) -> Value {
         "history_size_bytes": run.history_size_bytes,
         "started": started.as_ref().map(json::started),
         "cancel_requested": run.cancel_requested,
+        "paused": run.paused.as_ref().map(|paused| json!({
+            "since": instant_value(paused.since),
+            "reason": paused.reason,
+            "identity": paused.identity,
+        })),
         "buffered_events": run.buffered_events,
         "pending_workflow_task": run.pending_workflow_task.as_ref().map(workflow_task_value),
         "pending_activities": run.pending_activities.iter().map(activity_value).collect::<Vec<_>>(),
@@ -465,6 +482,7 @@ mod tests {
             status: v1::WorkflowStatus::Running.into(),
             start_time: earlier(200),
             close_time: None,
+            paused: false,
             history_length: 12,
             search_attributes: Default::default(),
         }

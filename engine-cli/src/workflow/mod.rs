@@ -3,10 +3,12 @@
 pub(crate) mod args;
 mod cancel;
 mod count;
+mod delete;
 mod describe;
 mod history;
 mod list;
 mod patience;
+mod pause;
 mod published;
 mod query;
 mod result;
@@ -36,6 +38,9 @@ pub(crate) async fn run(arguments: WorkflowArgs, output: &mut Output) -> Result<
         Verb::Watch(watch) => watch::run(connection, &watch, output).await,
         Verb::Signal(signal) => signal::run(connection, signal, output).await,
         Verb::Update(update) => update::run(connection, update, output).await,
+        Verb::Delete(run) => delete::run(connection, run, output).await,
+        Verb::Pause(pause) => pause::pause(connection, pause, output).await,
+        Verb::Resume(pause) => pause::resume(connection, pause, output).await,
         Verb::Cancel(cancel) => cancel::run(connection, cancel, output).await,
         Verb::Terminate(terminate) => terminate::run(connection, terminate, output).await,
         Verb::Result(result) => result::run(connection, &result, output).await,

@@ -41,6 +41,8 @@ pub struct RunSummary {
     pub history_length: u64,
     /// By what else it is listed: read it with [`SearchKey::get`](crate::search::SearchKey::get).
     pub search_attributes: SearchAttributes,
+    /// Whether an operator has it paused.
+    pub is_paused: bool,
 }
 
 /// The state of a run.
@@ -65,6 +67,8 @@ pub struct Description {
     pub pending_updates: Vec<PendingUpdate>,
     /// Whether the run was asked to stop.
     pub cancel_requested: bool,
+    /// Set while an operator has it paused. Its timers fire later by as long as that takes.
+    pub paused: Option<Paused>,
     /// Events that wait for the running workflow task to end.
     pub buffered_events: u32,
     /// What the run has published, by name.
@@ -73,6 +77,18 @@ pub struct Description {
     pub memo: BTreeMap<String, Payload>,
     /// What its code says that it is at; empty if it says nothing.
     pub current_details: String,
+}
+
+/// That a run is paused: see [`super::WorkflowHandle::pause`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Paused {
+    /// Since when.
+    pub since: Timestamp,
+    /// Why.
+    pub reason: String,
+    /// Who paused it.
+    pub identity: String,
 }
 
 /// What a run shows under one name: see [`crate::workflow::WorkflowContext::publish`].
@@ -226,6 +242,7 @@ impl TryFrom<v1::WorkflowSummary> for RunSummary {
             closed_at: instant("close_time", message.close_time)?,
             history_length: message.history_length,
             search_attributes: search_attributes_from_proto(message.search_attributes)?,
+            is_paused: message.paused,
         })
     }
 }
@@ -248,11 +265,21 @@ impl TryFrom<v1::DescribeWorkflowResponse> for Description {
             pending_timers: message.pending_timers.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
             pending_updates: message.pending_updates.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
             cancel_requested: message.cancel_requested,
+            paused: message.paused.map(TryInto::try_into).transpose()?,
             buffered_events: message.buffered_events,
             published: message.published.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
             memo: message.memo.into_iter().map(|(key, value)| (key, payload_from_proto(value))).collect(),
             current_details: message.current_details,
         })
+    }
+}
+
+impl TryFrom<v1::Paused> for Paused {
+    type Error = ConvertError;
+
+    fn try_from(message: v1::Paused) -> Result<Self, ConvertError> {
+        let since = timestamp_from_proto("paused.since", required("paused.since", message.since)?)?;
+        Ok(Paused { since, reason: message.reason, identity: message.identity })
     }
 }
 

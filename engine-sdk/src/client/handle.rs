@@ -184,10 +184,7 @@ impl<T> WorkflowHandle<T> {
     /// Closes the workflow at once; its code does not run again. After `Ok` that is durable. A closed workflow is an error.
     pub async fn terminate(&self, reason: impl Into<String>) -> Result<(), ClientError> {
         // The request has no id of its own. Naming the run keeps a repeat from closing a run that started meanwhile.
-        let run_id = match self.run_id {
-            Some(run_id) => run_id,
-            None => self.describe().await?.summary.run_id,
-        };
+        let run_id = self.named_run().await?;
         let request = v1::TerminateWorkflowRequest {
             namespace: self.client.namespace_text(),
             execution: Some(execution(&parse_workflow_id(&self.workflow_id)?, Some(run_id))),

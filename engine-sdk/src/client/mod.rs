@@ -5,6 +5,7 @@
 //! | `start` | how a workflow is started |
 //! | `start_many` | many starts at once |
 //! | `handle` | one workflow: its outcome, signals, cancel and terminate, its history |
+//! | `operate` | what operators do to a workflow: pause, resume, delete |
 //! | `update` | updates, and messages along with a start |
 //! | `outcome` | how a run ended |
 //! | `description` | where a run stands |
@@ -23,6 +24,7 @@ mod error;
 mod handle;
 mod list;
 mod namespaces;
+mod operate;
 mod outcome;
 mod pages;
 mod query;
@@ -47,7 +49,8 @@ use uuid::Uuid;
 
 pub use self::activities::ActivityTarget;
 pub use self::description::{
-    Description, PendingActivity, PendingState, PendingTimer, PendingUpdate, PendingWorkflowTask, Published, RunSummary,
+    Description, Paused, PendingActivity, PendingState, PendingTimer, PendingUpdate, PendingWorkflowTask, Published,
+    RunSummary,
 };
 pub use self::error::ClientError;
 pub use self::handle::WorkflowHandle;

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use engine_core::limits;
 use engine_proto::v1::namespace_service_client::NamespaceServiceClient;
+use engine_proto::v1::operation_service_client::OperationServiceClient;
 use engine_proto::v1::schedule_service_client::ScheduleServiceClient;
 use engine_proto::v1::worker_service_client::WorkerServiceClient;
 use engine_proto::v1::workflow_service_client::WorkflowServiceClient;
@@ -98,6 +99,12 @@ impl Transport {
 
     pub(crate) fn schedules(&self) -> ScheduleServiceClient<Transport> {
         ScheduleServiceClient::new(self.clone())
+            .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(limits::MESSAGE_BYTES_MAX)
+    }
+
+    pub(crate) fn operations(&self) -> OperationServiceClient<Transport> {
+        OperationServiceClient::new(self.clone())
             .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
             .max_encoding_message_size(limits::MESSAGE_BYTES_MAX)
     }

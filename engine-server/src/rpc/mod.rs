@@ -5,6 +5,7 @@
 //! | `workflow_service` | starts, signals, reads |
 //! | `worker_service` | worker streams, activities from anywhere |
 //! | `namespace_service` | namespaces: what is known of them, registered attributes, retention |
+//! | `operation_service` | what operators do to runs: deletion, pauses |
 //! | `history` | pages of histories, watching |
 //! | `published` | what a run has published, now and as of any event |
 //! | `query` | asking a run's code |
@@ -17,6 +18,7 @@
 
 pub(crate) mod history;
 pub(crate) mod namespace_service;
+pub(crate) mod operation_service;
 mod published;
 mod query;
 pub(crate) mod result;

@@ -9,6 +9,7 @@ use engine_core::execution::{
 };
 use engine_core::ids::{EventId, Namespace, RequestId, RunId, SignalName, TaskQueueName, WorkflowId, WorkflowType};
 use engine_core::limits::{STARTS_MAX, WORKFLOW_TASK_TIMEOUT_DEFAULT};
+use engine_core::search::PAUSED;
 use engine_core::time::Timestamp;
 use engine_proto::convert::{self, ConvertError};
 use engine_proto::v1::{self, workflow_service_server::WorkflowService};
@@ -586,6 +587,8 @@ fn conflict_policy(number: i32) -> Result<IdConflictPolicy, ConvertError> {
 }
 
 fn summary(row: &ExecutionRow) -> v1::WorkflowSummary {
+    let mut search_attributes = convert::search_attributes_to_proto(&row.search_attributes);
+    let paused = search_attributes.remove(PAUSED).is_some();
     v1::WorkflowSummary {
         workflow_id: row.key.workflow_id.clone(),
         run_id: row.key.run_id.to_string(),
@@ -595,7 +598,8 @@ fn summary(row: &ExecutionRow) -> v1::WorkflowSummary {
         start_time: Some(convert::timestamp_to_proto(row.started_at)),
         close_time: row.closed_at.map(convert::timestamp_to_proto),
         history_length: row.history_length,
-        search_attributes: convert::search_attributes_to_proto(&row.search_attributes),
+        search_attributes,
+        paused,
     }
 }
 
@@ -617,6 +621,11 @@ fn description_to_proto(description: Description) -> v1::DescribeWorkflowRespons
         search_attributes: convert::search_attributes_to_proto(&description.search_attributes),
         memo: description.memo.iter().map(|(key, value)| (key.clone(), convert::payload_to_proto(value))).collect(),
         current_details: description.current_details,
+        paused: description.paused.map(|paused| v1::Paused {
+            since: Some(convert::timestamp_to_proto(paused.since)),
+            reason: paused.reason,
+            identity: paused.identity,
+        }),
     }
 }
 

@@ -42,6 +42,8 @@ pub(crate) fn held_task(input: &Input) -> Option<EventId> {
         | Input::Signal { .. }
         | Input::Update(_)
         | Input::RequestCancel { .. }
+        | Input::Pause(_)
+        | Input::Resume(_)
         | Input::PeerAnswered { .. }
         | Input::ChildClosed { .. }
         | Input::Terminate { .. }

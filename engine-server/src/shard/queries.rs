@@ -3,7 +3,8 @@
 //! A query must see every signal that was acknowledged before it. If the run has no workflow task, its code has seen all of them.
 //! Else the query waits for the completion of a task that was handed out after its *bound*: the last event of the history when
 //! it came, or, if events were buffered then, the last event once they have their numbers. Nothing of this is stored: a query
-//! that is lost with the shard's memory is asked again by its call.
+//! that is lost with the shard's memory is asked again by its call. Of a paused run the code is asked as it stands: what came since
+//! it last ran it will not have seen.
 
 use engine_core::execution::{Execution, Fact, PendingTaskState, Transition};
 use engine_core::ids::EventId;
@@ -40,8 +41,8 @@ enum Bound {
 /// When the code of an open or just closed run can be asked.
 pub(crate) fn turn(run: &mut HotRun) -> Result<QueryTurn, ServerError> {
     let place = place(run);
-    if run.execution.close_status().is_some() || run.execution.pending_workflow_task().is_none() {
-        return Ok(QueryTurn::Now(place));
+    if has_nothing_to_come(&run.execution) {
+        return never_ran(&run.execution).map_or(Ok(QueryTurn::Now(place)), Err);
     }
     if let Some(hopeless) = hopeless(&run.execution) {
         return Err(hopeless);
@@ -91,7 +92,7 @@ pub(crate) fn settle(run: &mut HotRun, transition: &Transition) -> Vec<Settled> 
         }
     }
     let place = place(run);
-    let is_over = run.execution.close_status().is_some() || run.execution.pending_workflow_task().is_none();
+    let is_over = has_nothing_to_come(&run.execution);
     let seen = run.execution.previous_started_event_id();
     let hopeless = if is_over { None } else { hopeless(&run.execution) };
     let mut settled = Vec::new();
@@ -100,7 +101,8 @@ pub(crate) fn settle(run: &mut HotRun, transition: &Transition) -> Vec<Settled> 
         if query.turn.is_closed() {
             continue;
         } else if is_over || has_seen {
-            settled.push((query.turn, Ok(place.clone())));
+            let answer = never_ran(&run.execution).filter(|_| is_over).map_or(Ok(place.clone()), Err);
+            settled.push((query.turn, answer));
         } else if let Some(hopeless) = &hopeless {
             settled.push((query.turn, Err(hopeless.clone())));
         } else {
@@ -125,6 +127,22 @@ fn place(run: &HotRun) -> QueryPlace {
         seen_event_id: if is_open { run.execution.previous_started_event_id() } else { EventId::NONE },
         preferred_worker: run.sticky_worker.filter(|_| is_open),
     }
+}
+
+/// Whether the code will see nothing more for now: it has seen all there is, the run is closed, or it is paused and no worker has its
+/// workflow task.
+fn has_nothing_to_come(execution: &Execution) -> bool {
+    execution.close_status().is_some()
+        || execution.pending_workflow_task().is_none()
+        || (execution.paused().is_some() && !execution.is_workflow_task_in_hand())
+}
+
+/// Why the code of a paused run cannot be asked: it has never run.
+fn never_ran(execution: &Execution) -> Option<ServerError> {
+    let is_new = execution.paused().is_some() && execution.previous_started_event_id() == EventId::NONE;
+    is_new.then(|| {
+        ServerError::Unanswerable("the run was paused before its code ran for the first time: resume it".to_owned())
+    })
 }
 
 /// Why a query should not wait for the run's workflow task.

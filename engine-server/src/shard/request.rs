@@ -7,8 +7,8 @@ use std::time::Duration;
 use engine_core::event::{CloseStatus, UpdateRequest, WorkflowStarted};
 use engine_core::execution::{IdConflictPolicy, IdReusePolicy};
 use engine_core::execution::{
-    Input, PendingActivity, PendingChild, PendingTimer, PendingUpdate, PendingWorkflowTask, PublishedValue, Rejection,
-    Reply, UpdateStanding,
+    Input, Paused, PendingActivity, PendingChild, PendingTimer, PendingUpdate, PendingWorkflowTask, PublishedValue,
+    Rejection, Reply, UpdateStanding,
 };
 use engine_core::ids::{EventId, RunId, UpdateId};
 use engine_core::payload::Payload;
@@ -225,6 +225,8 @@ pub(crate) struct Description {
     pub(crate) updates: Vec<PendingUpdate>,
     /// Whether it was asked to stop.
     pub(crate) cancel_requested: bool,
+    /// That it is paused.
+    pub(crate) paused: Option<Paused>,
     /// Events that wait for its workflow task.
     pub(crate) buffered: usize,
     /// What it shows.

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use engine_core::event::Event;
 use engine_core::execution::Execution;
-use engine_core::ids::{EventId, RunId};
+use engine_core::ids::{EventId, RunId, SearchAttributeName};
+use engine_core::search::{PAUSED, SearchAttributes, SearchValue};
 use engine_core::time::Timestamp;
 use engine_proto::EncodedHistory;
 use uuid::Uuid;
@@ -26,6 +27,8 @@ pub(crate) struct HotRun {
     pub(crate) history_bytes: u64,
     /// What the run's row says, counting updates that are on their way.
     pub(crate) durable_wake_at: Timestamp,
+    /// Whether the run's row says that it is paused.
+    pub(crate) listed_as_paused: bool,
     /// Whether the store may hold buffered events of this run.
     pub(crate) has_stored_buffer: bool,
     pub(crate) next_buffer_position: i64,
@@ -64,6 +67,7 @@ impl HotRun {
             tail: Tail::default(),
             history_bytes: 0,
             durable_wake_at: Timestamp::EPOCH,
+            listed_as_paused: false,
             has_stored_buffer: false,
             next_buffer_position: 1,
             last_batch: 0,
@@ -109,8 +113,17 @@ impl HotRun {
             history_length: self.execution.close_status().map_or(0, |_| self.execution.next_event_id().0 - 1),
             wake_at: self.durable_wake_at,
             request_id: started.request_id.as_ref().map(|id| id.as_str().to_owned()).unwrap_or_default(),
-            search_attributes: self.execution.search_attributes().clone(),
+            search_attributes: self.listed_by(),
         }
+    }
+
+    /// The search attributes of its row: its own, and that it is paused.
+    pub(crate) fn listed_by(&self) -> SearchAttributes {
+        let mut all = self.execution.search_attributes().clone();
+        if self.execution.paused().is_some() {
+            all.insert(SearchAttributeName::from_trusted(PAUSED), SearchValue::Bool(true));
+        }
+        all
     }
 }
 

@@ -5,18 +5,21 @@
 //! | `start` | start |
 //! | `look` | list, count, describe, history, published, query, watch, result: what changes nothing |
 //! | `send` | signal, update, cancel, terminate |
+//! | `operate` | pause, resume, delete |
 
 use clap::{Args, Subcommand};
 
 use crate::args::ConnectionArgs;
 
 mod look;
+mod operate;
 mod send;
 mod start;
 
 pub(crate) use look::{
     CountArgs, HistoryArgs, ListArgs, PublishedArgs, QueryArgs, ResultArgs, StatusFilter, TimeStyle, WatchArgs,
 };
+pub(crate) use operate::PauseArgs;
 pub(crate) use send::{CancelArgs, SignalArgs, TerminateArgs, UpdateArgs, UpdateWait};
 pub(crate) use start::{ConflictPolicy, ReusePolicy, StartArgs};
 
@@ -54,6 +57,12 @@ pub(crate) enum Verb {
     Signal(SignalArgs),
     /// Send a message to a running workflow and print what it answers.
     Update(UpdateArgs),
+    /// Stop a running workflow for a while, with its timers and timeouts.
+    Pause(PauseArgs),
+    /// Let a paused workflow go on, with what was left of its timers and timeouts.
+    Resume(PauseArgs),
+    /// Delete a closed run and its history for good.
+    Delete(RunArgs),
     /// Ask a running workflow to stop; its code decides how.
     Cancel(CancelArgs),
     /// Close a running workflow at once; its code does not run again.

@@ -1,6 +1,6 @@
 //! What a transition does: the run absorbs it, its rows go into the batch, its effects wait for the batch.
 
-use engine_core::event::EventKind;
+use engine_core::event::{Event, EventKind};
 use engine_core::execution::{Effect, Execution, Fact, Transition};
 use engine_core::time::Timestamp;
 
@@ -85,6 +85,12 @@ impl Shards {
             let stored = run.execution.activity_progress(*activity).map(|progress| progress::encode(&progress));
             gather.progress(id, run.run_id(), *activity, stored);
         }
+        let is_upsert = |event: &Event| matches!(event.kind, EventKind::SearchAttributesUpserted(_));
+        let is_paused = run.execution.paused().is_some();
+        if transition.events.iter().any(is_upsert) || is_paused != run.listed_as_paused {
+            run.listed_as_paused = is_paused;
+            gather.search_attributes(&run.key, &run.listed_by());
+        }
         let Some(last) = transition.events.last() else {
             return;
         };
@@ -100,9 +106,6 @@ impl Shards {
             first_event_id: transition.events[0].id,
             events: row,
         });
-        if transition.events.iter().any(|event| matches!(event.kind, EventKind::SearchAttributesUpserted(_))) {
-            gather.search_attributes(&run.key, run.execution.search_attributes());
-        }
         let status = last.kind.close_status();
         if let Some(status) = status {
             gather.close(&run.key, status, last.at, last.id.0);

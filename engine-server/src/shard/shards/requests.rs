@@ -328,6 +328,7 @@ fn describe(run: &HotRun) -> Described {
         timers: execution.pending_timers(),
         updates: execution.pending_updates(),
         cancel_requested: execution.cancel_requested(),
+        paused: execution.paused().cloned(),
         buffered: execution.buffered_len(),
         published: execution.published().collect(),
         search_attributes: execution.search_attributes().clone(),

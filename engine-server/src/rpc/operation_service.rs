@@ -1,0 +1,93 @@
+//! `OperationService`: what operators do to runs from outside, without their code.
+
+use std::sync::Arc;
+
+use engine_core::event::PauseChange;
+use engine_core::execution::{Input, Reply};
+use engine_core::ids::RequestId;
+use engine_proto::convert;
+use engine_proto::v1::{self, operation_service_server::OperationService};
+use tonic::{Request as Call, Response, Status};
+
+use crate::node::NodeContext;
+use crate::rpc::status::to_status;
+use crate::rpc::validate;
+use crate::rpc::workflow_service::Target;
+use crate::shard::request::{Replied, ServerError};
+use crate::store::OWES_MESSAGES;
+
+/// The service. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Operations {
+    pub(crate) context: Arc<NodeContext>,
+}
+
+#[tonic::async_trait]
+impl OperationService for Operations {
+    async fn delete_workflow(
+        &self,
+        call: Call<v1::DeleteWorkflowRequest>,
+    ) -> Result<Response<v1::DeleteWorkflowResponse>, Status> {
+        self.delete(call.into_inner()).await.map(Response::new).map_err(to_status)
+    }
+
+    async fn pause_workflow(
+        &self,
+        call: Call<v1::PauseWorkflowRequest>,
+    ) -> Result<Response<v1::PauseWorkflowResponse>, Status> {
+        let v1::PauseWorkflowRequest { namespace, execution, reason, identity, request_id } = call.into_inner();
+        let change = pause_change(reason, identity, &request_id).map_err(to_status)?;
+        let replied = self.change(&namespace, execution, Input::Pause(change)).await.map_err(to_status)?;
+        let changed = replied.reply == Reply::Done;
+        Ok(Response::new(v1::PauseWorkflowResponse { run_id: replied.run_id.to_string(), changed }))
+    }
+
+    async fn resume_workflow(
+        &self,
+        call: Call<v1::ResumeWorkflowRequest>,
+    ) -> Result<Response<v1::ResumeWorkflowResponse>, Status> {
+        let v1::ResumeWorkflowRequest { namespace, execution, reason, identity, request_id } = call.into_inner();
+        let change = pause_change(reason, identity, &request_id).map_err(to_status)?;
+        let replied = self.change(&namespace, execution, Input::Resume(change)).await.map_err(to_status)?;
+        let changed = replied.reply == Reply::Done;
+        Ok(Response::new(v1::ResumeWorkflowResponse { run_id: replied.run_id.to_string(), changed }))
+    }
+}
+
+impl Operations {
+    /// Deletes what housekeeping would delete one day, by the same way: the lane of the run leaves it out while it has it in
+    /// memory, and names its epoch to the store.
+    async fn delete(&self, request: v1::DeleteWorkflowRequest) -> Result<v1::DeleteWorkflowResponse, ServerError> {
+        let target = Target::parse(&self.context, &request.namespace, request.execution).await?;
+        let row = target.row(&self.context).await?;
+        let run_id = row.key.run_id;
+        if row.status.is_none() {
+            return Err(ServerError::Refused(format!("run {run_id} is open: terminate it before you delete it")));
+        }
+        if row.wake_at <= OWES_MESSAGES {
+            let why = format!("run {run_id} still has messages for other workflows on their way; try again");
+            return Err(ServerError::unavailable(why));
+        }
+        match self.context.delete_runs(vec![row.key]).await? {
+            0 => Err(ServerError::unavailable(format!("something about run {run_id} is under way; try again"))),
+            _ => Ok(v1::DeleteWorkflowResponse { run_id: run_id.to_string() }),
+        }
+    }
+
+    /// Gives `input` to an open run.
+    async fn change(
+        &self,
+        namespace: &str,
+        execution: Option<v1::WorkflowExecution>,
+        input: Input,
+    ) -> Result<Replied, ServerError> {
+        Target::parse(&self.context, namespace, execution).await?.input(&self.context, input).await
+    }
+}
+
+fn pause_change(reason: String, identity: String, request_id: &str) -> Result<PauseChange, ServerError> {
+    validate::people_text("reason", &reason)?;
+    validate::people_text("identity", &identity)?;
+    let request_id = convert::optional_id("request_id", request_id, RequestId::parse)?;
+    Ok(PauseChange { reason, identity, request_id })
+}
