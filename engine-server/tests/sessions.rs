@@ -5,6 +5,7 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
+use engine_proto::token::WorkflowTaskToken;
 use engine_proto::v1;
 use engine_server::NodeOptions;
 use support::*;
@@ -173,6 +174,28 @@ async fn a_server_that_restarts_lets_workers_keep_what_they_have() {
         ]
     );
     second.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_worker_whose_task_saw_what_was_lost_replays_the_run() {
+    let server = start(store().await, options()).await;
+    client(&server).start_workflow(start_request("w")).await.unwrap();
+    let mut worker = Worker::connect(&server, hello(1), 4).await;
+    let task = worker.workflow_task().await;
+    drop(worker);
+
+    // As if its task had been handed out for news at another time, of which a crash left nothing.
+    let mut lost = WorkflowTaskToken::decode(task.token.as_slice()).unwrap();
+    lost.task.history_at = lost.task.history_at + Duration::from_micros(1);
+    let lost = lost.encode().to_vec();
+    let cached = v1::CachedRun { run_id: task.run_id.clone(), last_event_id: 3 };
+    let hello = v1::Hello { workflow_tasks_in_hand: vec![lost.clone()], cached_runs: vec![cached], ..hello(1) };
+    let mut worker = Worker::connect(&server, hello, 4).await;
+    assert_eq!(worker.welcome.refused_tasks, [lost]);
+    let again = worker.workflow_task().await;
+    assert_eq!(again.first_event_id, 1);
+    assert_eq!(again.history.unwrap().events.len(), 3);
+    server.shutdown().await;
 }
 
 #[tokio::test]

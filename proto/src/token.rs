@@ -64,6 +64,8 @@ struct WorkflowTaskMessage {
     suggest_for_history_bytes: bool,
     #[prost(bool, tag = "9")]
     suggest_for_updates: bool,
+    #[prost(sfixed64, tag = "10")]
+    history_at: i64,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -97,6 +99,7 @@ impl WorkflowTaskToken {
             attempt: self.task.attempt,
             scheduled_at: self.task.scheduled_at.as_micros(),
             started_at: self.task.started_at.as_micros(),
+            history_at: self.task.history_at.as_micros(),
             history_size_bytes: self.task.history_size_bytes,
             suggest_for_history_events: self.task.suggest_continue_as_new.history_events,
             suggest_for_history_bytes: self.task.suggest_continue_as_new.history_bytes,
@@ -118,6 +121,7 @@ impl WorkflowTaskToken {
                 attempt: message.attempt,
                 scheduled_at: Timestamp::from_micros(message.scheduled_at),
                 started_at: Timestamp::from_micros(message.started_at),
+                history_at: Timestamp::from_micros(message.history_at),
                 history_size_bytes: message.history_size_bytes,
                 suggest_continue_as_new: ContinueAsNewReasons {
                     history_events: message.suggest_for_history_events,
@@ -224,6 +228,7 @@ mod tests {
                 attempt: 4,
                 scheduled_at: Timestamp::from_micros(1_700_000_000_000_001),
                 started_at: Timestamp::from_micros(-2),
+                history_at: Timestamp::from_micros(-3),
                 history_size_bytes: 1 << 40,
                 suggest_continue_as_new: ContinueAsNewReasons {
                     history_events: false,

@@ -207,6 +207,9 @@ pub struct WorkflowTaskToken {
     pub scheduled_at: Timestamp,
     /// When it was handed out: the clock of the code during this task.
     pub started_at: Timestamp,
+    /// The time of the last event of the history that goes with it. A task may be handed out before its news is durable; this
+    /// tells it from the task with the same number that a crash, which lost the news, leads to.
+    pub history_at: Timestamp,
     /// Recorded in `WorkflowTaskStarted`.
     pub history_size_bytes: u64,
     /// Recorded in `WorkflowTaskStarted`.

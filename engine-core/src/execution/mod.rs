@@ -313,6 +313,11 @@ impl Execution {
         self.buffer.len()
     }
 
+    /// Whether no more news is on its way that can be told beforehand: no activity is open and no event buffered.
+    pub fn expects_no_more_news(&self) -> bool {
+        self.activities.len() == 0 && self.buffer.is_empty()
+    }
+
     /// Whether the run may be dropped from memory: it is open, and what is stored gives the same state again. That is so when
     /// it has no news for its code, every open activity waits for its next attempt, and no update waits for a worker.
     pub fn is_idle(&self) -> bool {

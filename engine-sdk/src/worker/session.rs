@@ -298,6 +298,9 @@ impl Session {
         for run_id in message.evict_run_ids {
             self.workflows.evict(&run_id);
         }
+        for task in message.durable_tasks {
+            self.workflows.note_durable(&task.run_id, &task.token);
+        }
         for stop in message.activity_stops {
             let reason = match stop.reason() {
                 v1::ActivityStopReason::CancelRequested | v1::ActivityStopReason::Unspecified => {

@@ -24,6 +24,8 @@ pub(super) struct Steps {
     ends: HashMap<String, VecDeque<StepEnd>>,
     /// Runs whose task was completed while a step was at work, by run id: the next task follows at once, and finds the step.
     extended: HashMap<String, Cached<WorkflowRun>>,
+    /// Steps of such runs that have not begun, because the news that led to them was not durable.
+    waiting: HashMap<String, Vec<StepWork>>,
 }
 
 impl Steps {
@@ -56,9 +58,21 @@ impl Steps {
         end
     }
 
-    /// Ends for a run that is gone mean nothing.
+    /// Steps that begin with the next task of their run.
+    pub(super) fn put_waiting(&mut self, run_id: &str, steps: Vec<StepWork>) {
+        if !steps.is_empty() {
+            self.waiting.insert(run_id.to_owned(), steps);
+        }
+    }
+
+    pub(super) fn take_waiting(&mut self, run_id: &str) -> Vec<StepWork> {
+        self.waiting.remove(run_id).unwrap_or_default()
+    }
+
+    /// Ends for a run that is gone mean nothing, and its steps do not begin.
     pub(super) fn forget(&mut self, run_id: &str) {
         self.ends.remove(run_id);
+        self.waiting.remove(run_id);
     }
 
     /// Keeps a run until its next task. Gives it back if there are too many.

@@ -28,7 +28,7 @@ use super::queries::{self, Answered, Asked};
 use super::registry::Registry;
 use super::steps::{self, Steps};
 use crate::client::{Client, HistoryPages};
-use crate::workflow::{Advance, AdvanceError, StepEnd, WorkflowRun};
+use crate::workflow::{Advance, AdvanceError, StepEnd, StepWork, WorkflowRun};
 
 /// All workflow tasks that this worker has in hand, and its cache.
 pub(super) struct WorkflowTasks {
@@ -59,6 +59,10 @@ struct Running {
     fetch: Option<AbortHandle>,
     /// How long the worker has for it.
     start_to_close: Duration,
+    /// The news of the task is not durable yet: steps wait until it is.
+    is_early: bool,
+    /// Steps that wait.
+    waiting_steps: Vec<StepWork>,
     /// The run, while its code waits for steps.
     held: Option<Cached<WorkflowRun>>,
     /// The task has waited long enough for steps.
@@ -84,6 +88,8 @@ impl Running {
             is_evicted: false,
             fetch: None,
             start_to_close,
+            is_early: false,
+            waiting_steps: Vec::new(),
             held: None,
             is_overdue: false,
             overdue: None,
@@ -290,6 +296,8 @@ impl WorkflowTasks {
         let token = Some(task.token.clone());
         let run_id = task.run_id.clone();
         let mut running = Running::new(run_id.clone(), token, start_to_close(&task), waiting);
+        running.is_early = task.early;
+        running.waiting_steps = self.steps.take_waiting(&run_id);
         let cached = self.steps.take_run(&run_id).or_else(|| self.cache.take(&run_id));
         let fitting = cached.and_then(|cached| {
             if cached.run.is_continued_by(EventId(task.first_event_id)) {
@@ -311,7 +319,32 @@ impl WorkflowTasks {
             }
             Some(run) => running.fetch = Some(self.fetch(run, task)),
         }
+        self.run_steps(&mut running);
         self.running.insert(run_id, running);
+    }
+
+    /// Has the task's steps run, unless they wait for its news to be durable.
+    fn run_steps(&self, running: &mut Running) {
+        if !running.is_early {
+            Steps::spawn(std::mem::take(&mut running.waiting_steps), &running.run_id, &self.events);
+        }
+    }
+
+    /// The news of an early task is durable.
+    pub(super) fn note_durable(&mut self, run_id: &str, token: &[u8]) {
+        let Some(mut running) = self.running.remove(run_id) else { return };
+        for work in &mut running.waiting {
+            if let Work::Task(task) = work
+                && task.token == token
+            {
+                task.early = false;
+            }
+        }
+        if running.token.as_deref() == Some(token) {
+            running.is_early = false;
+            self.run_steps(&mut running);
+        }
+        self.running.insert(run_id.to_owned(), running);
     }
 
     /// Reads and replays the events before the task's own, then works on it.
@@ -341,13 +374,17 @@ impl WorkflowTasks {
         let mut running = self.running.remove(&run_id)?;
         let (progress, run) = match (progress, run) {
             (Ok(mut progress), Some(run)) if progress.waits_for_steps && !running.is_unwanted => {
-                Steps::spawn(std::mem::take(&mut progress.steps), &run_id, &self.events);
+                running.waiting_steps.append(&mut progress.steps);
+                self.run_steps(&mut running);
                 self.hold(run_id, running, run, progress.has_commands);
                 return None;
             }
             taken => taken,
         };
-        if !progress.as_ref().is_ok_and(|progress| progress.force_new_task) {
+        if progress.as_ref().is_ok_and(|progress| progress.force_new_task) {
+            // The next task follows once the result of this one is durable, and with it its news.
+            self.steps.put_waiting(&run_id, std::mem::take(&mut running.waiting_steps));
+        } else {
             self.steps.forget(&run_id);
         }
         let outcome = match progress {

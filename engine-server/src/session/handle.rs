@@ -27,6 +27,8 @@ pub(crate) enum Outbound {
     Stop(v1::ActivityStop),
     /// A run must leave the worker's cache.
     Evict(RunId),
+    /// The news of an early workflow task is durable.
+    Durable(v1::DurableTask),
     /// The server shuts down.
     Drain,
     /// The worker asked for no more tasks, and none is queued for it any more.

@@ -65,8 +65,17 @@ pub(crate) async fn open(
         let pushes = context.queues.lock().close_session(old.id);
         pushes.into_iter().for_each(|push| context.deliver(push));
     }
+    // What the code saw in a task that is not over may be lost; the task's result will tell.
+    let in_doubt: HashSet<RunId> = hello
+        .workflow_tasks_in_hand
+        .iter()
+        .filter_map(|token| WorkflowTaskToken::decode(token.as_slice()).ok())
+        .map(|token| token.run_id)
+        .collect();
     for run in &hello.cached_runs {
-        if let Ok(run_id) = RunId::parse(&run.run_id) {
+        if let Ok(run_id) = RunId::parse(&run.run_id)
+            && !in_doubt.contains(&run_id)
+        {
             session.set_cached(run_id, EventId(run.last_event_id));
         }
     }

@@ -86,6 +86,7 @@ impl Writer {
                 Outbound::Ack(ack) => message.acks.push(ack),
                 Outbound::Stop(stop) => message.activity_stops.push(stop),
                 Outbound::Evict(run_id) => message.evict_run_ids.push(run_id.to_string()),
+                Outbound::Durable(task) => message.durable_tasks.push(task),
                 Outbound::Drain => message.drain = true,
                 Outbound::Drained => message.drained = true,
                 Outbound::Reset(reason) => {

@@ -112,6 +112,11 @@ impl Gather {
         self.number
     }
 
+    /// Whether everything up to a batch is durable.
+    pub(crate) fn is_durable(&self, batch: u64) -> bool {
+        batch <= self.durable
+    }
+
     /// Whether the batch is as large as batches may be.
     pub(crate) fn is_full(&self) -> bool {
         self.bytes >= crate::limits::BATCH_BYTES_MAX || self.rows() >= crate::limits::BATCH_ROWS_MAX

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use engine_core::event::Event;
 use engine_core::execution::{ActivityRef, Effect, Input, Reply, StartedActivity, StartedWorkflowTask};
-use engine_core::ids::EventId;
+use engine_core::ids::{EventId, RunId};
 use engine_proto::token::{ActivityToken, WorkflowTaskToken};
 use engine_proto::{EncodedHistory, convert, v1};
 
@@ -139,10 +139,22 @@ pub(crate) fn release(run: &mut HotRun, shard: ShardId, key: &LocalKey, effect: 
     }
 }
 
-/// The message that hands a started task to a worker. `None` if the rules did not start it.
-pub(crate) fn message(run: &HotRun, task: &QueuedTask, session: &Arc<Session>, reply: &Reply) -> Option<HandOut> {
+/// The message that tells a worker that the news of an early task is durable.
+pub(crate) fn durable(run_id: RunId, token: &Bytes) -> Outbound {
+    Outbound::Durable(v1::DurableTask { run_id: run_id.to_string(), token: token.to_vec() })
+}
+
+/// The message that hands a started task to a worker. `None` if the rules did not start it. `is_early`: what happened to the run
+/// is not durable yet.
+pub(crate) fn message(
+    run: &HotRun,
+    task: &QueuedTask,
+    session: &Arc<Session>,
+    reply: &Reply,
+    is_early: bool,
+) -> Option<HandOut> {
     let (token, message) = match reply {
-        Reply::WorkflowTask(started) => workflow_task(run, task, session, started),
+        Reply::WorkflowTask(started) => workflow_task(run, task, session, started, is_early),
         Reply::ActivityTask(started) => activity_task(run, task, started),
         Reply::Done
         | Reply::Unchanged
@@ -160,6 +172,7 @@ fn workflow_task(
     task: &QueuedTask,
     session: &Session,
     started: &StartedWorkflowTask,
+    is_early: bool,
 ) -> (Bytes, Outbound) {
     let run_id = run.run_id();
     let token = WorkflowTaskToken {
@@ -183,6 +196,7 @@ fn workflow_task(
         history: Some(EncodedHistory { events }),
         start_to_close: Some(convert::duration_to_proto(started.start_to_close)),
         updates: started.updates.iter().map(convert::update_request_to_proto).collect(),
+        early: is_early,
     };
     (token, Outbound::WorkflowTask(Box::new(message)))
 }

@@ -22,6 +22,7 @@ use crate::node::NodeContext;
 use crate::queue::{Push, QueuedTask, TaskKind};
 use crate::session::{Outbound, Session};
 use crate::shard::gather::{HandOut, Release};
+use crate::shard::handout;
 use crate::shard::messages::{self, Errand};
 use crate::shard::request::{LocalKey, News, Replied, Request, RequestKind, Responder, ServerError, SessionResult};
 use crate::shard::shards::{Loaded, Scan, Scanned, ShardOptions, Shards};
@@ -418,11 +419,14 @@ impl Lane {
             Release::Claimed(claim, answer) => {
                 let workflow_id = Arc::clone(&claim.in_hand.workflow_id);
                 let token = claim.in_hand.token.clone();
-                if answer.is_ok() && !claim.session.keep(claim.task, claim.in_hand) {
-                    // Its stream broke again: as if it had never come back.
-                    let kind =
-                        if claim.task.activity == EventId::NONE { TaskKind::Workflow } else { TaskKind::Activity };
-                    self.take_back(claim.session.namespace, workflow_id, claim.task.run_id, kind, &token);
+                let kind = if claim.task.activity == EventId::NONE { TaskKind::Workflow } else { TaskKind::Activity };
+                if answer.is_ok() {
+                    if !claim.session.keep(claim.task, claim.in_hand) {
+                        // Its stream broke again: as if it had never come back.
+                        self.take_back(claim.session.namespace, workflow_id, claim.task.run_id, kind, &token);
+                    } else if kind == TaskKind::Workflow {
+                        claim.session.send(handout::durable(claim.task.run_id, &token));
+                    }
                 }
                 if let Some(reply) = claim.reply {
                     reply.send(answer).ok();
@@ -569,7 +573,7 @@ fn respond(responder: Responder, answer: Result<Replied, ServerError>) {
         Responder::Heartbeat { session, token } => {
             // The worker learns from a refused heartbeat that nobody waits for the attempt any more.
             if let Err(ServerError::Rejected(_) | ServerError::NotFound { .. } | ServerError::NotCurrent(_)) = answer {
-                session.send(crate::shard::handout::stop(token, crate::shard::handout::StopReason::NotWanted));
+                session.send(handout::stop(token, handout::StopReason::NotWanted));
             }
         }
         Responder::Nobody => {}

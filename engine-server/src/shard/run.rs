@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use engine_core::event::Event;
+use engine_core::event::{Event, EventKind};
 use engine_core::execution::Execution;
 use engine_core::ids::{EventId, RunId, SearchAttributeName};
 use engine_core::search::{PAUSED, SearchAttributes, SearchValue};
@@ -34,6 +34,9 @@ pub(crate) struct HotRun {
     pub(crate) next_buffer_position: i64,
     /// The batch that holds the run's last change; 0 if none does.
     pub(crate) last_batch: u64,
+    /// The batch that must be durable before a workflow task of the run leaves: that of its last change, unless the news in it may
+    /// be seen early ([`may_be_seen_early`]).
+    pub(crate) task_after: u64,
     /// The deadline that the shard's set of deadlines has for it.
     pub(crate) registered_deadline: Option<Timestamp>,
     /// The worker that completed the last workflow task and kept the run in its cache.
@@ -71,6 +74,7 @@ impl HotRun {
             has_stored_buffer: false,
             next_buffer_position: 1,
             last_batch: 0,
+            task_after: 0,
             registered_deadline: None,
             sticky_worker: None,
             holders: BTreeMap::new(),
@@ -125,6 +129,26 @@ impl HotRun {
         }
         all
     }
+}
+
+/// Whether workflow code may see the news of these events while they are on their way to the store.
+///
+/// What code makes of them can only become durable in a later batch of the same lane, so a crash that loses them loses that
+/// too; then the task's token no longer fits the history, and its worker drops the run from its cache. Not worth it while more news
+/// is expected, which would have to be buffered until the task ends, or comes from outside, where who sends once may send again.
+pub(crate) fn may_be_seen_early(events: &[Event], execution: &Execution) -> bool {
+    let is_own = |event: &Event| {
+        matches!(
+            event.kind,
+            EventKind::ActivityStarted(_)
+                | EventKind::ActivityCompleted(_)
+                | EventKind::ActivityFailed(_)
+                | EventKind::ActivityTimedOut(_)
+                | EventKind::ActivityCanceled(_)
+                | EventKind::TimerFired(_)
+        )
+    };
+    !events.is_empty() && events.iter().all(is_own) && execution.expects_no_more_news()
 }
 
 /// The end of a run's history, encoded. Its beginning is dropped when it grows too long: workers read that from the store.

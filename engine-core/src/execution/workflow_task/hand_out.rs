@@ -87,6 +87,7 @@ impl Execution {
             attempt: self.workflow_task.attempt,
             scheduled_at: self.workflow_task.scheduled_at,
             started_at: self.clock.max(now),
+            history_at: self.clock,
             history_size_bytes,
             suggest_continue_as_new: ContinueAsNewReasons {
                 history_events: events >= limits::HISTORY_EVENTS_SUGGEST,
@@ -126,8 +127,8 @@ impl Execution {
 
     /// Refuses a token that does not name the task that the run waits for.
     ///
-    /// The scheduled event's number stands for all that came before it, so a task with that number and try is the right one
-    /// even if the server forgot that it had handed it out. Tries after the first are forgotten too: in doubt the number is
+    /// The scheduled event's number, with the time of the event before it, stands for all that came before, so a task with these
+    /// and that try is the right one even if the server forgot that it had handed it out. Tries after the first are forgotten too: in doubt the number is
     /// enough.
     pub(super) fn check_task_token(&self, token: &WorkflowTaskToken) -> Result<(), Rejection> {
         let task = &self.workflow_task;
@@ -150,6 +151,9 @@ impl Execution {
                 "expected scheduled event {expected}, attempt {}; got scheduled event {}, attempt {}",
                 task.attempt, token.scheduled_event_id, token.attempt
             )));
+        }
+        if token.history_at != self.clock {
+            return Err(stale(format!("scheduled event {expected} came for news that a crash lost, or is forged")));
         }
         // A token that this run gave out cannot be older than its history: the clock of the code never runs backwards.
         if token.started_at < self.clock || token.attempt == 0 {
@@ -345,6 +349,39 @@ mod tests {
                 ! workflow task is stale: another worker has it by now
                 ! workflow task is stale: another worker has it by now
             "#,
+        );
+    }
+
+    #[test]
+    fn a_task_for_news_that_a_crash_lost_is_stale_though_its_number_fits() {
+        let mut run = Run::start();
+        run.turn(vec![start_timer("nap", seconds(10))]);
+        let mut stored = run.clone();
+        run.advance(seconds(10));
+        run.due();
+        let lost = run.take_task();
+        stored.crash();
+        stored.signal("hello");
+        stored.advance(seconds(10));
+        stored.take_log();
+        check(
+            stored,
+            |run| {
+                let _ = run.send(claim(lost));
+                let again = run.take_task();
+                run.finish_task(lost, vec![complete()]);
+                run.finish_task(again, vec![complete()]);
+            },
+            "
+                ! workflow task is stale: scheduled event 7 came for news that a crash lost, or is forged
+                ~ task started attempt=1
+                ! workflow task is stale: scheduled event 7 came for news that a crash lost, or is forged
+                7 WorkflowTaskScheduled attempt=1
+                8 WorkflowTaskStarted scheduled=7
+                9 WorkflowTaskCompleted scheduled=7 started=8
+                10 WorkflowCompleted task=9
+                > Closed Completed
+            ",
         );
     }
 

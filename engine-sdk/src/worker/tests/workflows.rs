@@ -58,6 +58,13 @@ async fn adds_with_timer(ctx: WorkflowContext, start: u32) -> Result<(u32, Durat
     Ok((start + first + second, began?))
 }
 
+/// Runs a step for the number that it is sent, and returns what the step makes of it.
+#[workflow]
+async fn steps(ctx: WorkflowContext) -> Result<u32, WorkflowError> {
+    let number = ctx.signal_channel::<u32>("number").recv().await;
+    Ok(ctx.step("double", move || async move { Ok(number * 2) }).await?)
+}
+
 #[activity]
 pub(super) async fn double(_ctx: ActivityContext, input: u32) -> Result<u32, ActivityError> {
     Ok(input * 2)
@@ -165,6 +172,7 @@ impl History {
             history: Some(encode(&self.events[first..])),
             start_to_close: None,
             updates: Vec::new(),
+            early: false,
         }
     }
 }
@@ -311,6 +319,31 @@ async fn a_cold_run_is_replayed_the_same_wherever_the_pages_of_its_history_are_c
         let ack = v1::ResultAck { result_id, ..Default::default() };
         session.send(v1::ServerMessage { acks: vec![ack], ..Default::default() }).await;
     }
+}
+
+#[tokio::test]
+async fn a_step_waits_until_the_news_that_led_to_it_is_durable() {
+    let mut server = FakeServer::new();
+    let _worker = run(Worker::new(server.client(), "orders").workflow(steps));
+    let (mut session, _) = server.session().await;
+    session.credits().await;
+    let mut evicted = Vec::new();
+    let [mut first, mut second] = [1, 2].map(|number| History::new(number, "steps", None));
+    for history in [&mut first, &mut second] {
+        session.workflow(history.task()).await;
+        let (_, _, result_id) = completion(&mut session, &mut evicted).await;
+        session.acknowledge([result_id]).await;
+    }
+    first.signal(10);
+    let early = v1::WorkflowTask { early: true, ..first.task() };
+    session.workflow(early.clone()).await;
+    second.signal(100);
+    session.workflow(second.task()).await;
+    let completed = |commands: &[v1::command::Command]| completed_with(&commands[1..]);
+    assert_eq!(completed(&completion(&mut session, &mut evicted).await.0), json!(200));
+    let durable = v1::DurableTask { run_id: early.run_id, token: early.token };
+    session.send(v1::ServerMessage { durable_tasks: vec![durable], ..Default::default() }).await;
+    assert_eq!(completed(&completion(&mut session, &mut evicted).await.0), json!(20));
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use crate::shard::handout;
 use crate::shard::progress;
 use crate::shard::queries;
 use crate::shard::request::LocalKey;
-use crate::shard::run::encode_turn;
+use crate::shard::run::{encode_turn, may_be_seen_early};
 use crate::store::{BufferedRow, HistoryRow, ShardId};
 
 use super::Shards;
@@ -52,6 +52,9 @@ impl Shards {
         if transition.is_durable() {
             gather.touch(id, shard.epoch);
             run.last_batch = gather.number();
+            if !may_be_seen_early(&transition.events, &run.execution) {
+                run.task_after = run.last_batch;
+            }
         }
         for fact in &transition.facts {
             match fact {
@@ -139,6 +142,12 @@ impl Shards {
             let release = match effect {
                 Effect::StartRun(next) => {
                     next_run = Some(next);
+                    continue;
+                }
+                offer @ Effect::OfferWorkflowTask { .. } => {
+                    for release in handout::release(run, id, key, offer) {
+                        gather.release_after(run.task_after, release);
+                    }
                     continue;
                 }
                 other => handout::release(run, id, key, other),

@@ -8,7 +8,7 @@ use engine_core::time::Timestamp;
 use tokio::sync::{oneshot, watch};
 
 use crate::hash::HashMap;
-use crate::queue::QueuedTask;
+use crate::queue::{QueuedTask, TaskKind};
 use crate::session::Session;
 use crate::shard::gather::Release;
 use crate::shard::request::{
@@ -209,14 +209,25 @@ impl Shards {
             let after = run.last_batch;
             return self.gather.release_after(after, Release::Refund(session, task.queue.kind));
         };
-        let out = handout::message(run, &task, &session, &transition.reply);
+        let is_early = run.task_after < run.last_batch && !self.gather.is_durable(run.last_batch);
+        let out = handout::message(run, &task, &session, &transition.reply, is_early);
         let Some(out) = out else {
             let after = run.last_batch;
             return self.gather.release_after(after, Release::Refund(session, task.queue.kind));
         };
-        run.holders.insert(task.id.activity, Holder { session, token: out.in_hand.token.clone() });
+        let holder = Holder { session: Arc::clone(&session), token: out.in_hand.token.clone() };
+        run.holders.insert(task.id.activity, holder);
+        let kind = task.queue.kind;
+        let task_after = run.task_after;
+        let durable = handout::durable(run.run_id(), &out.in_hand.token);
         let after = self.absorb(id, &key, transition, now);
-        self.gather.release_after(after, Release::HandOut(Box::new(out)));
+        if kind == TaskKind::Activity {
+            return self.gather.release_after(after, Release::HandOut(Box::new(out)));
+        }
+        self.gather.release_after(task_after, Release::HandOut(Box::new(out)));
+        if is_early {
+            self.gather.release_after(after, Release::Send(session, durable));
+        }
     }
 
     /// Gives an update to the run, or looks for it, and watches it. Returns the batch after which that may be told.

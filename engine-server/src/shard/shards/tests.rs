@@ -1,20 +1,22 @@
 //! What is read of a shard while it recovers, in the orders in which a busy store answers.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use engine_core::command::{Command, ScheduleActivity};
 use engine_core::event::{ActivityTimeouts, Event, WorkerMetadata, WorkflowStarted};
-use engine_core::execution::{Execution, Input, Reply};
-use engine_core::ids::{ActivityId, ActivityType, EventId, RunId};
+use engine_core::execution::{ActivityRef, Execution, Input, Reply};
+use engine_core::ids::{ActivityId, ActivityType, EventId, RunId, SignalName};
 use engine_core::time::Timestamp;
 use engine_proto::v1;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use super::{Loaded, Scan, Scanned, ShardOptions, Shards};
-use crate::queue::{QueuedTask, TaskKind};
+use crate::queue::{QueuedTask, SessionId, TaskKind};
 use crate::rpc::workflow_service::started;
+use crate::session::{Outbound, Session};
 use crate::shard::gather::Release;
-use crate::shard::request::{LocalKey, Request, RequestKind};
+use crate::shard::request::{LocalKey, Request, RequestKind, Responder};
 use crate::shard::run::{HotRun, encode_turn};
 use crate::store::{Epoch, HistoryRow, NamespaceId, RunKey, ShardId, StoredRun};
 
@@ -154,6 +156,72 @@ fn a_scan_brings_back_a_run_whose_look_up_failed_before_it() {
     assert_eq!(offered(&mut shards), [2]);
 }
 
+fn send(shards: &mut Shards, input: Input) {
+    let (reply, _) = oneshot::channel();
+    let kind = RequestKind::Input { run_id: None, input: Box::new(input), responder: Responder::Call(reply) };
+    shards.handle(Request { shard: SHARD, key: key(), kind }, at(13));
+}
+
+/// The run with its activity offered, all of it durable.
+fn waiting() -> Shards {
+    let (mut shards, scan) = recovering();
+    shards.scanned(scan, found(vec![stored()]), at(10));
+    shards.due(at(12));
+    assert_eq!(offered(&mut shards), [2]);
+    shards
+}
+
+fn activity_ends() -> Input {
+    let activity = ActivityRef::Id(ActivityId::from_trusted("charge"));
+    Input::CompleteActivity { activity, result: None, identity: String::new() }
+}
+
+fn commit(shards: &mut Shards) -> Vec<Release> {
+    assert!(shards.cut().is_some());
+    shards.committed(Vec::new());
+    shards.take_ready()
+}
+
+fn workflow_task(releases: Vec<Release>) -> Option<QueuedTask> {
+    releases.into_iter().find_map(|release| match release {
+        Release::Offer(task) if task.queue.kind == TaskKind::Workflow => Some(task),
+        _ => None,
+    })
+}
+
+#[test]
+fn code_sees_the_end_of_its_only_activity_while_that_is_written_and_a_signal_once_it_is() {
+    let mut shards = waiting();
+    send(&mut shards, activity_ends());
+    assert!(workflow_task(shards.take_ready()).is_some());
+
+    let mut shards = waiting();
+    let (name, input) = (SignalName::from_trusted("hurry"), Vec::new());
+    send(&mut shards, Input::Signal { name, input, request_id: None, identity: String::new() });
+    assert!(workflow_task(shards.take_ready()).is_none());
+    assert!(workflow_task(commit(&mut shards)).is_some());
+}
+
+#[test]
+fn a_worker_is_told_that_a_task_is_early_and_when_its_news_is_durable() {
+    let (sender, _outbound) = mpsc::unbounded_channel();
+    let session = Session::new(SessionId(1), &v1::Hello::default(), uuid::Uuid::nil(), NAMESPACE, sender);
+    let session = Arc::new(session);
+    let mut shards = waiting();
+    send(&mut shards, activity_ends());
+    let task = workflow_task(shards.take_ready()).expect("a task");
+    let kind = RequestKind::HandOut { task, session };
+    shards.handle(Request { shard: SHARD, key: key(), kind }, at(13));
+    let [Release::HandOut(out)] = &shards.take_ready()[..] else { panic!("the task leaves, and nothing else") };
+    let Outbound::WorkflowTask(task) = &out.message else { panic!("a workflow task") };
+    assert!(task.early);
+    let durable = commit(&mut shards).into_iter().find_map(|release| match release {
+        Release::Send(_, Outbound::Durable(durable)) => Some(durable),
+        _ => None,
+    });
+    assert_eq!(durable, Some(v1::DurableTask { run_id: task.run_id.clone(), token: task.token.clone() }));
+}
+
 #[test]
 fn a_run_that_closed_since_a_scan_read_it_stays_closed() {
     let (mut shards, scan) = recovering();
@@ -161,7 +229,7 @@ fn a_run_that_closed_since_a_scan_read_it_stays_closed() {
     shards.loaded(SHARD, key(), Loaded::Open(Box::new(stored())), at(10));
     let input = Input::Terminate { reason: "enough".into(), details: None, identity: String::new() };
     let (reply, _) = oneshot::channel();
-    let responder = crate::shard::request::Responder::Call(reply);
+    let responder = Responder::Call(reply);
     let kind = RequestKind::Input { run_id: None, input: Box::new(input), responder };
     shards.handle(Request { shard: SHARD, key: key(), kind }, at(10));
     assert!(shards.cut().is_some());
