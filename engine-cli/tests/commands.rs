@@ -248,6 +248,39 @@ async fn a_watch_prints_what_happens_until_the_run_closes() {
 }
 
 #[tokio::test]
+async fn a_watch_follows_the_runs_of_a_cron_until_there_is_no_other() {
+    let server = Server::start(&["dev", "--db", ":memory:"]).await;
+    // Nobody works: each run begins at a second and is over soon after.
+    let cron = ["--type", "t", "--queue", "q", "--id", "cron", "--cron", "* * * * * *", "--run-timeout", "1ms"];
+    server.json("start", &cron);
+    let watch = ["workflow", "watch", "cron", "--follow", "--address", &server.address];
+    let mut watching = Process::spawn("watch", engine(&watch)).unwrap();
+    let mut runs = 0;
+    let third = |line: &str| {
+        runs += usize::from(line.contains("WorkflowStarted") && line.contains("cron * * * * * *"));
+        runs == 3
+    };
+    watching.wait_for_line(DEADLINE, third).await.unwrap();
+    let mut starts = 0;
+    let until_third = |line: &String| {
+        starts += usize::from(line.contains("WorkflowStarted"));
+        starts < 3
+    };
+    let lines: Vec<String> = watching.output().into_iter().take_while(until_third).collect();
+    let told = |wanted: &str| lines.iter().filter(|line| line.contains(wanted)).count();
+    assert_eq!(
+        (told("WorkflowTimedOut"), told("continued by run")),
+        (2, 4),
+        "in the event and between runs: {lines:?}"
+    );
+    server.json("terminate", &["cron"]);
+    watching.wait_for_line(DEADLINE, |line| line.contains("WorkflowTerminated")).await.unwrap();
+    assert_eq!(watching.wait(DEADLINE).await.unwrap().code(), Some(0));
+    let (_, text, _) = server.ask("describe", &["cron"]);
+    assert!(text.contains("Next runs") && text.contains("cron * * * * * *"), "{text}");
+}
+
+#[tokio::test]
 async fn commands_that_wait_go_on_when_the_server_comes_back() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("engine.db");

@@ -12,6 +12,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::cron::Cron;
 use crate::failure::{Failure, RetryState, TimeoutKind};
 use crate::ids::{
     ActivityId, ActivityType, EventId, Namespace, PublishedName, RequestId, RunId, SignalName, TaskQueueName, TimerId,
@@ -109,9 +110,13 @@ pub struct WorkflowStarted {
     pub continued_from: Option<RunId>,
     /// The first run of the chain.
     pub first_run_id: RunId,
-    /// The failure of the run before, if this is its retry.
+    /// The failure of the run before, if it failed or timed out and this is its retry or the next run of its cron.
     pub continued_failure: Option<Failure>,
-    /// The first workflow task waits this long (back-off of a retry).
+    /// What the last run of the chain that completed returned, if a cron or a schedule made this run.
+    pub last_result: Option<Payload>,
+    /// At which times the runs of the chain begin, if a cron makes them.
+    pub cron: Option<Box<Cron>>,
+    /// The first workflow task waits this long: the start's delay, the back-off of a retry, or until the next time of the cron.
     pub first_task_backoff: Duration,
     /// Makes the start safe to repeat.
     pub request_id: Option<RequestId>,
@@ -138,6 +143,8 @@ pub struct WorkflowCompleted {
     pub workflow_task_completed_event_id: EventId,
     /// What it returned.
     pub result: Option<Payload>,
+    /// The next run of its cron, if it has one.
+    pub new_run_id: Option<RunId>,
 }
 
 /// The code returned an error. A close event.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::ids::{ActivityId, ActivityType, EventId};
+use crate::ids::{ActivityId, ActivityType, EventId, Namespace, RunId, WorkflowId, WorkflowType};
 use crate::limits;
 use crate::payload::Payload;
 
@@ -62,6 +62,23 @@ pub enum FailureKind {
         /// Its type.
         activity_type: ActivityType,
         /// Why there was no further attempt.
+        retry_state: RetryState,
+    },
+    /// A child workflow did not complete, or could not be started; the cause says why. Made where a workflow sees its child's failure.
+    ChildWorkflow {
+        /// The child's namespace.
+        namespace: Namespace,
+        /// Its workflow id.
+        workflow_id: WorkflowId,
+        /// The run that it began with; `None` if it did not begin.
+        run_id: Option<RunId>,
+        /// Its type.
+        workflow_type: WorkflowType,
+        /// The parent's `StartChildInitiated`.
+        initiated_event_id: EventId,
+        /// The parent's `ChildStarted`; [`EventId::NONE`] if it did not begin.
+        started_event_id: EventId,
+        /// Why there was no further run.
         retry_state: RetryState,
     },
 }
@@ -160,7 +177,8 @@ impl Failure {
                     FailureKind::Terminated
                     | FailureKind::WorkerLost
                     | FailureKind::Server { .. }
-                    | FailureKind::Activity { .. } => {}
+                    | FailureKind::Activity { .. }
+                    | FailureKind::ChildWorkflow { .. } => {}
                 }
                 link = failure.cause.as_deref_mut();
             }
@@ -191,6 +209,9 @@ impl Failure {
                     | FailureKind::Canceled { details } => details.as_ref().map_or(0, Payload::size),
                     FailureKind::Activity { activity_id, activity_type, .. } => {
                         activity_id.as_str().len() + activity_type.as_str().len()
+                    }
+                    FailureKind::ChildWorkflow { namespace, workflow_id, workflow_type, .. } => {
+                        namespace.as_str().len() + workflow_id.as_str().len() + workflow_type.as_str().len() + 16
                     }
                     FailureKind::Terminated | FailureKind::WorkerLost | FailureKind::Server { .. } => 0,
                 };

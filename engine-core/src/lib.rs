@@ -10,6 +10,7 @@
 #![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
 
 pub mod command;
+pub mod cron;
 pub mod event;
 pub mod execution;
 pub mod failure;

@@ -120,7 +120,8 @@ impl RetryPolicy {
             | FailureKind::Canceled { .. }
             | FailureKind::Terminated
             | FailureKind::Server { .. }
-            | FailureKind::Activity { .. } => self.interval_after(attempt, seed),
+            | FailureKind::Activity { .. }
+            | FailureKind::ChildWorkflow { .. } => self.interval_after(attempt, seed),
         };
         let next = now + delay;
         if next >= deadline {
@@ -140,7 +141,7 @@ impl RetryPolicy {
             },
             FailureKind::Server { non_retryable } => *non_retryable,
             FailureKind::Canceled { .. } | FailureKind::Terminated => true,
-            FailureKind::WorkerLost | FailureKind::Activity { .. } => false,
+            FailureKind::WorkerLost | FailureKind::Activity { .. } | FailureKind::ChildWorkflow { .. } => false,
         }
     }
 }

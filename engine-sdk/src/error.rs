@@ -20,7 +20,7 @@ use std::time::Duration;
 use engine_core::command::ContinueAsNew;
 use engine_core::failure::{Failure, FailureKind};
 pub use engine_core::failure::{RetryState, TimeoutKind};
-use engine_core::ids::{ActivityId, ActivityType, EventId};
+use engine_core::ids::{ActivityId, ActivityType, EventId, Namespace, RunId, WorkflowId, WorkflowType};
 use engine_core::limits;
 use engine_core::payload::Payload;
 use engine_core::replay::{CHILD_ALREADY_STARTED, PEER_NOT_FOUND};
@@ -185,13 +185,9 @@ impl WorkflowError {
         is_canceled(&self.failure)
     }
 
-    /// Whether it is the failure of an activity that was canceled.
+    /// Whether it is the failure of an activity or a child that was canceled.
     pub(crate) fn is_canceled_activity(&self) -> bool {
-        let is_step = match &self.failure.kind {
-            FailureKind::Activity { .. } => true,
-            FailureKind::Application { type_name, .. } => type_name == PEER_FAILURE,
-            _ => false,
-        };
+        let is_step = matches!(&self.failure.kind, FailureKind::Activity { .. } | FailureKind::ChildWorkflow { .. });
         is_step && self.failure.cause.as_deref().is_some_and(is_canceled)
     }
 
@@ -204,7 +200,8 @@ impl WorkflowError {
             | FailureKind::Terminated
             | FailureKind::WorkerLost
             | FailureKind::Server { .. }
-            | FailureKind::Activity { .. } => None,
+            | FailureKind::Activity { .. }
+            | FailureKind::ChildWorkflow { .. } => None,
         }
     }
 
@@ -303,7 +300,8 @@ impl ActivityFailure {
             | FailureKind::Terminated
             | FailureKind::WorkerLost
             | FailureKind::Server { .. }
-            | FailureKind::Activity { .. } => None,
+            | FailureKind::Activity { .. }
+            | FailureKind::ChildWorkflow { .. } => None,
         }
     }
 
@@ -348,7 +346,8 @@ impl fmt::Display for ActivityFailure {
             | FailureKind::Terminated
             | FailureKind::WorkerLost
             | FailureKind::Server { .. }
-            | FailureKind::Activity { .. } => "failed",
+            | FailureKind::Activity { .. }
+            | FailureKind::ChildWorkflow { .. } => "failed",
         };
         write!(f, "activity {activity_type} {verb}: {reason}")
     }
@@ -393,21 +392,48 @@ const PEER_FAILURE: &str = "PeerFailure";
 #[derive(Debug, Clone, PartialEq)]
 pub struct PeerFailure {
     workflow_id: String,
+    child: Option<Box<FailedChild>>,
     reason: Box<RecordedError>,
+}
+
+/// What a parent knows of a child that did not complete, beside its workflow id.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct FailedChild {
+    pub(crate) namespace: Namespace,
+    pub(crate) workflow_type: WorkflowType,
+    pub(crate) run_id: Option<RunId>,
+    pub(crate) initiated_event_id: EventId,
+    pub(crate) started_event_id: EventId,
+    pub(crate) retry_state: RetryState,
 }
 
 impl PeerFailure {
     pub(crate) fn new(workflow_id: String, reason: Failure) -> Self {
-        Self { workflow_id, reason: Box::new(reason.into()) }
+        Self { workflow_id, child: None, reason: Box::new(reason.into()) }
     }
 
-    pub(crate) fn canceled(workflow_id: String) -> Self {
-        Self::new(workflow_id, canceled_failure("it was asked to stop"))
+    pub(crate) fn of_child(workflow_id: String, child: FailedChild, reason: Failure) -> Self {
+        Self { workflow_id, child: Some(Box::new(child)), reason: Box::new(reason.into()) }
     }
 
     /// The other workflow's id.
     pub fn workflow_id(&self) -> &str {
         &self.workflow_id
+    }
+
+    /// The run that the child began with; `None` if it did not begin, or if it was a message that failed.
+    pub fn run_id(&self) -> Option<RunId> {
+        self.child.as_ref()?.run_id
+    }
+
+    /// The type of the child; `None` if it was a message that failed.
+    pub fn workflow_type(&self) -> Option<&str> {
+        self.child.as_ref().map(|child| child.workflow_type.as_str())
+    }
+
+    /// Why the child was not tried again; `None` if it was a message that failed.
+    pub fn retry_state(&self) -> Option<RetryState> {
+        self.child.as_ref().map(|child| child.retry_state)
     }
 
     /// Whether the child accepted a request to cancel.
@@ -466,8 +492,25 @@ impl Error for PeerFailure {
 impl From<PeerFailure> for Failure {
     fn from(failure: PeerFailure) -> Failure {
         let cause = Some(Box::new((*failure.reason).into()));
-        let message = format!("workflow {} did not do what was asked", failure.workflow_id);
-        Failure { cause, ..Failure::application(PEER_FAILURE, message) }
+        let workflow_id = failure.workflow_id;
+        let Some(child) = failure.child else {
+            let message = format!("workflow {workflow_id} did not do what was asked");
+            return Failure { cause, ..Failure::application(PEER_FAILURE, message) };
+        };
+        let FailedChild { namespace, workflow_type, run_id, initiated_event_id, started_event_id, retry_state } =
+            *child;
+        let message = format!("child {workflow_type} ({workflow_id}) did not complete");
+        let workflow_id = WorkflowId::from_trusted(workflow_id);
+        let kind = FailureKind::ChildWorkflow {
+            namespace,
+            workflow_id,
+            run_id,
+            workflow_type,
+            initiated_event_id,
+            started_event_id,
+            retry_state,
+        };
+        Failure { message, kind, cause }
     }
 }
 
@@ -490,7 +533,8 @@ impl RecordedError {
             | FailureKind::Terminated
             | FailureKind::WorkerLost
             | FailureKind::Server { .. }
-            | FailureKind::Activity { .. } => None,
+            | FailureKind::Activity { .. }
+            | FailureKind::ChildWorkflow { .. } => None,
         }
     }
 
@@ -512,7 +556,8 @@ impl RecordedError {
             FailureKind::Terminated
             | FailureKind::WorkerLost
             | FailureKind::Server { .. }
-            | FailureKind::Activity { .. } => &None,
+            | FailureKind::Activity { .. }
+            | FailureKind::ChildWorkflow { .. } => &None,
         };
         details.as_ref().map(data::decode).transpose()
     }
@@ -639,6 +684,7 @@ fn cause_of(error: &(dyn Error + 'static)) -> Option<Box<Failure>> {
         let recorded = source
             .downcast_ref::<ActivityFailure>()
             .map(|failure| Failure::from(failure.clone()))
+            .or_else(|| source.downcast_ref::<PeerFailure>().map(|failure| Failure::from(failure.clone())))
             .or_else(|| source.downcast_ref::<RecordedError>().map(|error| Failure::from(error.clone())));
         let failure = recorded.unwrap_or_else(|| Failure { cause, ..Failure::application("", source.to_string()) });
         cause = Some(Box::new(failure));
@@ -671,7 +717,8 @@ fn application_part(failure: &mut Failure) -> (&mut String, &mut bool, &mut Opti
         | FailureKind::Terminated
         | FailureKind::WorkerLost
         | FailureKind::Server { .. }
-        | FailureKind::Activity { .. } => unreachable!("made an application failure above"),
+        | FailureKind::Activity { .. }
+        | FailureKind::ChildWorkflow { .. } => unreachable!("made an application failure above"),
     }
 }
 
@@ -693,7 +740,8 @@ fn set_details<T: Serialize + ?Sized>(failure: &mut Failure, details: &T) {
         | FailureKind::Terminated
         | FailureKind::WorkerLost
         | FailureKind::Server { .. }
-        | FailureKind::Activity { .. } => *application_part(failure).2 = Some(payload),
+        | FailureKind::Activity { .. }
+        | FailureKind::ChildWorkflow { .. } => *application_part(failure).2 = Some(payload),
     }
 }
 
@@ -716,7 +764,8 @@ fn fmt_chain(failure: &Failure, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             | FailureKind::Terminated
             | FailureKind::WorkerLost
             | FailureKind::Server { .. }
-            | FailureKind::Activity { .. } => f.write_str(&link.message)?,
+            | FailureKind::Activity { .. }
+            | FailureKind::ChildWorkflow { .. } => f.write_str(&link.message)?,
         }
     }
     Ok(())

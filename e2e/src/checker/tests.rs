@@ -58,6 +58,7 @@ fn right() -> Evidence {
         Attributes::WorkflowCompleted(v1::WorkflowCompleted {
             workflow_task_completed_event_id: 16,
             result: Some(json(&serde_json::json!({ "effects": ["e-2"], "failed": 1, "signals": ["s-1"] }))),
+            new_run_id: String::new(),
         }),
     ];
     let events = (1..)
@@ -152,6 +153,7 @@ fn insert(evidence: &mut Evidence, fact: Attributes) {
     let close = v1::WorkflowCompleted {
         workflow_task_completed_event_id: 17,
         result: Some(json(&serde_json::to_value(result).unwrap())),
+        new_run_id: String::new(),
     };
     let facts = [fact, scheduled(), started(15), completed(15), Attributes::WorkflowCompleted(close)];
     for (id, fact) in (14..).zip(facts) {
@@ -293,7 +295,8 @@ fn an_outcome_that_differs_from_the_history_is_found() {
     let returns = |value: serde_json::Value| {
         broken(|e| {
             let result = Some(json(&value));
-            let close = v1::WorkflowCompleted { workflow_task_completed_event_id: 16, result };
+            let close =
+                v1::WorkflowCompleted { workflow_task_completed_event_id: 16, result, new_run_id: String::new() };
             set(e, 17, Attributes::WorkflowCompleted(close));
         })
     };

@@ -30,6 +30,9 @@ fn link(failure: &Failure) -> String {
         FailureKind::Activity { activity_type, activity_id, retry_state, .. } => {
             format!("activity {activity_type} ({activity_id}) failed, {}", retry_state_words(*retry_state))
         }
+        FailureKind::ChildWorkflow { workflow_type, workflow_id, retry_state, .. } => {
+            format!("child {workflow_type} ({workflow_id}) failed, {}", retry_state_words(*retry_state))
+        }
     };
     if failure.message.is_empty() { label } else { format!("{label}: {}", failure.message) }
 }

@@ -43,6 +43,7 @@ fn attributes(kind: &EventKind) -> Value {
         EventKind::WorkflowCompleted(it) => json!({
             "workflow_task_completed_event_id": it.workflow_task_completed_event_id.0,
             "result": optional_payload(it.result.as_ref()),
+            "new_run_id": run(it.new_run_id),
         }),
         EventKind::WorkflowFailed(it) => json!({
             "workflow_task_completed_event_id": it.workflow_task_completed_event_id.0,
@@ -259,6 +260,8 @@ pub(crate) fn started(it: &WorkflowStarted) -> Value {
         "continued_from_run_id": run(it.continued_from),
         "first_run_id": it.first_run_id.to_string(),
         "continued_failure": it.continued_failure.as_ref().map(failure),
+        "last_result": optional_payload(it.last_result.as_ref()),
+        "cron": it.cron.as_ref().map(|cron| json!({ "expression": cron.expression, "time_zone": cron.time_zone })),
         "first_task_backoff": time::seconds(it.first_task_backoff),
         "request_id": it.request_id.as_ref().map(|id| id.as_str()),
         "identity": it.identity,
@@ -318,6 +321,24 @@ pub(crate) fn failure(it: &Failure) -> Value {
             set("scheduled_event_id", json!(scheduled_event_id.0));
             set("activity_id", json!(activity_id.as_str()));
             set("activity_type", json!(activity_type.as_str()));
+            set("retry_state", json!(retry_state(*state)));
+        }
+        FailureKind::ChildWorkflow {
+            namespace,
+            workflow_id,
+            run_id,
+            workflow_type,
+            initiated_event_id,
+            started_event_id,
+            retry_state: state,
+        } => {
+            set("kind", json!("CHILD_WORKFLOW"));
+            set("namespace", json!(namespace.as_str()));
+            set("workflow_id", json!(workflow_id.as_str()));
+            set("run_id", json!(run(*run_id)));
+            set("workflow_type", json!(workflow_type.as_str()));
+            set("initiated_event_id", json!(initiated_event_id.0));
+            set("started_event_id", json!(started_event_id.0));
             set("retry_state", json!(retry_state(*state)));
         }
     }

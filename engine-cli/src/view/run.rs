@@ -146,6 +146,12 @@ pub(crate) fn published_value(values: &[v1::PublishedValue]) -> Value {
     Value::Object(values.iter().map(entry).collect())
 }
 
+/// The times at which the runs of a chain begin.
+pub(crate) fn cron(expression: &str, time_zone: &str) -> String {
+    let zone = if time_zone.is_empty() { String::new() } else { format!(" in {time_zone}") };
+    text::one_line(&format!("cron {expression}{zone}"), text::SHORT)
+}
+
 fn narrower(width: u16) -> u16 {
     width.saturating_sub(2)
 }
@@ -195,6 +201,9 @@ fn overview(run: &v1::DescribeWorkflowResponse, now: Timestamp) -> String {
         }
         if started.attempt > 1 {
             rows.push(("Attempt", started.attempt.to_string()));
+        }
+        if let Some(it) = &started.cron {
+            rows.push(("Next runs", cron(&it.expression, &it.time_zone)));
         }
     }
     table::facts(&rows)

@@ -36,7 +36,10 @@ impl Narrator {
         let limit = self.limit;
         match &event.kind {
             EventKind::WorkflowStarted(it) => started(it, limit),
-            EventKind::WorkflowCompleted(it) => vec![result(it.result.as_ref(), limit)],
+            EventKind::WorkflowCompleted(it) => vec![
+                result(it.result.as_ref(), limit),
+                it.new_run_id.map(|run| format!("continued by run {run}")).unwrap_or_default(),
+            ],
             EventKind::WorkflowFailed(it) => vec![
                 one_line_words(&it.failure, limit),
                 retry_state_words(it.retry_state).to_owned(),
@@ -203,6 +206,11 @@ fn started(it: &WorkflowStarted, limit: usize) -> Vec<String> {
             .as_ref()
             .map(|failure| format!("which failed: {}", one_line_words(failure, limit)))
             .unwrap_or_default(),
+        it.last_result
+            .as_ref()
+            .map(|result| format!("last result {}", payload::words(result, limit)))
+            .unwrap_or_default(),
+        it.cron.as_ref().map(|cron| super::run::cron(&cron.expression, &cron.time_zone)).unwrap_or_default(),
         it.parent
             .as_ref()
             .map(|parent| format!("child of {}", text::one_line(parent.workflow_id.as_str(), limit)))

@@ -135,6 +135,8 @@ pub(super) mod tests {
             continued_from: None,
             first_run_id: run(1),
             continued_failure: None,
+            last_result: None,
+            cron: None,
             first_task_backoff: Duration::ZERO,
             request_id: None,
             identity: "ann@desk".into(),

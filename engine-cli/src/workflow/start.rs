@@ -70,6 +70,7 @@ fn request(arguments: StartArgs) -> Result<(v1::StartWorkflowRequest, Attributes
             ConflictPolicy::TerminateExisting => v1::WorkflowIdConflictPolicy::TerminateExisting,
         }
         .into(),
+        cron: arguments.cron.map(|expression| v1::Cron { expression, time_zone: arguments.time_zone }),
         request_id: arguments.request_id.unwrap_or_else(|| Uuid::now_v7().to_string()),
         ..options
     };
@@ -135,5 +136,14 @@ mod tests {
         assert_eq!((request.workflow_id.as_str(), request.request_id.as_str()), ("order-42", "r"));
         assert_eq!(request.id_conflict_policy(), v1::WorkflowIdConflictPolicy::UseExisting);
         assert_eq!(request.summary, "Ada");
+    }
+
+    #[test]
+    fn a_cron_reaches_the_request_and_excludes_a_delay() {
+        let (request, _) = request(parse(&["--cron", "30 2 * * *", "--time-zone", "Europe/Berlin"])).unwrap();
+        let cron = v1::Cron { expression: "30 2 * * *".into(), time_zone: "Europe/Berlin".into() };
+        assert_eq!(request.cron, Some(cron));
+        let both = ["engine", "wf", "start", "-t", "t", "-q", "q", "--cron", "@daily", "--start-delay", "1m"];
+        assert!(Cli::try_parse_from(both).is_err());
     }
 }

@@ -34,7 +34,12 @@ pub(super) async fn run(
                 if let (Some(run), Format::Text) = (successor, output.format()) {
                     output.line(&format!("continued by run {run}"))?;
                 }
-                return Ok(Exit::Done);
+                let Some(run) = successor.filter(|_| arguments.follow) else { return Ok(Exit::Done) };
+                request.after_event_id = 0;
+                if let Some(execution) = &mut request.execution {
+                    execution.run_id = run.to_string();
+                }
+                printer.start = None;
             }
             Ended::Lost(status) => patience.failed(&client, &status).await?,
         }
@@ -86,6 +91,7 @@ async fn stream(
 
 fn successor(close: &EventKind) -> Option<RunId> {
     match close {
+        EventKind::WorkflowCompleted(it) => it.new_run_id,
         EventKind::WorkflowFailed(it) => it.new_run_id,
         EventKind::WorkflowTimedOut(it) => it.new_run_id,
         EventKind::WorkflowContinuedAsNew(it) => Some(it.new_run_id),

@@ -21,7 +21,7 @@
 //! Invariant: a command that closes the run is the last, and only if the code has seen all that reached the run.
 
 use crate::command::Command;
-use crate::event::{EventKind, WorkflowCanceled, WorkflowCompleted, WorkflowTaskFailureCause};
+use crate::event::{EventKind, WorkflowCanceled, WorkflowTaskFailureCause};
 use crate::execution::check::{self, BadField};
 use crate::execution::draft::Draft;
 use crate::ids::EventId;
@@ -116,12 +116,7 @@ impl Draft<'_> {
             self.flush_buffer();
         }
         match command {
-            Command::CompleteWorkflow { result } => {
-                self.close(EventKind::WorkflowCompleted(WorkflowCompleted {
-                    workflow_task_completed_event_id: completed,
-                    result,
-                }));
-            }
+            Command::CompleteWorkflow { result } => self.close_completed(result, completed),
             Command::FailWorkflow { failure } => self.close_failed(failure.within_limits(), completed),
             Command::CancelWorkflow { details } => {
                 self.close(EventKind::WorkflowCanceled(WorkflowCanceled {

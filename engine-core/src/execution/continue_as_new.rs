@@ -76,6 +76,7 @@ impl Draft<'_> {
             attempt: 1,
             continued_from: Some(before.run_id),
             continued_failure: None,
+            last_result: before.last_result.clone(),
             first_task_backoff: std::time::Duration::ZERO,
             // As for a retry (`close`).
             request_id: before.parent.as_ref().and(before.request_id.clone()),

@@ -396,7 +396,9 @@ impl Execution {
     /// What the parent is told when the run closes with `kind`: nothing if another run of the chain follows.
     fn end_for_parent(&self, kind: &EventKind) -> Option<Outgoing> {
         let parent = self.started.parent.as_ref()?;
-        let outcome = if let EventKind::WorkflowCompleted(end) = kind {
+        let outcome = if let EventKind::WorkflowCompleted(end) = kind
+            && end.new_run_id.is_none()
+        {
             ChildOutcome::Completed { result: end.result.clone() }
         } else if let EventKind::WorkflowFailed(end) = kind
             && end.new_run_id.is_none()
@@ -491,6 +493,8 @@ impl Execution {
             continued_from: None,
             first_run_id: run_id,
             continued_failure: None,
+            last_result: None,
+            cron: None,
             first_task_backoff: std::time::Duration::ZERO,
             request_id: Some(self.message_id(initiated_event_id)),
             identity: self.peer_identity(),

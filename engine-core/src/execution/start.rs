@@ -130,6 +130,9 @@ pub(super) fn check_started(started: &WorkflowStarted) -> Result<(), BadField> {
         return Err(BadField::new("task_timeout", format!("is {actual} seconds long; the limit is {limit} seconds")));
     }
     check::duration("first_task_backoff", started.first_task_backoff)?;
+    if let Some(cron) = &started.cron {
+        cron.check().map_err(|wrong| BadField::new("cron", wrong.to_string()))?;
+    }
     if let Some(policy) = &started.retry_policy {
         policy.validate().map_err(|invalid| BadField::new("retry_policy", invalid.to_string()))?;
     }
@@ -144,11 +147,28 @@ impl Execution {
     /// Begins a run: the transition holds its first event, from which [`Execution::replay`] makes the run.
     ///
     /// The run id is the caller's, and the start's policies are decided already ([`decide_start`]). `execution_deadline` is
-    /// filled in from `execution_timeout` if it is not carried from a run before.
+    /// filled in from `execution_timeout` if it is not carried from a run before. The first run of a cron waits for the first time.
     pub fn begin(mut started: WorkflowStarted, now: Timestamp) -> Result<Transition, Rejection> {
         check_started(&started)?;
         if started.execution_deadline.is_none() {
             started.execution_deadline = started.execution_timeout.map(|timeout| now + timeout);
+        }
+        if started.continued_from.is_none()
+            && let Some(cron) = &started.cron
+        {
+            let wrong = |field: &str, problem: &str| {
+                Err(Rejection::Invalid { field: field.to_owned(), problem: problem.to_owned() })
+            };
+            if started.first_task_backoff > Duration::ZERO {
+                return wrong("start_delay", "cannot go with a cron, whose times say when the first run begins");
+            }
+            let Some(first) = cron.next_after(now) else {
+                return wrong("cron", "names no time in the future");
+            };
+            if started.execution_deadline.is_some_and(|deadline| first >= deadline) {
+                return wrong("execution_timeout", "ends before the first time of the cron");
+            }
+            started.first_task_backoff = first.since(now);
         }
         let mut transition = Transition::reply(Reply::Done);
         if started.first_task_backoff == Duration::ZERO {

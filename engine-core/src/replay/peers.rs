@@ -94,8 +94,8 @@ impl Replayer {
         self.detach(handle);
     }
 
-    /// A run of the child that the handle stands for, once it is known to run.
-    pub fn child_run(&mut self, handle: Handle) -> Option<RunId> {
+    /// A run of the child that the handle stands for, and its `ChildStarted`, once it is known to run.
+    pub fn child_run(&mut self, handle: Handle) -> Option<(RunId, EventId)> {
         self.slots.get_mut(handle)?.child_run
     }
 
@@ -103,7 +103,7 @@ impl Replayer {
         let unknown = || ReplayError::Corrupt { event_id: id, problem: "an answer comes to what was not asked" };
         let (initiated_event_id, resolution) = match event {
             PeerEvent::ChildStarted { initiated_event_id, run_id, .. } => {
-                let handle = self.slots.child_started(initiated_event_id, run_id).ok_or_else(unknown)?;
+                let handle = self.slots.child_started(initiated_event_id, run_id, id).ok_or_else(unknown)?;
                 self.outcomes.extend(handle.map(Outcome::Resolved));
                 return Ok(());
             }

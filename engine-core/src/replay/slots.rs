@@ -70,8 +70,8 @@ pub(super) struct Slot {
     /// The event that began it; none until recorded.
     pub(super) event_id: EventId,
     pub(super) attempt: u32,
-    /// The run of a child that started.
-    pub(super) child_run: Option<RunId>,
+    /// The run of a child that started, and the event that said so.
+    pub(super) child_run: Option<(RunId, EventId)>,
     pub(super) cancel_requested: bool,
     pub(super) wanted: bool,
     pub(super) resolution: Option<Resolution>,
@@ -138,10 +138,10 @@ impl Slots {
     }
 
     /// The child that event `id` asked for runs. `None` if it is not known; `Some(None)` if nobody wants to know.
-    pub(super) fn child_started(&mut self, id: EventId, run_id: RunId) -> Option<Option<Handle>> {
+    pub(super) fn child_started(&mut self, id: EventId, run_id: RunId, started: EventId) -> Option<Option<Handle>> {
         let handle = *self.by_event.get(&id)?;
         let slot = self.get_mut(handle)?;
-        slot.child_run = Some(run_id);
+        slot.child_run = Some((run_id, started));
         Some(slot.wanted.then_some(handle))
     }
 

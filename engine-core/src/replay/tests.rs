@@ -40,6 +40,8 @@ impl History {
             continued_from: None,
             first_run_id: run_id,
             continued_failure: None,
+            last_result: None,
+            cron: None,
             first_task_backoff: Duration::ZERO,
             request_id: None,
             identity: "test".into(),
@@ -184,6 +186,7 @@ impl History {
         self.add(EventKind::WorkflowCompleted(WorkflowCompleted {
             workflow_task_completed_event_id: EventId::NONE,
             result: None,
+            new_run_id: None,
         }));
         self
     }

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use super::spec::{InvalidSpec, Timetable};
 use super::state::{
-    Backfill, Counters, Definition, OverlapPolicy, Planned, Recent, Running, ScheduleState, StartOutcome, Stop,
+    Backfill, Counters, Definition, Ended, OverlapPolicy, Planned, Recent, Running, ScheduleState, StartOutcome, Stop,
 };
 use crate::event::CloseStatus;
 use crate::ids::{RunId, mix};
@@ -195,6 +195,8 @@ impl Schedule {
             running: Vec::new(),
             backfills: Default::default(),
             recent: Default::default(),
+            last_completed: None,
+            last_failed: None,
             counters: Counters::default(),
             request_ids: Default::default(),
         };
@@ -458,6 +460,11 @@ impl Schedule {
                 let verb = if *status == CloseStatus::Failed { "failed" } else { "timed out" };
                 self.pause(cut(format!("paused because workflow {:?} {verb}: {message}", running.workflow_id)));
             }
+            let ended = Some(Ended { workflow_id: running.workflow_id, run_id: running.run_id });
+            if *status == CloseStatus::Completed {
+                self.state.last_completed.clone_from(&ended);
+            }
+            self.state.last_failed = ended.filter(|_| failed);
         }
         if let Some(recent) = self.state.recent.iter_mut().find(|recent| recent.number == number) {
             recent.outcome = Some(outcome);

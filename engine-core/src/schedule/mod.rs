@@ -21,6 +21,6 @@ pub use cron::parse_calendar;
 pub use decide::{Obligation, ObligationKey, Schedule, ScheduleInput, ScheduleRefusal};
 pub use spec::{Due, Interval, InvalidSpec, ScheduleSpec, Timetable};
 pub use state::{
-    Backfill, Counters, Definition, OverlapPolicy, Planned, Recent, Running, SchedulePolicies, ScheduleState,
+    Backfill, Counters, Definition, Ended, OverlapPolicy, Planned, Recent, Running, SchedulePolicies, ScheduleState,
     ScheduledStart, StartOutcome, Stop,
 };

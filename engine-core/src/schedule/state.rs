@@ -139,6 +139,15 @@ pub struct Recent {
     pub outcome: Option<StartOutcome>,
 }
 
+/// The last run that ended in one way, for those that follow: they are told its result or its failure.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// Its workflow id.
+    pub workflow_id: String,
+    /// The first run of its chain.
+    pub run_id: RunId,
+}
+
 /// Times of the past that are still to be started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backfill {
@@ -194,6 +203,10 @@ pub struct ScheduleState {
     pub backfills: VecDeque<Backfill>,
     /// Latest last.
     pub recent: VecDeque<Recent>,
+    /// The last that completed.
+    pub last_completed: Option<Ended>,
+    /// The last, if it failed or timed out.
+    pub last_failed: Option<Ended>,
     /// Totals.
     pub counters: Counters,
     /// Of the latest patches.

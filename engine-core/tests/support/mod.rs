@@ -57,6 +57,8 @@ pub fn start_attributes() -> WorkflowStarted {
         continued_from: None,
         first_run_id: run_id,
         continued_failure: None,
+        last_result: None,
+        cron: None,
         first_task_backoff: Duration::ZERO,
         request_id: None,
         identity: "client".to_owned(),
@@ -613,7 +615,10 @@ pub fn peer_run() -> RunId {
 pub fn event_line(event: &Event) -> String {
     let rest = match &event.kind {
         EventKind::WorkflowStarted(e) => format!("attempt={}", e.attempt),
-        EventKind::WorkflowCompleted(e) => format!("task={}", e.workflow_task_completed_event_id),
+        EventKind::WorkflowCompleted(e) => {
+            let continued = if e.new_run_id.is_some() { " continued" } else { "" };
+            format!("task={}{continued}", e.workflow_task_completed_event_id)
+        }
         EventKind::WorkflowFailed(e) => {
             format!("task={} retry_state={:?}", e.workflow_task_completed_event_id, e.retry_state)
         }

@@ -93,7 +93,8 @@ fn canceled_details(failure: Failure) -> Option<Payload> {
         | FailureKind::Terminated
         | FailureKind::WorkerLost
         | FailureKind::Server { .. }
-        | FailureKind::Activity { .. } => None,
+        | FailureKind::Activity { .. }
+        | FailureKind::ChildWorkflow { .. } => None,
     }
 }
 

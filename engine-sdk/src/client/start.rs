@@ -70,6 +70,8 @@ pub struct WorkflowStart<I, T> {
     summary: String,
     details: String,
     start_delay: Option<Duration>,
+    cron: Option<v1::Cron>,
+    last_result: Option<Result<Payload, DataError>>,
     output: PhantomData<fn() -> T>,
 }
 
@@ -95,6 +97,8 @@ impl<I, T> WorkflowStart<I, T> {
             summary: String::new(),
             details: String::new(),
             start_delay: None,
+            cron: None,
+            last_result: None,
             output: PhantomData,
         }
     }
@@ -137,7 +141,28 @@ impl<I, T> WorkflowStart<I, T> {
         self
     }
 
-    /// How long the whole chain of runs may take: the first and those that retry it. No limit unless set.
+    /// The run begins at the next time that the expression names (`30 2 * * *`, `@daily`; see `docs/schedules.md` for its fields), and when
+    /// it is closed, the next run of the chain begins at the next, until the workflow is canceled or terminated or its execution timeout
+    /// ends. Each run knows what the one before returned: [`WorkflowContext::last_result`](crate::workflow::WorkflowContext::last_result).
+    /// A result of the handle is that of the last run. Not together with [`WorkflowStart::start_delay`].
+    pub fn cron(mut self, expression: impl Into<String>) -> Self {
+        self.cron.get_or_insert_default().expression = expression.into();
+        self
+    }
+
+    /// The time zone by whose clock [`WorkflowStart::cron`] is read, such as `Europe/Berlin`. UTC unless set.
+    pub fn cron_time_zone(mut self, name: impl Into<String>) -> Self {
+        self.cron.get_or_insert_default().time_zone = name.into();
+        self
+    }
+
+    /// What the run is told that the run before it returned, for chains that you make yourself.
+    pub fn last_result<V: Serialize + ?Sized>(mut self, result: &V) -> Self {
+        self.last_result = Some(data::encode(result));
+        self
+    }
+
+    /// How long the whole chain of runs may take: the first, those that retry it, and those of its cron. No limit unless set.
     pub fn execution_timeout(mut self, timeout: Duration) -> Self {
         self.options.execution_timeout = Some(timeout);
         self
@@ -328,6 +353,8 @@ impl<I, T> WorkflowStart<I, T> {
             summary: self.summary,
             details: self.details,
             start_delay: self.start_delay.map(duration_to_proto),
+            cron: self.cron,
+            last_result: self.last_result.transpose()?.as_ref().map(payload_to_proto),
             ..v1::StartWorkflowRequest::default()
         };
         Ok((self.client, self.workflow_id, Template { request, encode: self.encode }))

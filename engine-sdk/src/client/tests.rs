@@ -283,7 +283,8 @@ fn event(id: u64) -> Event {
 }
 
 fn close_event(id: u64) -> Event {
-    let completed = WorkflowCompleted { workflow_task_completed_event_id: EventId(id - 1), result: None };
+    let completed =
+        WorkflowCompleted { workflow_task_completed_event_id: EventId(id - 1), result: None, new_run_id: None };
     Event { kind: EventKind::WorkflowCompleted(completed), ..event(id) }
 }
 

@@ -10,22 +10,24 @@ use std::time::Duration;
 
 use engine_core::event::WorkflowTaskFailureCause;
 use engine_core::execution::IdReusePolicy;
-use engine_core::ids::{RunId, TaskQueueName, WorkflowId, WorkflowType};
+use engine_core::failure::{Failure, RetryState};
+use engine_core::ids::{EventId, RunId, TaskQueueName, WorkflowId, WorkflowType};
 use engine_core::payload::Payload;
 use engine_core::peer::{ParentClosePolicy, StartChild};
-use engine_core::replay::{Handle, Resolution};
+use engine_core::replay::{Handle, Resolution, Resolved};
 use engine_core::retry::RetryPolicy;
 use engine_core::search::SearchAttributes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::activity::CancellationType;
 use super::external::ExternalWorkflow;
-use super::state::Shared;
+use super::state::{Shared, State};
 use crate::data::{self, DataError};
 use crate::definition::{Signal, WorkflowOptions};
-use crate::error::PeerFailure;
+use crate::error::{FailedChild, PeerFailure};
 
-/// What happens when the code cancels a child, or drops the future of its result.
+/// What happens when the code cancels a child or its scope, or drops the future of its result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ChildCancellation {
     /// The child is asked to stop, and the code waits for what it makes of that.
@@ -37,11 +39,22 @@ pub enum ChildCancellation {
     Abandon,
 }
 
+impl From<ChildCancellation> for CancellationType {
+    fn from(cancellation: ChildCancellation) -> Self {
+        match cancellation {
+            ChildCancellation::Wait => CancellationType::WaitForCompletion,
+            ChildCancellation::Try => CancellationType::TryCancel,
+            ChildCancellation::Abandon => CancellationType::Abandon,
+        }
+    }
+}
+
 /// A child about to be started, made by [`super::WorkflowContext::child`]. The methods change the options of its attribute for
 /// this child.
 #[must_use = "a child is started by `.run(input).await` or `.start(input).await`"]
 pub struct ChildCall<I, T> {
     shared: Arc<Shared>,
+    scope: Option<usize>,
     workflow_type: String,
     encode: fn(&I) -> Result<Vec<Payload>, DataError>,
     workflow_id: Option<String>,
@@ -57,12 +70,14 @@ pub struct ChildCall<I, T> {
 impl<I, T: DeserializeOwned> ChildCall<I, T> {
     pub(super) fn new(
         shared: &Arc<Shared>,
+        scope: Option<usize>,
         workflow_type: &str,
         options: WorkflowOptions,
         encode: fn(&I) -> Result<Vec<Payload>, DataError>,
     ) -> Self {
         Self {
             shared: Arc::clone(shared),
+            scope,
             workflow_type: workflow_type.to_owned(),
             encode,
             workflow_id: None,
@@ -128,7 +143,7 @@ impl<I, T: DeserializeOwned> ChildCall<I, T> {
         self
     }
 
-    /// What happens when the child is canceled, or the future of its result dropped.
+    /// What happens when the child or its scope is canceled, or the future of its result dropped.
     pub fn cancellation(mut self, cancellation: ChildCancellation) -> Self {
         self.cancellation = cancellation;
         self
@@ -153,14 +168,14 @@ impl<I, T: DeserializeOwned> ChildCall<I, T> {
     }
 
     fn begin(self, input: &I) -> ChildFuture<T> {
-        let shared = Arc::clone(&self.shared);
+        let (shared, scope) = (Arc::clone(&self.shared), self.scope);
         let cancellation = self.cancellation;
-        let issued = self.issue(input);
-        let (handle, workflow_id) = match issued {
+        let workflow_type = WorkflowType::from_trusted(self.workflow_type.clone());
+        let (handle, workflow_id) = match self.issue(input) {
             Some((handle, id)) => (Some(handle), id),
             None => (None, String::new()),
         };
-        ChildFuture { shared, workflow_id, handle, cancellation, given_up: false, output: PhantomData }
+        ChildFuture { shared, scope, workflow_id, workflow_type, handle, cancellation, output: PhantomData }
     }
 
     fn issue(self, input: &I) -> Option<(Handle, String)> {
@@ -214,6 +229,7 @@ impl<I, T: DeserializeOwned> ChildCall<I, T> {
             memo,
             search_attributes: SearchAttributes::new(),
         });
+        state.join_scope(self.scope, handle, self.cancellation.into());
         Some((handle, text))
     }
 }
@@ -279,12 +295,12 @@ impl<T> fmt::Debug for ChildHandle<T> {
 #[must_use = "a child whose future is dropped is asked to stop: await it, or detach it"]
 pub struct ChildFuture<T> {
     shared: Arc<Shared>,
+    scope: Option<usize>,
     workflow_id: String,
+    workflow_type: WorkflowType,
     /// `None` once the result was taken, or if it was made outside of the workflow's code.
     handle: Option<Handle>,
     cancellation: ChildCancellation,
-    /// The code goes on as if the child had stopped.
-    given_up: bool,
     output: PhantomData<fn() -> T>,
 }
 
@@ -299,11 +315,7 @@ impl<T> ChildFuture<T> {
         let Some(handle) = self.handle else { return };
         let Some(mut state) = self.shared.lock_as_code() else { return };
         state.progress += 1;
-        if self.cancellation != ChildCancellation::Abandon {
-            state.replayer.request_cancel(handle);
-        }
-        self.given_up = self.cancellation != ChildCancellation::Wait;
-        let waker = state.take_handle_waker(handle);
+        let waker = state.cancel_member(handle, self.cancellation.into());
         drop(state);
         if let Some(waker) = waker {
             waker.wake();
@@ -315,42 +327,58 @@ impl<T> ChildFuture<T> {
         let Some(handle) = self.handle.take() else { return };
         if let Some(mut state) = self.shared.lock_as_code() {
             state.take_handle_waker(handle);
+            state.leave_scope(self.scope, handle);
             state.replayer.detach(handle);
         }
     }
 
-    /// Whether it was given up: then nobody waits for the child any more.
-    fn poll_given_up(&mut self) -> Option<PeerFailure> {
-        if !self.given_up {
-            return None;
-        }
-        let handle = self.handle.take()?;
-        let mut state = self.shared.lock_as_code()?;
+    /// How the child ended, or that it could not be started, with the run and the event with which it began.
+    fn take_end(&mut self, state: &mut State, handle: Handle) -> Option<(Resolved, Option<(RunId, EventId)>)> {
+        let began = state.replayer.child_run(handle);
+        let resolved = state.replayer.take_resolution(handle)?;
         state.take_handle_waker(handle);
-        state.replayer.detach(handle);
-        Some(PeerFailure::canceled(self.workflow_id.clone()))
+        state.leave_scope(self.scope, handle);
+        state.progress += 1;
+        self.handle = None;
+        Some((resolved, began))
+    }
+
+    fn failure(
+        &self,
+        state: &State,
+        initiated_event_id: EventId,
+        began: Option<(RunId, EventId)>,
+        (failure, retry_state): (Failure, RetryState),
+    ) -> PeerFailure {
+        let info = state.info.as_ref().expect("set before the code runs for the first time");
+        let child = FailedChild {
+            namespace: info.namespace.clone(),
+            workflow_type: self.workflow_type.clone(),
+            run_id: began.map(|(run_id, _)| run_id),
+            initiated_event_id,
+            started_event_id: began.map_or(EventId::NONE, |(_, event_id)| event_id),
+            retry_state,
+        };
+        PeerFailure::of_child(self.workflow_id.clone(), child, failure)
     }
 
     fn poll_started(&mut self, cx: &mut Context<'_>) -> Poll<Result<RunId, PeerFailure>> {
         let Some(handle) = self.handle else { return Poll::Pending };
         let shared = Arc::clone(&self.shared);
         let Some(mut state) = shared.lock_as_code() else { return Poll::Pending };
-        if let Some(run_id) = state.replayer.child_run(handle) {
+        if let Some((run_id, _)) = state.replayer.child_run(handle) {
             state.take_handle_waker(handle);
             state.progress += 1;
             return Poll::Ready(Ok(run_id));
         }
         // It could not be started, or was withdrawn.
-        let Some(resolved) = state.replayer.take_resolution(handle) else {
+        let Some((resolved, began)) = self.take_end(&mut state, handle) else {
             state.wait_for(handle, cx.waker());
             return Poll::Pending;
         };
-        state.take_handle_waker(handle);
-        state.progress += 1;
-        self.handle = None;
         match resolved.resolution {
-            Resolution::Failed { failure, .. } => {
-                Poll::Ready(Err(PeerFailure::new(self.workflow_id.clone(), *failure)))
+            Resolution::Failed { failure, retry_state } => {
+                Poll::Ready(Err(self.failure(&state, resolved.event_id, began, (*failure, retry_state))))
             }
             Resolution::Completed { .. } | Resolution::Fired => Poll::Pending,
         }
@@ -361,19 +389,13 @@ impl<T: DeserializeOwned> Future for ChildFuture<T> {
     type Output = Result<T, PeerFailure>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if let Some(canceled) = self.poll_given_up() {
-            return Poll::Ready(Err(canceled));
-        }
         let Some(handle) = self.handle else { return Poll::Pending };
         let shared = Arc::clone(&self.shared);
         let Some(mut state) = shared.lock_as_code() else { return Poll::Pending };
-        let Some(resolved) = state.replayer.take_resolution(handle) else {
+        let Some((resolved, began)) = self.take_end(&mut state, handle) else {
             state.wait_for(handle, cx.waker());
             return Poll::Pending;
         };
-        state.take_handle_waker(handle);
-        state.progress += 1;
-        self.handle = None;
         match resolved.resolution {
             Resolution::Completed { result } => match data::decode_result(result.as_ref()) {
                 Ok(value) => Poll::Ready(Ok(value)),
@@ -384,8 +406,8 @@ impl<T: DeserializeOwned> Future for ChildFuture<T> {
                     Poll::Pending
                 }
             },
-            Resolution::Failed { failure, .. } => {
-                Poll::Ready(Err(PeerFailure::new(self.workflow_id.clone(), *failure)))
+            Resolution::Failed { failure, retry_state } => {
+                Poll::Ready(Err(self.failure(&state, resolved.event_id, began, (*failure, retry_state))))
             }
             Resolution::Fired => Poll::Pending,
         }
@@ -397,6 +419,7 @@ impl<T> Drop for ChildFuture<T> {
         let Some(handle) = self.handle else { return };
         let Some(mut state) = self.shared.lock_as_code() else { return };
         state.take_handle_waker(handle);
+        state.leave_scope(self.scope, handle);
         match self.cancellation {
             ChildCancellation::Wait | ChildCancellation::Try => state.replayer.abandon(handle),
             ChildCancellation::Abandon => state.replayer.detach(handle),

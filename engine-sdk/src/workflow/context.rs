@@ -29,9 +29,9 @@ use super::step::StepCall;
 use super::timer::Sleep;
 use super::update::{self, UpdateChannel, UpdateHandler};
 use super::wait::{self, Canceled};
-use crate::data::{Arguments, RawArguments};
+use crate::data::{self, Arguments, DataError, RawArguments};
 use crate::definition::{Activity, ActivityOptions, Query, Signal, Update, Workflow, WorkflowOptions};
-use crate::error::{ActivityError, WorkflowError};
+use crate::error::{ActivityError, RecordedError, WorkflowError};
 
 /// What workflow code may do: every step that it takes is recorded, and answered from the history when the code runs again.
 ///
@@ -261,6 +261,19 @@ impl WorkflowContext {
         self.shared.lock().info.clone().expect("set before the code runs for the first time")
     }
 
+    /// What the last run of the chain that completed returned: for runs that a cron or a schedule makes, and for what they continue as.
+    /// `None` if none has completed yet. Of a schedule's runs, as long as the run that returned it is kept.
+    pub fn last_result<T: DeserializeOwned>(&self) -> Result<Option<T>, DataError> {
+        let result = self.shared.lock().replayer.started().and_then(|started| started.last_result.clone());
+        result.as_ref().map(data::decode).transpose()
+    }
+
+    /// How the run before this one failed or timed out, if it did: for a retry, and for runs that a cron or a schedule makes.
+    pub fn last_failure(&self) -> Option<RecordedError> {
+        let failure = self.shared.lock().replayer.started().and_then(|started| started.continued_failure.clone());
+        failure.map(RecordedError::from)
+    }
+
     /// A child: another workflow that this one starts and deals with. Its options can be changed before it is started.
     ///
     /// ```
@@ -277,12 +290,12 @@ impl WorkflowContext {
     ///
     /// A child's next tries and continued runs are the same child: its result is that of the last.
     pub fn child<W: Workflow>(&self, workflow: W) -> ChildCall<W::Input, W::Output> {
-        ChildCall::new(&self.shared, W::NAME, workflow.options(), W::encode_input)
+        ChildCall::new(&self.shared, None, W::NAME, workflow.options(), W::encode_input)
     }
 
     /// A child of a workflow that this program does not have. Its input is a tuple of arguments: `()`, `(one,)`, `(one, two)`.
     pub fn child_named<I: Arguments + Send, T: DeserializeOwned>(&self, workflow_type: &str) -> ChildCall<I, T> {
-        ChildCall::new(&self.shared, workflow_type, WorkflowOptions::default(), I::encode)
+        ChildCall::new(&self.shared, None, workflow_type, WorkflowOptions::default(), I::encode)
     }
 
     /// Another workflow, to be signaled or asked to stop.

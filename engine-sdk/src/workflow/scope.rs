@@ -5,6 +5,7 @@
 //! | activity | as its [`CancellationType`] says |
 //! | timer | canceled; the sleep ends with [`Canceled`] |
 //! | step | given up where it stands; it ends with a failure that is canceled |
+//! | child workflow | as its [`ChildCancellation`](super::child::ChildCancellation) says |
 //! | scope | canceled too, unless it is detached |
 //!
 //! The root of the tree is the run: its scopes are canceled when the run is asked to cancel. What is begun with the
@@ -20,13 +21,14 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::activity::{ActivityCall, CancellationType};
+use super::child::ChildCall;
 use super::context::WorkflowContext;
 use super::state::{Shared, State, Waiters};
 use super::step::StepCall;
 use super::timer::Sleep;
 use super::wait::Canceled;
 use crate::data::Arguments;
-use crate::definition::{Activity, ActivityOptions};
+use crate::definition::{Activity, ActivityOptions, Workflow, WorkflowOptions};
 use crate::error::ActivityError;
 use engine_core::replay::Handle;
 
@@ -154,6 +156,17 @@ impl Scope {
     ) -> ActivityCall<T> {
         let encode = Box::new(move || args.encode());
         ActivityCall::new(&self.shared, Some(self.node), activity_type, ActivityOptions::default(), encode)
+    }
+
+    /// A child workflow. When the scope is canceled, [`ChildCall::cancellation`] says what becomes of it; in a scope that is canceled no
+    /// child begins. See [`WorkflowContext::child`].
+    pub fn child<W: Workflow>(&self, workflow: W) -> ChildCall<W::Input, W::Output> {
+        ChildCall::new(&self.shared, Some(self.node), W::NAME, workflow.options(), W::encode_input)
+    }
+
+    /// A child of a workflow that this program does not have. See [`WorkflowContext::child_named`].
+    pub fn child_named<I: Arguments + Send, T: DeserializeOwned>(&self, workflow_type: &str) -> ChildCall<I, T> {
+        ChildCall::new(&self.shared, Some(self.node), workflow_type, WorkflowOptions::default(), I::encode)
     }
 
     /// Runs a closure once on this worker. See [`WorkflowContext::step`].

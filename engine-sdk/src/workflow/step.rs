@@ -58,7 +58,8 @@ fn verb(reason: &RecordedError) -> &'static str {
         | FailureKind::Terminated
         | FailureKind::WorkerLost
         | FailureKind::Server { .. }
-        | FailureKind::Activity { .. } => "failed",
+        | FailureKind::Activity { .. }
+        | FailureKind::ChildWorkflow { .. } => "failed",
     }
 }
 

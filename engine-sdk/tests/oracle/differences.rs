@@ -29,7 +29,6 @@ pub(crate) const DIFFERENCES: &[Difference] = &[
     Difference { name: "signals go on in the next run", apply: signals_go_on },
     Difference { name: "a run that follows is described by its own history", apply: next_run_is_described_there },
     Difference { name: "timers end with the code that waits for them", apply: timers_end_with_the_code },
-    Difference { name: "the failure of a child within its parent's", apply: failures_of_children },
 ];
 
 /// Brings events into the order `order`, a list of positions; those that are left out go. Numbers and references follow.
@@ -146,16 +145,4 @@ fn timers_end_with_the_code(Sides { theirs, ours }: &mut Sides) {
         let fact = &facts[position];
         is_dropped(fact) || (fact.kind == "TimerStarted" && ends(facts, fact.id, &is_dropped))
     });
-}
-
-/// A child's failure that fails its parent is wrapped by each SDK in its own way; the child's own failure inside is compared.
-fn failures_of_children(Sides { theirs, ours }: &mut Sides) {
-    for fact in theirs.iter_mut().chain(ours) {
-        if let Some(chain) = fact.fields.get_mut("failure")
-            && let Some((outer, inner)) = chain.split_once(" < ")
-            && (outer.starts_with("child_workflow_execution ") || outer == "application PeerFailure")
-        {
-            *chain = format!("child < {inner}");
-        }
-    }
 }

@@ -103,7 +103,7 @@ impl Fact {
                 "WorkflowExecutionStarted"
             }
             EventKind::WorkflowCompleted(it) => {
-                self.task(it.workflow_task_completed_event_id);
+                self.task(it.workflow_task_completed_event_id).continued(it.new_run_id.is_some());
                 "WorkflowExecutionCompleted"
             }
             EventKind::WorkflowFailed(it) => {
@@ -364,6 +364,9 @@ fn chain(failure: &Failure) -> String {
         FailureKind::WorkerLost => "worker_lost".to_owned(),
         FailureKind::Server { .. } => "server".to_owned(),
         FailureKind::Activity { retry_state: state, .. } => format!("activity {}", retry_state(*state)),
+        FailureKind::ChildWorkflow { retry_state: state, .. } => {
+            format!("child_workflow_execution {}", retry_state(*state))
+        }
     });
     lines.collect::<Vec<_>>().join(" < ")
 }

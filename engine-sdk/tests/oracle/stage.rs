@@ -208,6 +208,7 @@ impl Stage {
 fn following(last: &EventKind) -> Option<RunId> {
     match last {
         EventKind::WorkflowContinuedAsNew(close) => Some(close.new_run_id),
+        EventKind::WorkflowCompleted(close) => close.new_run_id,
         EventKind::WorkflowFailed(close) => close.new_run_id,
         EventKind::WorkflowTimedOut(close) => close.new_run_id,
         _ => None,

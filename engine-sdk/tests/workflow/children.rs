@@ -2,8 +2,8 @@
 
 use engine_core::command::Command;
 use engine_core::event::{ChildOutcome, EventKind, PeerEvent, PeerFailureCause};
-use engine_core::failure::{Failure, RetryState};
-use engine_core::ids::{EventId, RunId, WorkflowId, WorkflowType};
+use engine_core::failure::{Failure, FailureKind, RetryState};
+use engine_core::ids::{EventId, Namespace, RunId, WorkflowId, WorkflowType};
 use engine_core::payload::Payload;
 use engine_core::peer::PeerCommand;
 use engine_core::time::Timestamp;
@@ -109,14 +109,83 @@ fn the_failure_of_a_child_names_it_and_keeps_its_causes() {
         cause: PeerFailureCause::AlreadyStarted,
     })));
     let steps = scene.steps();
-    assert!(steps[0].contains("did not do what was asked < the workflow id \"c\" has a run that is open"), "{steps:?}");
+    assert!(steps[0].contains(") did not complete < the workflow id \"c\" has a run that is open"), "{steps:?}");
 
     let mut scene = Scene::new(run_one, &[]);
     let (_, ids) = scene.task();
     scene.history.add(started(ids[0]));
     let failure = Failure::application("Declined", "no truck");
     scene.history.add(closed(ids[0], ChildOutcome::Failed { failure, retry_state: RetryState::RetryPolicyNotSet }));
-    assert_eq!(scene.steps(), ["fail workflow c did not do what was asked < no truck"]);
+    assert_eq!(scene.steps(), ["fail child ship (c) did not complete < no truck"]);
+}
+
+#[workflow]
+async fn examined(ctx: WorkflowContext) -> Result<(), WorkflowError> {
+    let failure = ctx.child(ship).id("c").run(7).await.expect_err("it fails");
+    assert_eq!((failure.workflow_id(), failure.workflow_type()), ("c", Some("ship")));
+    assert_eq!(failure.run_id(), Some(run_id()));
+    assert_eq!(failure.retry_state(), Some(RetryState::MaximumAttemptsReached));
+    Err(failure.into())
+}
+
+#[test]
+fn a_parent_that_fails_with_its_child_records_which_child_and_why() {
+    let mut scene = Scene::new(examined, &[]);
+    let (_, ids) = scene.task();
+    let began = scene.history.add(started(ids[0]));
+    let failure = Failure::application("Declined", "no truck");
+    let retry_state = RetryState::MaximumAttemptsReached;
+    scene.history.add(closed(ids[0], ChildOutcome::Failed { failure: failure.clone(), retry_state }));
+    let (commands, _) = scene.task();
+    let [Command::FailWorkflow { failure: recorded }] = &commands[..] else { panic!("{commands:?}") };
+    let kind = FailureKind::ChildWorkflow {
+        namespace: Namespace::from_trusted("default"),
+        workflow_id: WorkflowId::from_trusted("c"),
+        run_id: Some(run_id()),
+        workflow_type: WorkflowType::from_trusted("ship"),
+        initiated_event_id: ids[0],
+        started_event_id: began,
+        retry_state,
+    };
+    assert_eq!((&recorded.kind, recorded.cause.as_deref()), (&kind, Some(&failure)));
+}
+
+#[workflow]
+async fn in_a_scope(ctx: WorkflowContext, cancellation: u8) -> Result<bool, WorkflowError> {
+    let kinds = [ChildCancellation::Wait, ChildCancellation::Try, ChildCancellation::Abandon];
+    let scope = ctx.scope();
+    let child = scope.child(ship).id("c").cancellation(kinds[usize::from(cancellation)]).start(7).await?;
+    let beside = ctx.scope().child(ship).id("beside").start(7).await?;
+    ctx.sleep(seconds(1)).await;
+    scope.cancel();
+    let late = scope.child(ship).id("late").run(7).await.expect_err("nothing begins in a canceled scope");
+    assert!(late.is_canceled() && late.run_id().is_none());
+    let failure = child.result().await.expect_err("it was canceled");
+    beside.detach();
+    Ok(failure.is_canceled())
+}
+
+fn scope_scene(kind: &'static str) -> (Scene<in_a_scope>, EventId, Vec<String>) {
+    let mut scene = Scene::new(in_a_scope, &[kind]);
+    let (_, ids) = scene.task();
+    scene.history.add(started(ids[0]));
+    let (_, beside) = scene.task();
+    scene.history.add(started(beside[0]));
+    let (_, timers) = scene.task();
+    scene.history.timer_fired(timers[0]);
+    let steps = scene.steps();
+    (scene, ids[0], steps)
+}
+
+#[test]
+fn a_canceled_scope_does_to_its_children_what_their_cancellation_says() {
+    let (mut scene, child, steps) = scope_scene("0");
+    assert_eq!(steps, ["cancel c"]);
+    scene.history.add(closed(child, ChildOutcome::Canceled { details: None }));
+    assert_eq!(scene.steps(), ["complete true"]);
+    scene.replay().expect("the history is this code's");
+    assert_eq!(scope_scene("1").2, ["cancel c", "complete true"]);
+    assert_eq!(scope_scene("2").2, ["complete true"]);
 }
 
 #[workflow]

@@ -39,6 +39,8 @@ impl History {
             continued_from: None,
             first_run_id: run_id,
             continued_failure: None,
+            last_result: None,
+            cron: None,
             first_task_backoff: Duration::ZERO,
             request_id: None,
             identity: "test".into(),
@@ -179,9 +181,11 @@ impl History {
                     outcome,
                 })
             }
-            Command::CompleteWorkflow { result } => {
-                EventKind::WorkflowCompleted(WorkflowCompleted { workflow_task_completed_event_id: completed, result })
-            }
+            Command::CompleteWorkflow { result } => EventKind::WorkflowCompleted(WorkflowCompleted {
+                workflow_task_completed_event_id: completed,
+                result,
+                new_run_id: None,
+            }),
             Command::FailWorkflow { failure } => EventKind::WorkflowFailed(WorkflowFailed {
                 workflow_task_completed_event_id: completed,
                 failure,

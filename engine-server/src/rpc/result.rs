@@ -107,6 +107,7 @@ async fn close_event_of(context: &Arc<NodeContext>, target: &Target, run_id: Run
 /// The run that continues the closed one.
 fn successor(close: &Event) -> Option<RunId> {
     match &close.kind {
+        EventKind::WorkflowCompleted(completed) => completed.new_run_id,
         EventKind::WorkflowFailed(failed) => failed.new_run_id,
         EventKind::WorkflowTimedOut(timed_out) => timed_out.new_run_id,
         EventKind::WorkflowContinuedAsNew(continued) => Some(continued.new_run_id),

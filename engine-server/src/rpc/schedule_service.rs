@@ -241,11 +241,14 @@ fn start_of(namespace: &str, mut start: v1::StartWorkflowRequest) -> Result<Sche
         ("namespace", start.namespace.is_empty() || start.namespace == namespace),
         ("request_id", start.request_id.is_empty()),
         ("wait", start.wait.is_none()),
+        ("cron", start.cron.is_none()),
+        ("last_result", start.last_result.is_none()),
+        ("last_failure", start.last_failure.is_none()),
         ("id_reuse_policy", start.id_reuse_policy == 0),
         ("id_conflict_policy", start.id_conflict_policy == 0),
     ];
     if let Some((field, _)) = left_empty.into_iter().find(|(_, is_empty)| !is_empty) {
-        let problem = "must be left empty: the schedule fills it in".to_owned();
+        let problem = "must be left empty: the schedule sees to it".to_owned();
         return Err(ServerError::Invalid { field: format!("schedule.start.{field}"), problem });
     }
     let workflow_id = short_id("schedule.start.workflow_id", &start.workflow_id)?;

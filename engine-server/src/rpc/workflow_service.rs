@@ -509,6 +509,10 @@ pub(crate) fn started(request: v1::StartWorkflowRequest, now: Timestamp) -> Resu
         let problem = format!("is {memo_size} bytes; the limit is {} bytes", engine_core::limits::PAYLOAD_BYTES_MAX);
         return Err(ServerError::Invalid { field: "memo".into(), problem });
     }
+    let last_result = request.last_result.map(convert::payload_from_proto);
+    if let Some(last_result) = &last_result {
+        validate::payloads("last_result", std::slice::from_ref(last_result))?;
+    }
     let retry_policy = request
         .retry_policy
         .map(convert::retry_policy_from_proto)
@@ -533,7 +537,13 @@ pub(crate) fn started(request: v1::StartWorkflowRequest, now: Timestamp) -> Resu
         attempt: 1,
         continued_from: None,
         first_run_id: run_id,
-        continued_failure: None,
+        continued_failure: request
+            .last_failure
+            .map(convert::failure_from_outside)
+            .transpose()
+            .map_err(|error| error.inside("last_failure"))?,
+        last_result,
+        cron: request.cron.map(convert::cron_from_proto).map(Box::new),
         first_task_backoff: duration("start_delay", request.start_delay)?.unwrap_or_default(),
         request_id: convert::optional_id("request_id", &request.request_id, RequestId::parse)?,
         identity: request.identity,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine_core::execution::{Input, Rejection};
-use engine_core::schedule::{Obligation, Planned, Running, Schedule, ScheduleInput, StartOutcome, Stop};
+use engine_core::schedule::{Ended, Obligation, Planned, Running, Schedule, ScheduleInput, StartOutcome, Stop};
 use engine_proto::{convert, v1};
 use futures::future::BoxFuture;
 use prost::Message;
@@ -34,7 +34,9 @@ impl Errands {
         match owed {
             Obligation::Start(planned) => {
                 let request = request_of(schedule, &planned);
-                Box::pin(async move { self.start(request, planned).await })
+                let state = schedule.state();
+                let before = Before { completed: state.last_completed.clone(), failed: state.last_failed.clone() };
+                Box::pin(async move { self.start(request, before, planned).await })
             }
             Obligation::Watch(running) => Box::pin(async move { self.watch(running).await }),
             Obligation::Stop(running, stop) => {
@@ -44,7 +46,12 @@ impl Errands {
         }
     }
 
-    async fn start(&self, request: Result<v1::StartWorkflowRequest, String>, planned: Planned) -> ScheduleInput {
+    async fn start(
+        &self,
+        request: Result<v1::StartWorkflowRequest, String>,
+        before: Before,
+        planned: Planned,
+    ) -> ScheduleInput {
         let number = planned.number;
         let refused = |problem: String| ScheduleInput::Refused { number, problem };
         let request = match request {
@@ -55,7 +62,10 @@ impl Errands {
         let mut pause = Pause::default();
         loop {
             let made = async {
-                let (_, answer) = workflows.begin_start(request.clone(), false, None).await?;
+                let mut request = request.clone();
+                request.last_result = self.outcome(before.completed.as_ref()).await?.and_then(|end| end.result);
+                request.last_failure = self.outcome(before.failed.as_ref()).await?.and_then(|end| end.failure);
+                let (_, answer) = workflows.begin_start(request, false, None).await?;
                 received(answer.await)?
             };
             match made.await {
@@ -70,8 +80,20 @@ impl Errands {
         }
     }
 
-    fn target(&self, running: &Running) -> Target {
-        let workflow_id: Arc<str> = running.workflow_id.as_str().into();
+    /// How an earlier run ended; `None` if it is not kept any more. Not stored with the schedule, whose row would grow by every result.
+    async fn outcome(&self, ended: Option<&Ended>) -> Result<Option<v1::GetWorkflowResultResponse>, ServerError> {
+        let Some(ended) = ended else { return Ok(None) };
+        let mut target = self.target(&ended.workflow_id);
+        target.run_id = Some(ended.run_id);
+        match result::wait(&self.context, target, None, Duration::ZERO).await {
+            Ok(end) => Ok(Some(end)),
+            Err(error) if is_passing(&error) => Err(error),
+            Err(_) => Ok(None),
+        }
+    }
+
+    fn target(&self, workflow_id: &str) -> Target {
+        let workflow_id: Arc<str> = workflow_id.into();
         let shard = self.context.shard_of(self.namespace, &workflow_id);
         Target { namespace: self.namespace, shard, workflow_id, run_id: None }
     }
@@ -81,7 +103,7 @@ impl Errands {
         let closed = |outcome| ScheduleInput::Closed { number, outcome };
         let mut pause = Pause::default();
         loop {
-            let mut target = self.target(&running);
+            let mut target = self.target(&running.workflow_id);
             target.run_id = Some(running.run_id);
             match result::wait_for_end(&self.context, target).await {
                 Ok(response) => match convert::close_status_from_proto("status", response.status) {
@@ -110,13 +132,19 @@ impl Errands {
                 Stop::Cancel => Input::RequestCancel { reason, identity, request_id: None },
                 Stop::Terminate => Input::Terminate { reason, details: None, identity },
             };
-            match self.target(&running).input(&self.context, input).await {
+            match self.target(&running.workflow_id).input(&self.context, input).await {
                 Err(error) if is_passing(&error) => pause.wait().await,
                 // Closed or gone: whoever watches it says so.
                 _ => return ScheduleInput::StopSent { number: running.number, stop },
             }
         }
     }
+}
+
+/// The runs whose outcome a start is told.
+struct Before {
+    completed: Option<Ended>,
+    failed: Option<Ended>,
 }
 
 /// A start, under names that are functions of the schedule and the time.

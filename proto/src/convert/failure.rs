@@ -4,11 +4,11 @@
 //! the limits first, because a stack trace must not fail a task: [`failure_from_outside`].
 
 use engine_core::failure::{Failure, FailureKind};
-use engine_core::ids::{ActivityId, ActivityType, EventId};
+use engine_core::ids::{ActivityId, ActivityType, EventId, Namespace, WorkflowId, WorkflowType};
 use engine_core::limits::{FAILURE_BYTES_MAX, FAILURE_CAUSES_MAX, ID_LENGTH_MAX};
 
 use super::error::Inside as _;
-use super::field::{required, required_id};
+use super::field::{optional_run_id, required, required_id};
 use super::{
     ConvertError, duration_to_proto, optional_duration_from_proto, payload_from_proto, payload_to_proto,
     retry_state_from_proto, retry_state_to_proto, timeout_kind_from_proto, timeout_kind_to_proto,
@@ -48,6 +48,23 @@ pub fn failure_to_proto(failure: &Failure) -> v1::Failure {
                 retry_state: retry_state_to_proto(*retry_state).into(),
             })
         }
+        FailureKind::ChildWorkflow {
+            namespace,
+            workflow_id,
+            run_id,
+            workflow_type,
+            initiated_event_id,
+            started_event_id,
+            retry_state,
+        } => Kind::ChildWorkflow(v1::ChildWorkflowFailure {
+            namespace: namespace.to_string(),
+            workflow_id: workflow_id.to_string(),
+            run_id: run_id.map(|id| id.to_string()).unwrap_or_default(),
+            workflow_type: workflow_type.to_string(),
+            initiated_event_id: initiated_event_id.0,
+            started_event_id: started_event_id.0,
+            retry_state: retry_state_to_proto(*retry_state).into(),
+        }),
     };
     v1::Failure {
         message: failure.message.clone(),
@@ -87,6 +104,15 @@ fn kind_from_proto(kind: v1::failure::Kind) -> Result<FailureKind, ConvertError>
             activity_id: required_id("activity.activity_id", &failure.activity_id, ActivityId::parse)?,
             activity_type: required_id("activity.activity_type", &failure.activity_type, ActivityType::parse)?,
             retry_state: retry_state_from_proto("activity.retry_state", failure.retry_state)?,
+        },
+        Kind::ChildWorkflow(failure) => FailureKind::ChildWorkflow {
+            namespace: required_id("child_workflow.namespace", &failure.namespace, Namespace::parse)?,
+            workflow_id: required_id("child_workflow.workflow_id", &failure.workflow_id, WorkflowId::parse)?,
+            run_id: optional_run_id("child_workflow.run_id", &failure.run_id)?,
+            workflow_type: required_id("child_workflow.workflow_type", &failure.workflow_type, WorkflowType::parse)?,
+            initiated_event_id: EventId(failure.initiated_event_id),
+            started_event_id: EventId(failure.started_event_id),
+            retry_state: retry_state_from_proto("child_workflow.retry_state", failure.retry_state)?,
         },
     })
 }
@@ -148,7 +174,8 @@ fn details_of(failure: &mut Failure) -> Option<&mut Option<engine_core::payload:
         FailureKind::Terminated
         | FailureKind::WorkerLost
         | FailureKind::Server { .. }
-        | FailureKind::Activity { .. } => None,
+        | FailureKind::Activity { .. }
+        | FailureKind::ChildWorkflow { .. } => None,
     }
 }
 

@@ -57,7 +57,8 @@ pub use payload::{
 };
 pub use peer::{parent_close_policy_to_proto, reuse_policy_from_proto, reuse_policy_to_proto};
 pub use policy::{
-    activity_timeouts_from_proto, activity_timeouts_to_proto, retry_policy_from_proto, retry_policy_to_proto,
+    activity_timeouts_from_proto, activity_timeouts_to_proto, cron_from_proto, cron_to_proto, retry_policy_from_proto,
+    retry_policy_to_proto,
 };
 pub use schedule::{
     calendar_to_proto, decode_schedule, encode_schedule, overlap_policy_from_proto, overlap_policy_to_proto,

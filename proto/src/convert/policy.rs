@@ -1,5 +1,6 @@
-//! Retry policies and activity timeouts.
+//! Retry policies, crons and activity timeouts.
 
+use engine_core::cron::Cron;
 use engine_core::event::ActivityTimeouts;
 use engine_core::limits;
 use engine_core::retry::RetryPolicy;
@@ -41,6 +42,16 @@ pub fn retry_policy_from_proto(message: v1::RetryPolicy) -> Result<RetryPolicy, 
     };
     policy.validate().map_err(|invalid| ConvertError::new(invalid.field, invalid.problem))?;
     Ok(policy)
+}
+
+/// A cron as a message.
+pub fn cron_to_proto(cron: &Cron) -> v1::Cron {
+    v1::Cron { expression: cron.expression.clone(), time_zone: cron.time_zone.clone() }
+}
+
+/// A cron from a message. Whether it can be read is checked where a run begins.
+pub fn cron_from_proto(message: v1::Cron) -> Cron {
+    Cron { expression: message.expression, time_zone: message.time_zone }
 }
 
 /// Activity timeouts as a message.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use engine_core::command::{Command, ContinueAsNew, ScheduleActivity, UnreadSignal};
+use engine_core::cron::Cron;
 use engine_core::event::{
     ActivityCancelRequested, ActivityCanceled, ActivityCompleted, ActivityFailed, ActivityScheduled, ActivityStarted,
     ActivityTimedOut, ActivityTimeouts, CloseStatus, ContinueAsNewReasons, Event, EventKind, MarkerRecorded,
@@ -130,6 +131,17 @@ pub(super) fn failures() -> Vec<Failure> {
             activity_id: ActivityId::from_trusted("5"),
             activity_type: ActivityType::from_trusted("charge_card"),
             retry_state,
+        });
+    }
+    for (run_id, started_event_id) in [(Some(run(8)), EventId(7)), (None, EventId::NONE)] {
+        kinds.push(FailureKind::ChildWorkflow {
+            namespace: Namespace::from_trusted("default"),
+            workflow_id: WorkflowId::from_trusted("order-42/payment"),
+            run_id,
+            workflow_type: WorkflowType::from_trusted("payment"),
+            initiated_event_id: EventId(5),
+            started_event_id,
+            retry_state: RetryState::MaximumAttemptsReached,
         });
     }
     let failure = |(index, kind)| Failure { message: format!("failure {index}: ä"), kind, cause: None };
@@ -302,6 +314,8 @@ fn started_in_full() -> WorkflowStarted {
         continued_from: Some(run(2)),
         first_run_id: run(3),
         continued_failure: failures().pop(),
+        last_result: Some(payload("41")),
+        cron: Some(Box::new(Cron { expression: "30 2 * * *".into(), time_zone: "Europe/Berlin".into() })),
         first_task_backoff: Duration::from_millis(2500),
         request_id: Some(RequestId::from_trusted("req-1")),
         identity: "cli@host".into(),
@@ -325,6 +339,8 @@ fn started_with_the_least() -> WorkflowStarted {
         continued_from: None,
         first_run_id: run(1),
         continued_failure: None,
+        last_result: None,
+        cron: None,
         first_task_backoff: Duration::ZERO,
         request_id: None,
         identity: String::new(),
@@ -461,8 +477,13 @@ fn workflow_events() -> Vec<EventKind> {
         EventKind::WorkflowCompleted(WorkflowCompleted {
             workflow_task_completed_event_id: EventId(4),
             result: Some(payload("{}")),
+            new_run_id: Some(run(7)),
         }),
-        EventKind::WorkflowCompleted(WorkflowCompleted { workflow_task_completed_event_id: EventId(4), result: None }),
+        EventKind::WorkflowCompleted(WorkflowCompleted {
+            workflow_task_completed_event_id: EventId(4),
+            result: None,
+            new_run_id: None,
+        }),
         EventKind::WorkflowCanceled(WorkflowCanceled {
             workflow_task_completed_event_id: EventId(4),
             details: Some(payload("{}")),
@@ -693,6 +714,8 @@ pub(super) fn golden_started() -> Event {
     let kind = EventKind::WorkflowStarted(Box::new(WorkflowStarted {
         input: vec![Payload::json("{\"cents\":100}")],
         continued_failure: None,
+        last_result: None,
+        cron: None,
         parent: None,
         seen_request_ids: Vec::new(),
         ..started_in_full()

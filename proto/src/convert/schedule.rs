@@ -2,8 +2,8 @@
 
 use engine_core::limits::CATCH_UP_WINDOW_DEFAULT;
 use engine_core::schedule::{
-    Backfill, CalendarSpec, Counters, Definition, Interval, OverlapPolicy, Planned, Range, Recent, Running, Schedule,
-    SchedulePolicies, ScheduleSpec, ScheduleState, ScheduledStart, StartOutcome, Stop,
+    Backfill, CalendarSpec, Counters, Definition, Ended, Interval, OverlapPolicy, Planned, Range, Recent, Running,
+    Schedule, SchedulePolicies, ScheduleSpec, ScheduleState, ScheduledStart, StartOutcome, Stop,
 };
 use engine_core::time::Timestamp;
 use prost::Message as _;
@@ -256,6 +256,18 @@ fn stop_from_number(number: u32) -> Result<Option<Stop>, ConvertError> {
     }
 }
 
+fn ended_to_proto(ended: &Ended) -> v1::ScheduleRun {
+    v1::ScheduleRun {
+        workflow_id: ended.workflow_id.clone(),
+        run_id: ended.run_id.to_string(),
+        ..v1::ScheduleRun::default()
+    }
+}
+
+fn ended_from_proto(message: v1::ScheduleRun) -> Result<Ended, ConvertError> {
+    Ok(Ended { run_id: run_id("run_id", &message.run_id)?, workflow_id: message.workflow_id })
+}
+
 /// A schedule as it is stored.
 pub fn encode_schedule(schedule: &Schedule) -> Vec<u8> {
     let (definition, state) = (schedule.definition(), schedule.state());
@@ -281,6 +293,8 @@ pub fn encode_schedule(schedule: &Schedule) -> Vec<u8> {
         stops: state.running.iter().map(stop).collect(),
         backfills: state.backfills.iter().map(backfill).collect(),
         request_ids: state.request_ids.iter().cloned().collect(),
+        last_completed: state.last_completed.as_ref().map(ended_to_proto),
+        last_failed: state.last_failed.as_ref().map(ended_to_proto),
     }
     .encode_to_vec()
 }
@@ -340,6 +354,8 @@ pub fn decode_schedule(id: &str, stored: &[u8]) -> Result<Schedule, ConvertError
             missed: counters.missed,
         },
         request_ids: message.request_ids.into(),
+        last_completed: message.last_completed.map(ended_from_proto).transpose().inside("last_completed")?,
+        last_failed: message.last_failed.map(ended_from_proto).transpose().inside("last_failed")?,
     };
     Schedule::restore(id, definition, state).map_err(|error| ConvertError::new("schedule", error))
 }
@@ -412,14 +428,17 @@ mod tests {
             ScheduleInput::Started { number: 3, run_id },
             ScheduleInput::Closed { number: 3, outcome: closed(CloseStatus::Failed) },
             ScheduleInput::Unpause { note: "again".into() },
+            trigger(OverlapPolicy::AllowAll),
+            ScheduleInput::Started { number: 4, run_id },
+            ScheduleInput::Closed { number: 4, outcome: closed(CloseStatus::Completed) },
         ];
         for (step, input) in inputs.into_iter().enumerate() {
             schedule = schedule.decide(input, AT + seconds(10 * step as u64)).expect("accepted");
             let decoded = decode_schedule("nightly", &encode_schedule(&schedule)).expect("what was encoded");
             assert!(decoded == schedule, "step {step}: {decoded:?} is not {schedule:?}");
         }
-        assert_eq!(schedule.state().counters.started, 2);
-        assert_eq!(schedule.state().recent.len(), 3);
+        assert_eq!(schedule.state().counters.started, 3);
+        assert_eq!(schedule.state().recent.len(), 4);
     }
 
     #[test]

@@ -120,6 +120,9 @@ pub(crate) struct WatchArgs {
     /// Which run.
     #[command(flatten)]
     pub(crate) run: RunArgs,
+    /// When it is continued by another run (a retry, as new, or by its cron), go on with that one.
+    #[arg(long)]
+    pub(crate) follow: bool,
     /// Begin after this event.
     #[arg(long, default_value_t = 0, value_name = "EVENT")]
     pub(crate) after: u64,

@@ -37,6 +37,13 @@ pub(crate) struct StartArgs {
     /// Your key for it; only one run of it is open at a time. Default: a new UUID.
     #[arg(long, value_name = "TEXT")]
     pub(crate) id: Option<String>,
+    /// Begin a run at each of these times, one after the other: "minute hour day-of-month month day-of-week", with the second before
+    /// them if there are six fields, or @hourly, @daily. Until it is canceled, terminated, or its execution timeout ends.
+    #[arg(long, value_name = "EXPRESSION", conflicts_with = "start_delay")]
+    pub(crate) cron: Option<String>,
+    /// With --cron: by which clock it is read, such as Europe/Berlin. Default: UTC.
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true, requires = "cron")]
+    pub(crate) time_zone: String,
     /// What to do when the id has a closed run.
     #[arg(long, value_enum, default_value_t = ReusePolicy::AllowDuplicate, value_name = "POLICY")]
     pub(crate) id_reuse_policy: ReusePolicy,

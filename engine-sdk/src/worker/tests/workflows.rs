@@ -101,6 +101,8 @@ impl History {
             continued_from: None,
             first_run_id: run_id,
             continued_failure: None,
+            last_result: None,
+            cron: None,
             first_task_backoff: Duration::ZERO,
             request_id: None,
             identity: String::new(),

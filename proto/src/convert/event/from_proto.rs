@@ -21,10 +21,10 @@ use v1::history_event::Attributes;
 use super::worker_metadata_from_proto;
 use crate::convert::error::Inside as _;
 use crate::convert::{
-    ConvertError, activity_timeouts_from_proto, duration_from_proto, failure_from_proto, marker_from_proto,
-    memo_from_proto, optional_duration_from_proto, optional_run_id, payload_from_proto, payloads_from_proto,
-    property_changes_from_proto, required, retry_policy_from_proto, retry_state_from_proto, run_id,
-    search_attributes_from_proto, search_changes_from_proto, timeout_kind_from_proto, timestamp_from_proto,
+    ConvertError, activity_timeouts_from_proto, cron_from_proto, duration_from_proto, failure_from_proto,
+    marker_from_proto, memo_from_proto, optional_duration_from_proto, optional_run_id, payload_from_proto,
+    payloads_from_proto, property_changes_from_proto, required, retry_policy_from_proto, retry_state_from_proto,
+    run_id, search_attributes_from_proto, search_changes_from_proto, timeout_kind_from_proto, timestamp_from_proto,
     update_outcome_from_proto, update_request_from_trusted, workflow_task_failure_cause_from_proto,
 };
 use crate::v1;
@@ -46,6 +46,7 @@ fn kind(attributes: Attributes) -> Result<EventKind, ConvertError> {
         Attributes::WorkflowCompleted(message) => EventKind::WorkflowCompleted(WorkflowCompleted {
             workflow_task_completed_event_id: EventId(message.workflow_task_completed_event_id),
             result: message.result.map(payload_from_proto),
+            new_run_id: optional_run_id("workflow_completed.new_run_id", &message.new_run_id)?,
         }),
         Attributes::WorkflowFailed(message) => {
             EventKind::WorkflowFailed(workflow_failed(message).inside("workflow_failed")?)
@@ -242,6 +243,8 @@ pub fn workflow_started_from_proto(message: v1::WorkflowStarted) -> Result<Workf
         continued_from: optional_run_id("continued_from_run_id", &message.continued_from_run_id)?,
         first_run_id: run_id("first_run_id", &message.first_run_id)?,
         continued_failure: message.continued_failure.map(failure_from_proto).transpose().inside("continued_failure")?,
+        last_result: message.last_result.map(payload_from_proto),
+        cron: message.cron.map(cron_from_proto).map(Box::new),
         first_task_backoff: optional_duration_from_proto("first_task_backoff", message.first_task_backoff)?
             .unwrap_or_default(),
         request_id: optional_request(&message.request_id),

@@ -6,8 +6,8 @@ use v1::history_event::Attributes;
 
 use super::worker_metadata_to_proto;
 use crate::convert::{
-    activity_timeouts_to_proto, duration_to_proto, failure_to_proto, marker_to_proto, memo_to_proto, payload_to_proto,
-    payloads_to_proto, property_changes_to_proto, retry_policy_to_proto, retry_state_to_proto,
+    activity_timeouts_to_proto, cron_to_proto, duration_to_proto, failure_to_proto, marker_to_proto, memo_to_proto,
+    payload_to_proto, payloads_to_proto, property_changes_to_proto, retry_policy_to_proto, retry_state_to_proto,
     search_attributes_to_proto, search_changes_to_proto, timeout_kind_to_proto, timestamp_to_proto,
     update_outcome_to_proto, update_request_to_proto, workflow_task_failure_cause_to_proto,
 };
@@ -28,6 +28,7 @@ fn attributes(kind: &EventKind) -> Attributes {
         EventKind::WorkflowCompleted(it) => Attributes::WorkflowCompleted(v1::WorkflowCompleted {
             workflow_task_completed_event_id: it.workflow_task_completed_event_id.0,
             result: it.result.as_ref().map(payload_to_proto),
+            new_run_id: optional_run(it.new_run_id),
         }),
         EventKind::WorkflowFailed(it) => Attributes::WorkflowFailed(v1::WorkflowFailed {
             workflow_task_completed_event_id: it.workflow_task_completed_event_id.0,
@@ -213,6 +214,8 @@ pub fn workflow_started_to_proto(started: &WorkflowStarted) -> v1::WorkflowStart
         continued_from_run_id: optional_run(started.continued_from),
         first_run_id: started.first_run_id.to_string(),
         continued_failure: started.continued_failure.as_ref().map(failure_to_proto),
+        last_result: started.last_result.as_ref().map(payload_to_proto),
+        cron: started.cron.as_deref().map(cron_to_proto),
         // Left out when there is none, which is nearly always: it costs bytes in every history.
         first_task_backoff: (!started.first_task_backoff.is_zero())
             .then(|| duration_to_proto(started.first_task_backoff)),
