@@ -20,7 +20,6 @@ use engine_core::ids::RunId;
 use engine_core::time::Timestamp;
 use tokio::sync::oneshot;
 
-use crate::clock;
 use crate::limits;
 use crate::namespaces::Namespace;
 use crate::node::NodeContext;
@@ -41,7 +40,7 @@ pub(crate) async fn run(context: Arc<NodeContext>) {
             tracing::warn!(%error, "could not read the namespaces");
             continue;
         }
-        let round = round(&context, clock::now(), limits::HOUSEKEEPING_PAUSE);
+        let round = round(&context, context.now(), limits::HOUSEKEEPING_PAUSE);
         tokio::select! {
             () = stopping.cancelled() => return,
             outcome = round => match outcome {

@@ -2,7 +2,7 @@
 //!
 //! [`Server`] puts them together. `ARCHITECTURE.md` at the root of the repository tells the way of a request through them.
 
-mod clock;
+pub mod clock;
 mod hash;
 mod housekeeping;
 pub mod limits;
@@ -16,6 +16,7 @@ mod session;
 mod shard;
 pub mod store;
 
+pub use clock::Clock;
 pub use node::NodeOptions;
 pub use schedule::ScheduleClock;
 pub use server::{Server, ServerFailure};

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use engine_core::time::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::clock;
+use crate::clock::Clock;
 use crate::hash::HashMap;
 use crate::housekeeping;
 use crate::limits;
@@ -41,7 +42,9 @@ pub struct NodeOptions {
     pub cache_bytes: usize,
     /// How long an idle run stays in memory.
     pub park_after: Duration,
-    /// The time by which schedules act.
+    /// The time by which the node acts. Leases, keep-alives and the patience of calls go by the machine's.
+    pub clock: Clock,
+    /// The time by which schedules act: the node's, unless a test sets another.
     pub schedule_clock: ScheduleClock,
 }
 
@@ -57,6 +60,7 @@ impl NodeOptions {
             activity_grace: limits::ACTIVITY_GRACE_DEFAULT,
             cache_bytes: limits::CACHE_BYTES_DEFAULT,
             park_after: limits::PARK_AFTER,
+            clock: Clock::default(),
             schedule_clock: ScheduleClock::default(),
         }
     }
@@ -96,6 +100,11 @@ impl NodeContext {
 
     fn lane(&self, shard: ShardId) -> &LaneHandle {
         &self.lanes.get().expect("lanes are set before anything runs")[self.lane_index(shard)]
+    }
+
+    /// The instant, by the node's clock.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.options.clock.now()
     }
 
     /// Hands a push to the lane that knows its task.
@@ -167,7 +176,11 @@ pub(crate) struct Node {
 
 impl Node {
     /// Takes a lease, acquires every shard that is to be had, and starts its lanes.
-    pub(crate) async fn start(store: Arc<dyn Store>, options: NodeOptions) -> Result<Node, StoreError> {
+    pub(crate) async fn start(store: Arc<dyn Store>, mut options: NodeOptions) -> Result<Node, StoreError> {
+        if options.clock.is_skipping() {
+            // The lane knows when nothing is under way, so there is one.
+            options.lanes = 1;
+        }
         let name = NodeName { name: options.name.clone(), incarnation: uuid::Uuid::now_v7() };
         let shard_count = store.shard_count().await?;
         store.renew_lease(&name, options.lease).await?;
@@ -182,7 +195,7 @@ impl Node {
         };
         let tasks = TaskTracker::new();
         let stopping = CancellationToken::new();
-        let schedules = Schedules::new(options.schedule_clock.clone(), tasks.clone(), stopping.clone());
+        let schedules = Schedules::new(options.schedule_clock.of(&options.clock), tasks.clone(), stopping.clone());
         let context = Arc::new(NodeContext {
             store,
             options,
@@ -395,8 +408,8 @@ async fn watch_sticky_lines(context: Arc<NodeContext>) {
         tokio::select! {
             () = stopping.cancelled() => return,
             () = context.sticky_waiting.notified() => {}
-            () = clock::sleep_until(due) => {
-                let pushes = context.queues.lock().due(clock::now());
+            _busy = context.options.clock.sleep_until(due) => {
+                let pushes = context.queues.lock().due(context.now());
                 pushes.into_iter().for_each(|push| context.deliver(push));
             }
         }

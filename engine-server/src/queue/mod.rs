@@ -269,6 +269,15 @@ impl TaskQueues {
         self.places.len()
     }
 
+    /// How many tasks wait in queues that somebody serves.
+    pub fn waiting_for_workers(&self) -> usize {
+        let is_served = |place: &&Place| match place {
+            Place::Backlog(queue, _) => self.is_served(queue),
+            Place::Sticky(..) => true,
+        };
+        self.places.values().filter(is_served).count()
+    }
+
     fn sticky_session(&self, task: &QueuedTask) -> Option<SessionId> {
         let session = *self.by_worker.get(&task.preferred_worker?)?;
         let open = self.sessions.get(&session)?;

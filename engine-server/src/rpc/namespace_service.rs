@@ -13,7 +13,6 @@ use engine_proto::convert;
 use engine_proto::v1::{self, namespace_service_server::NamespaceService};
 use tonic::{Request as Call, Response, Status};
 
-use crate::clock;
 use crate::limits;
 use crate::namespaces::{Namespace, Retention, Settings, retention_from_proto};
 use crate::node::NodeContext;
@@ -80,7 +79,7 @@ impl NamespaceService for NamespaceCalls {
 impl NamespaceCalls {
     async fn create(&self, request: v1::CreateNamespaceRequest) -> Result<Arc<Namespace>, ServerError> {
         let name = convert::required_id("namespace", &request.namespace, Name::parse)?;
-        let mut settings = Settings { created_at: Some(clock::now()), ..Settings::default() };
+        let mut settings = Settings { created_at: Some(self.context.now()), ..Settings::default() };
         let rest = v1::UpdateNamespaceRequest {
             namespace: request.namespace,
             description: Some(request.description),

@@ -24,7 +24,8 @@ pub(crate) async fn wait(
     news: Option<watch::Receiver<News>>,
     wait: Duration,
 ) -> Result<v1::GetWorkflowResultResponse, ServerError> {
-    wait_until(context, target, news, Some(Instant::now() + wait.min(limits::RESULT_WAIT_MAX))).await
+    let deadline = Instant::now() + wait.min(limits::RESULT_WAIT_MAX);
+    wait_until(context, target, news, Some(deadline), true).await
 }
 
 /// Waits for the outcome of the target's chain, however long it takes; still open only if the server stops. For the server's own errands.
@@ -32,7 +33,7 @@ pub(crate) async fn wait_for_end(
     context: &Arc<NodeContext>,
     target: Target,
 ) -> Result<v1::GetWorkflowResultResponse, ServerError> {
-    wait_until(context, target, None, None).await
+    wait_until(context, target, None, None, false).await
 }
 
 async fn passed(deadline: Option<Instant>) {
@@ -47,6 +48,7 @@ async fn wait_until(
     mut target: Target,
     mut news: Option<watch::Receiver<News>>,
     deadline: Option<Instant>,
+    wants_time: bool,
 ) -> Result<v1::GetWorkflowResultResponse, ServerError> {
     loop {
         let subscribed = match (news.take(), target.run_id) {
@@ -57,8 +59,11 @@ async fn wait_until(
             Subscribed::Closed(row) => (row.key.run_id, close_event_of(context, &target, row.key.run_id).await?),
             Subscribed::Open { run_id, mut news } => {
                 let stopping = context.stopping();
+                let heard = news.clone();
+                let is_quiet = move || !heard.borrow().is_last() && heard.has_changed().is_ok();
+                let _waiting = context.options.clock.wait(wants_time, is_quiet);
                 let closed = async {
-                    let news = news.wait_for(|news| news.closed.is_some() || news.lost).await.ok()?;
+                    let news = news.wait_for(News::is_last).await.ok()?;
                     news.closed.as_ref().map(|(_, event)| event.clone())
                 };
                 let closed = tokio::select! {

@@ -105,8 +105,8 @@ impl ScheduleCalls {
     async fn create(&self, request: v1::CreateScheduleRequest) -> Result<v1::CreateScheduleResponse, ServerError> {
         let key = self.key(&request.namespace, &request.schedule_id).await?;
         let request_id = request_id(&request.request_id)?;
-        let definition = definition(&request.namespace, request.schedule)?;
         let now = self.context.schedules.clock.now();
+        let definition = definition(&request.namespace, request.schedule, now)?;
         let created =
             Schedule::create(&key.schedule_id, definition, request.paused, request.note, request.remaining, now);
         let mut schedule = created.map_err(refusal)?;
@@ -161,7 +161,7 @@ impl ScheduleCalls {
     async fn update(&self, request: v1::UpdateScheduleRequest) -> Result<v1::UpdateScheduleResponse, ServerError> {
         let key = self.key(&request.namespace, &request.schedule_id).await?;
         let input = ScheduleInput::Update {
-            definition: Box::new(definition(&request.namespace, request.schedule)?),
+            definition: Box::new(definition(&request.namespace, request.schedule, self.context.schedules.clock.now())?),
             remaining: request.limit.map(|limit| limit.remaining),
             version: Some(request.version).filter(|version| *version != 0),
         };
@@ -220,7 +220,7 @@ fn overlap(field: &str, number: i32) -> Result<Option<OverlapPolicy>, ServerErro
     Ok(convert::overlap_policy_from_proto(field, number)?)
 }
 
-fn definition(namespace: &str, message: Option<v1::Schedule>) -> Result<Definition, ServerError> {
+fn definition(namespace: &str, message: Option<v1::Schedule>, now: Timestamp) -> Result<Definition, ServerError> {
     let message = convert::required("schedule", message)?;
     let within = |error: ConvertError, field: &str| ServerError::from(error.inside(field));
     let spec = convert::schedule_spec_from_proto(message.spec.unwrap_or_default())
@@ -232,11 +232,15 @@ fn definition(namespace: &str, message: Option<v1::Schedule>) -> Result<Definiti
         None => SchedulePolicies::default(),
     };
     let start = convert::required("schedule.start", message.start)?;
-    Ok(Definition { spec, start: start_of(namespace, start)?, policies })
+    Ok(Definition { spec, start: start_of(namespace, start, now)?, policies })
 }
 
 /// Checks a start as if it came now, but for what the schedule fills in.
-fn start_of(namespace: &str, mut start: v1::StartWorkflowRequest) -> Result<ScheduledStart, ServerError> {
+fn start_of(
+    namespace: &str,
+    mut start: v1::StartWorkflowRequest,
+    now: Timestamp,
+) -> Result<ScheduledStart, ServerError> {
     let left_empty = [
         ("namespace", start.namespace.is_empty() || start.namespace == namespace),
         ("request_id", start.request_id.is_empty()),
@@ -253,7 +257,7 @@ fn start_of(namespace: &str, mut start: v1::StartWorkflowRequest) -> Result<Sche
     }
     let workflow_id = short_id("schedule.start.workflow_id", &start.workflow_id)?;
     start.namespace = namespace.to_owned();
-    workflow_service::check_start(start.clone()).map_err(|error| match error {
+    workflow_service::check_start(start.clone(), now).map_err(|error| match error {
         ServerError::Rejected(Rejection::Invalid { field, problem }) | ServerError::Invalid { field, problem } => {
             ServerError::Invalid { field: format!("schedule.start.{field}"), problem }
         }

@@ -14,7 +14,6 @@ use engine_proto::convert;
 use engine_proto::v1;
 use tokio::time::Instant;
 
-use crate::clock;
 use crate::limits;
 use crate::node::NodeContext;
 use crate::rpc::workflow_service::{Target, Workflows, received};
@@ -187,14 +186,12 @@ async fn wait(
             Reached::Accepted if patience.stage > Stage::Accepted => {}
             reached => return Ok(response(run_id, &reached)),
         }
-        let is_enough = |news: &UpdateNews| match news {
-            UpdateNews::Waiting => false,
-            UpdateNews::Accepted => patience.stage == Stage::Accepted,
-            UpdateNews::Rejected(_) | UpdateNews::Completed(_) | UpdateNews::RunClosed | UpdateNews::Lost => true,
-        };
         let stopping = context.stopping();
+        let (heard, stage) = (news.clone(), patience.stage);
+        let is_quiet = move || !is_enough(stage, &heard.borrow()) && heard.has_changed().is_ok();
+        let _waiting = context.options.clock.wait(true, is_quiet);
         let is_lost = tokio::select! {
-            heard = async { news.wait_for(is_enough).await.is_err() } => heard,
+            heard = async { news.wait_for(|news| is_enough(patience.stage, news)).await.is_err() } => heard,
             () = tokio::time::sleep_until(patience.until) => false,
             () = stopping.cancelled() => false,
         };
@@ -219,6 +216,15 @@ async fn wait(
     }
 }
 
+/// Whether the news end the wait for a stage.
+fn is_enough(stage: Stage, news: &UpdateNews) -> bool {
+    match news {
+        UpdateNews::Waiting => false,
+        UpdateNews::Accepted => stage == Stage::Accepted,
+        UpdateNews::Rejected(_) | UpdateNews::Completed(_) | UpdateNews::RunClosed | UpdateNews::Lost => true,
+    }
+}
+
 /// What a closed run knows of an update.
 async fn of_closed(
     context: &Arc<NodeContext>,
@@ -231,7 +237,7 @@ async fn of_closed(
     let stored = history::detached(async move { store.load_runs(&[key]).await }).await?;
     let missing = || ServerError::NotFound { kind: "run", name: run_id.to_string() };
     let stored = stored.into_iter().next().flatten().ok_or_else(missing)?;
-    let run = load::hot_run(stored, clock::now()).map_err(|e| ServerError::Internal(e.to_string()))?;
+    let run = load::hot_run(stored, context.now()).map_err(|e| ServerError::Internal(e.to_string()))?;
     let outcome = match (run.execution.update_standing(ask.update_id()), ask) {
         (Some(UpdateStanding::Completed { event_id }), _) => recorded(context, target, run_id, event_id).await?,
         (Some(UpdateStanding::LeftBehind | UpdateStanding::Accepted { .. } | UpdateStanding::Admitted), _) => {

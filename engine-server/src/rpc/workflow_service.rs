@@ -16,7 +16,6 @@ use engine_proto::v1::{self, workflow_service_server::WorkflowService};
 use tokio::sync::oneshot;
 use tonic::{Request as Call, Response, Status};
 
-use crate::clock;
 use crate::limits;
 use crate::node::NodeContext;
 use crate::rpc::status::to_status;
@@ -368,7 +367,7 @@ impl Workflows {
         let namespace = self.context.namespaces.id(&self.context.store, "namespace", &request.namespace).await?;
         let reuse = reuse_policy(request.id_reuse_policy)?;
         let conflict = conflict_policy(request.id_conflict_policy)?;
-        let started = started(request, clock::now())?;
+        let started = started(request, self.context.now())?;
         self.context
             .namespaces
             .check_attributes(&self.context.store, namespace, &started.search_attributes)
@@ -439,7 +438,7 @@ impl Workflows {
         let stored = history::detached(async move { store.load_runs(&[key]).await }).await?;
         let missing = || ServerError::NotFound { kind: "run", name: row.key.run_id.to_string() };
         let stored = stored.into_iter().next().flatten().ok_or_else(missing)?;
-        let run = load::hot_run(stored, clock::now()).map_err(|e| ServerError::Internal(e.to_string()))?;
+        let run = load::hot_run(stored, self.context.now()).map_err(|e| ServerError::Internal(e.to_string()))?;
         let execution: &Execution = &run.execution;
         Ok(v1::DescribeWorkflowResponse {
             summary: Some(summary(&row)),
@@ -492,8 +491,7 @@ impl Workflows {
 }
 
 /// Checks a start that is to be made later, as if it came now.
-pub(crate) fn check_start(request: v1::StartWorkflowRequest) -> Result<(), ServerError> {
-    let now = clock::now();
+pub(crate) fn check_start(request: v1::StartWorkflowRequest, now: Timestamp) -> Result<(), ServerError> {
     Execution::begin(started(request, now)?, now)?;
     Ok(())
 }

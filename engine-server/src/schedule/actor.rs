@@ -17,11 +17,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::errand::Errands;
 use super::registry::{Ask, Asked};
+use crate::clock::Busy;
 use crate::node::NodeContext;
 use crate::shard::request::ServerError;
 use crate::store::{Epoch, ScheduleKey, ScheduleWrite, StoreError};
 
-type Errand = Pin<Box<dyn Future<Output = (ObligationKey, ScheduleInput)> + Send>>;
+type Errand = Pin<Box<dyn Future<Output = (ObligationKey, ScheduleInput, Busy)> + Send>>;
 
 /// The actor may not go on: what it knows is in doubt.
 struct InDoubt(StoreError);
@@ -53,8 +54,8 @@ impl Actor {
     }
 
     /// Runs until it leaves memory.
-    pub(super) async fn run(mut self, stop: CancellationToken) {
-        if let Err(InDoubt(error)) = self.live(&stop).await {
+    pub(super) async fn run(mut self, stop: CancellationToken, busy: Busy) {
+        if let Err(InDoubt(error)) = self.live(&stop, busy).await {
             let is_fenced = matches!(error, StoreError::Fenced(_));
             self.context.schedules.in_doubt(&self.key, self.epoch, is_fenced);
             // Nobody sends any more: those who wait are told.
@@ -66,8 +67,10 @@ impl Actor {
         }
     }
 
-    async fn live(&mut self, stop: &CancellationToken) -> Result<(), InDoubt> {
+    async fn live(&mut self, stop: &CancellationToken, busy: Busy) -> Result<(), InDoubt> {
         self.load().await?;
+        // Held but for the waits.
+        let mut busy = Some(busy);
         loop {
             self.owe();
             let tick = self.schedule.as_ref().and_then(Schedule::next_tick);
@@ -80,15 +83,25 @@ impl Actor {
                 }
             }
             let clock = self.context.schedules.clock.clone();
+            let sleep = clock.sleep_until(tick);
+            drop(busy.take());
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
-                Some((key, input)) = self.errands.next() => {
+                Some((key, input, still_busy)) = self.errands.next() => {
+                    busy = Some(still_busy);
                     self.under_way.remove(&key);
                     self.decide(input).await?;
                 }
-                Some(asked) = self.inbox.recv() => self.answer(asked).await?,
-                () = clock.sleep_until(tick) => self.decide(ScheduleInput::Tick).await?,
+                Some(asked) = self.inbox.recv() => {
+                    // Whoever asks is busy until it has its answer.
+                    busy = Some(clock.busy());
+                    self.answer(asked).await?;
+                }
+                still_busy = sleep => {
+                    busy = Some(still_busy);
+                    self.decide(ScheduleInput::Tick).await?;
+                }
             }
         }
     }
@@ -126,7 +139,8 @@ impl Actor {
             if self.under_way.insert(key) {
                 let errands = Errands { context: Arc::clone(&self.context), namespace: self.key.namespace };
                 let errand = errands.begin(schedule, owed);
-                self.errands.push(Box::pin(async move { (key, errand.await) }));
+                let busy = self.context.schedules.clock.busy();
+                self.errands.push(Box::pin(async move { (key, errand.await, busy) }));
             }
         }
     }

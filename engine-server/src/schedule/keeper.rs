@@ -14,6 +14,7 @@ pub(crate) async fn keep(context: Arc<NodeContext>) {
     let stopping = context.stopping();
     let mut failures = 0;
     loop {
+        let busy = schedules.keeper_busy();
         let chores = schedules.chores();
         let recovered = read(&context, &chores.recover, Place::First).await;
         let woken = match chores.next_wake {
@@ -32,10 +33,12 @@ pub(crate) async fn keep(context: Arc<NodeContext>) {
             }
         }
         failures = 0;
+        let sleep = schedules.clock.sleep_until(schedules.next_wake());
+        drop(busy);
         tokio::select! {
             () = stopping.cancelled() => return,
             () = schedules.news.notified() => {}
-            () = schedules.clock.sleep_until(schedules.next_wake()) => {}
+            _busy = sleep => {}
         }
     }
 }

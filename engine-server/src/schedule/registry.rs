@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use engine_core::schedule::{Schedule, ScheduleInput};
 use engine_core::time::Timestamp;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::actor::Actor;
 use super::clock::ScheduleClock;
+use crate::clock::Busy;
 use crate::hash::HashMap;
 use crate::limits;
 use crate::node::NodeContext;
@@ -59,6 +60,8 @@ struct Inner {
     recover: BTreeSet<ShardId>,
     /// A lower bound of when the next row is due, of those that are not in memory.
     next_wake: Option<Timestamp>,
+    /// Until the keeper takes it: there is news that it has not looked at.
+    unseen: Option<Busy>,
 }
 
 #[derive(Debug)]
@@ -90,8 +93,23 @@ impl Schedules {
             inner.shards.insert(shard.id, owned);
             inner.recover.insert(shard.id);
         }
+        self.tell_keeper(inner);
+    }
+
+    /// There is something to do for the keeper.
+    fn tell_keeper(&self, mut inner: MutexGuard<'_, Inner>) {
+        inner.unseen = Some(self.clock.busy());
         drop(inner);
         self.news.notify_one();
+    }
+
+    /// Until it is dropped, the keeper works on what it was told.
+    pub(super) fn keeper_busy(&self) -> Busy {
+        // Taken before the other one is dropped.
+        let busy = self.clock.busy();
+        let unseen = self.inner.lock().unseen.take();
+        drop(unseen);
+        busy
     }
 
     /// Shards that this node may not have.
@@ -111,8 +129,7 @@ impl Schedules {
         }
         inner.actors.remove(key);
         inner.recover.insert(key.shard);
-        drop(inner);
-        self.news.notify_one();
+        self.tell_keeper(inner);
     }
 
     /// Sends an ask to the schedule, which is read if it is not in memory, and waits for its answer.
@@ -151,7 +168,8 @@ impl Schedules {
         let (mailbox, inbox) = mpsc::channel(limits::SCHEDULE_INBOX_MAX);
         let actor = Actor::new(Arc::clone(context), key.clone(), owned.epoch, inbox);
         let stop = owned.stop.clone();
-        self.tasks.spawn(actor.run(stop));
+        let busy = self.clock.busy();
+        self.tasks.spawn(actor.run(stop, busy));
         inner.actors.insert(key.clone(), mailbox.clone());
         Ok(mailbox)
     }
@@ -173,8 +191,7 @@ impl Schedules {
         }
         inner.actors.remove(key);
         inner.wake_by(wake_at);
-        drop(inner);
-        self.news.notify_one();
+        self.tell_keeper(inner);
         true
     }
 

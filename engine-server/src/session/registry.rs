@@ -77,6 +77,19 @@ impl Sessions {
         self.inner.lock().by_id.values().cloned().collect()
     }
 
+    /// How many workflow tasks workers have in hand, and the tokens of the activities.
+    pub(crate) fn in_hand(&self) -> (usize, Vec<bytes::Bytes>) {
+        let (mut workflow_tasks, mut activities) = (0, Vec::new());
+        for (id, task) in self.inner.lock().by_id.values().flat_map(|session| session.tasks()) {
+            if id.activity == EventId::NONE {
+                workflow_tasks += 1;
+            } else {
+                activities.push(task.token);
+            }
+        }
+        (workflow_tasks, activities)
+    }
+
     /// Claims, in the name of connected workers, of the tasks that they have of some shards: this node lost its memory of them.
     pub(crate) fn claims_of(&self, context: &NodeContext, wanted: impl Fn(ShardId) -> bool) -> Vec<Request> {
         let mut claims = Vec::new();
@@ -98,6 +111,8 @@ impl Sessions {
     /// The stream ended. Workflow tasks go to another worker at once, since repeating them does no harm; activities wait for
     /// `grace`, in which the worker may come back with them.
     pub(crate) async fn end(&self, context: &Arc<NodeContext>, session: &Arc<Session>, grace: Duration) {
+        // Before the tasks leave the session, until their inputs are with their lane or their grace runs.
+        let _busy = context.options.clock.busy();
         {
             let mut inner = self.inner.lock();
             inner.by_id.remove(&session.id);
@@ -128,8 +143,9 @@ impl Sessions {
         }
         let context = Arc::clone(context);
         let session = session.id;
+        let pause = context.options.clock.sleep_until(Some(context.now() + grace));
         tokio::spawn(async move {
-            tokio::time::sleep(grace).await;
+            let _busy = pause.await;
             context.sessions.give_up(&context, session).await;
         });
     }

@@ -15,7 +15,7 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::clock;
+use crate::clock::{LaneWork, Mail};
 use crate::hash::HashMap;
 use crate::limits;
 use crate::node::NodeContext;
@@ -113,6 +113,8 @@ pub(crate) struct Lane {
     /// Messages on their way, and those that wait until there are fewer.
     delivering: usize,
     undelivered: VecDeque<Errand>,
+    /// Of the work, messages that wait until they are due again.
+    pausing: usize,
     /// Counts losses of memory: answers of the store to questions from before are ignored.
     generation: u64,
     stopping: Option<oneshot::Sender<()>>,
@@ -132,6 +134,7 @@ impl Lane {
             loading: false,
             delivering: 0,
             undelivered: VecDeque::new(),
+            pausing: 0,
             generation: 0,
             stopping: None,
         }
@@ -142,17 +145,25 @@ impl Lane {
             self.settle();
             if self.stopping.is_some()
                 && !self.committing
-                && self.shards.hand_over(clock::now())
+                && self.shards.hand_over(self.context.now())
                 && !self.shards.has_batch()
             {
                 break;
             }
+            // A clock that skips is moved by this lane, which is then awake.
+            let clock = self.context.options.clock.clone();
+            let due = self.shards.next_due();
+            if clock.skip(|| self.work_in_sight(), due) {
+                continue;
+            }
+            let due = due.filter(|_| !clock.is_skipping());
             tokio::select! {
                 biased;
                 Some(done) = self.work.next() => self.done(done),
                 Some(message) = self.inbox.internal.recv() => self.internal(message),
                 Some(request) = self.inbox.requests.recv(), if self.stopping.is_none() && !self.shards.is_full() => self.drain(request),
-                () = clock::sleep_until(self.shards.next_due()) => {}
+                _ = clock.sleep_until(due) => {}
+                () = clock.reconsider() => {}
                 else => break,
             }
         }
@@ -161,10 +172,27 @@ impl Lane {
         }
     }
 
+    /// What is under way here, in queues and in workers' hands. Exact if this is the node's only lane.
+    fn work_in_sight(&self) -> LaneWork {
+        let is_busy = self.committing
+            || self.loading
+            || self.stopping.is_some()
+            || self.shards.has_batch()
+            || self.work.len() > self.pausing
+            || !self.undelivered.is_empty()
+            || !self.own.is_empty()
+            || !self.held.is_empty()
+            || !self.inbox.internal.is_empty()
+            || !self.inbox.requests.is_empty();
+        let queued = self.context.queues.lock().waiting_for_workers();
+        let (workflow_tasks, activities) = self.context.sessions.in_hand();
+        LaneWork { is_busy, queued, workflow_tasks, activities }
+    }
+
     /// Goes on until there is nothing to do but wait.
     fn settle(&mut self) {
         loop {
-            let now = clock::now();
+            let now = self.context.now();
             while let Ok(message) = self.inbox.internal.try_recv() {
                 self.internal(message);
             }
@@ -195,7 +223,7 @@ impl Lane {
     }
 
     fn drain(&mut self, first: Request) {
-        let now = clock::now();
+        let now = self.context.now();
         self.dispatch(first, now);
         for _ in 1..limits::LANE_DRAIN_MAX {
             if self.shards.is_full() {
@@ -256,7 +284,7 @@ impl Lane {
     }
 
     fn acquired(&mut self, shards: &[OwnedShard]) {
-        let now = clock::now();
+        let now = self.context.now();
         for shard in shards {
             self.foreign.remove(&shard.id);
             self.shards.acquired(shard.id, shard.epoch, now);
@@ -297,7 +325,7 @@ impl Lane {
     }
 
     fn done(&mut self, done: Done) {
-        let now = clock::now();
+        let now = self.context.now();
         match done {
             Done::Committed(result) => {
                 self.committing = false;
@@ -314,8 +342,12 @@ impl Lane {
                 self.deliver_waiting();
             }
             Done::Deleted => {}
-            Done::DeliverAgain { generation, errand } if generation == self.generation => self.deliver(errand),
-            Done::DeliverAgain { .. } => {}
+            Done::DeliverAgain { generation, errand } => {
+                self.pausing -= 1;
+                if generation == self.generation {
+                    self.deliver(errand);
+                }
+            }
             Done::Loaded { generation, results } => {
                 self.loading = false;
                 if generation != self.generation {
@@ -406,7 +438,7 @@ impl Lane {
 
     fn let_go(&mut self, release: Release) {
         match release {
-            Release::Reply(responder, answer) => respond(responder, answer),
+            Release::Reply(responder, answer) => respond(&self.context, responder, answer),
             Release::Started(reply, answer) => drop(reply.send(answer)),
             Release::Described(reply, answer) => drop(reply.send(answer)),
             Release::Subscribed(reply, answer) => drop(reply.send(answer)),
@@ -435,11 +467,11 @@ impl Lane {
             Release::Withdraw(id) => self.context.queues.lock().withdraw(&id),
             Release::Deliver(errand) => self.deliver(errand),
             Release::HandOut(out) => self.hand(*out),
-            Release::Send(session, message) => session.send(message),
+            Release::Send(session, message) => self.send(&session, message),
             Release::News { shard, run_id, last_event_id, closed } => {
                 self.shards.publish(shard, run_id, News { last_event_id, closed, lost: false });
             }
-            Release::Begun(shard, key, run_id) => self.shards.begun(shard, key, run_id, clock::now()),
+            Release::Begun(shard, key, run_id) => self.shards.begun(shard, key, run_id, self.context.now()),
             Release::Forget(shard, key, run_id) => self.shards.forget(shard, &key, run_id),
             Release::Parked(shard, key, run_id) => self.shards.parked(shard, &key, run_id),
             Release::Offer(_) | Release::Refund(..) => unreachable!("the caller keeps these for last"),
@@ -457,10 +489,17 @@ impl Lane {
             return;
         };
         let namespace = errand.run.1.namespace;
-        let answer = messages::send(&self.context, namespace, outgoing, clock::now());
+        let answer = messages::send(&self.context, namespace, outgoing, self.context.now());
         let generation = self.generation;
         self.delivering += 1;
         self.work.push(Box::pin(async move { Done::Answered { generation, errand, answer: answer.await } }));
+    }
+
+    fn send(&self, session: &Session, message: Outbound) {
+        if let Outbound::Stop(stop) = &message {
+            self.context.options.clock.posted(Mail::Stop, &stop.token);
+        }
+        session.send(message);
     }
 
     fn deliver_waiting(&mut self) {
@@ -478,8 +517,10 @@ impl Lane {
                 let generation = self.generation;
                 let at = now + errand.pause();
                 let errand = errand.failed();
+                self.pausing += 1;
+                let pause = self.context.options.clock.sleep_until(Some(at));
                 self.work.push(Box::pin(async move {
-                    clock::sleep_until(Some(at)).await;
+                    drop(pause.await);
                     Done::DeliverAgain { generation, errand }
                 }));
             }
@@ -513,7 +554,7 @@ impl Lane {
     }
 
     fn offer(&mut self, offers: Vec<QueuedTask>, refunds: Vec<(Arc<Session>, TaskKind)>) {
-        let now = clock::now();
+        let now = self.context.now();
         let mut pushes = Vec::new();
         {
             let mut queues = self.context.queues.lock();
@@ -544,7 +585,7 @@ fn hand_out_request(context: &NodeContext, push: Push) -> Option<Request> {
     let Push { session, task } = push;
     let Some(session) = context.sessions.get(session) else {
         // Between the push and now the session closed. The task was handed to nobody: offer it again.
-        let pushes = context.queues.lock().offer(QueuedTask { preferred_worker: None, ..task }, clock::now());
+        let pushes = context.queues.lock().offer(QueuedTask { preferred_worker: None, ..task }, context.now());
         pushes.into_iter().for_each(|push| context.deliver(push));
         return None;
     };
@@ -566,15 +607,16 @@ pub(crate) fn release_input(kind: TaskKind, token: &[u8]) -> Option<Input> {
     }
 }
 
-fn respond(responder: Responder, answer: Result<Replied, ServerError>) {
+fn respond(context: &NodeContext, responder: Responder, answer: Result<Replied, ServerError>) {
     match responder {
         Responder::Call(reply) => drop(reply.send(answer)),
         Responder::Result(result) => acknowledge(*result, answer),
         Responder::Heartbeat { session, token } => {
             // The worker learns from a refused heartbeat that nobody waits for the attempt any more.
             if let Err(ServerError::Rejected(_) | ServerError::NotFound { .. } | ServerError::NotCurrent(_)) = answer {
-                session.send(handout::stop(token, handout::StopReason::NotWanted));
+                session.send(handout::stop(token.clone(), handout::StopReason::NotWanted));
             }
+            context.options.clock.delivered(Mail::Heartbeat, &token);
         }
         Responder::Nobody => {}
     }

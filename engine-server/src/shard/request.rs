@@ -330,6 +330,13 @@ pub(crate) struct News {
     pub(crate) lost: bool,
 }
 
+impl News {
+    /// Whether there will be no more.
+    pub(crate) fn is_last(&self) -> bool {
+        self.closed.is_some() || self.lost
+    }
+}
+
 /// Why a request was refused or failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum ServerError {
