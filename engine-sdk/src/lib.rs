@@ -45,6 +45,8 @@ pub mod error;
 mod fake_server;
 pub mod prelude;
 pub mod search;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod transport;
 pub mod worker;
 pub mod workflow;
@@ -54,6 +56,8 @@ pub use engine_core::schedule::{CalendarSpec, OverlapPolicy, Range};
 /// What histories and failures are made of, as clients read them.
 pub use engine_core::search::{SearchAttributes, SearchType, SearchValue};
 pub use engine_core::{event, failure, ids, time};
+#[cfg(feature = "testing")]
+pub use engine_sdk_macros::test;
 pub use engine_sdk_macros::{activity, payload, query, signal, update, workflow};
 
 /// What the attributes' code needs. Not for use by hand.

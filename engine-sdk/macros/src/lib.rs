@@ -8,6 +8,7 @@
 //! | `options` | what is written in the attribute |
 //! | `query` | `#[query]`: a function of the workflow's state |
 //! | `arguments` | arguments as one value and as payloads |
+//! | `test` | `#[test]`: a function that gets a test engine |
 //! | `message` | `#[signal]`, `#[update]` and `#[payload]`: a type that can be recorded |
 
 mod arguments;
@@ -17,6 +18,7 @@ mod methods;
 mod options;
 mod query;
 mod signature;
+mod test;
 
 use proc_macro::TokenStream;
 
@@ -162,6 +164,25 @@ pub fn query(attribute: TokenStream, item: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn update(attribute: TokenStream, item: TokenStream) -> TokenStream {
     message::update(attribute.into(), item.into()).into()
+}
+
+/// Makes a test of an `async fn` that takes a `TestEngine` (feature `testing`): an engine of its own in this process, whose time skips.
+///
+/// ```ignore
+/// #[engine_sdk::test]
+/// async fn an_order_is_paid(env: TestEngine) {
+///     env.mock(charge_card, |(card, cents)| Ok(Payment { card, cents }));
+///     assert_eq!(env.run(checkout, order()).await.unwrap().paid, 100);
+/// }
+/// ```
+///
+/// It may return a `Result`. When it fails, the histories of all its runs are printed. It fails too if workflow code went wrong in it, or
+/// does not follow its own history: `TestEngine` says more. Attributes below it, such as `#[should_panic]` and `#[ignore]`, are the test's.
+///
+/// Options: `timeout = "60s"`: how long it may take, by the machine's clock; a minute unless given.
+#[proc_macro_attribute]
+pub fn test(attribute: TokenStream, item: TokenStream) -> TokenStream {
+    test::expand(attribute.into(), item.into()).into()
 }
 
 /// Makes a struct or enum recordable, as argument or result: derives `serde::Serialize` and `serde::Deserialize`, unless a

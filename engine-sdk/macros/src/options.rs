@@ -309,7 +309,7 @@ pub(crate) fn identifier(text: &LitStr) -> syn::Result<String> {
     Ok(name)
 }
 
-fn duration(text: &LitStr) -> syn::Result<Duration> {
+pub(crate) fn duration(text: &LitStr) -> syn::Result<Duration> {
     let written = text.value();
     let wrong = || {
         let message =
@@ -331,7 +331,7 @@ fn duration(text: &LitStr) -> syn::Result<Duration> {
     millis.map(Duration::from_millis).ok_or_else(|| Error::new(text.span(), "a duration is at most 100 years (36500d)"))
 }
 
-fn duration_tokens(duration: Duration) -> TokenStream {
+pub(crate) fn duration_tokens(duration: Duration) -> TokenStream {
     let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     quote! { ::std::time::Duration::from_millis(#millis) }
 }

@@ -76,7 +76,7 @@ pub struct WorkflowStart<I, T> {
 }
 
 impl<I, T> WorkflowStart<I, T> {
-    pub(super) fn new(
+    pub(crate) fn new(
         client: Client,
         workflow_type: String,
         options: WorkflowOptions,

@@ -50,6 +50,9 @@ enum Inner {
     Connections { channels: Box<[Channel]>, next: AtomicUsize, target: String },
     /// An engine in this process.
     Local(BoxCloneSyncService<Request<Body>, Response<Body>, BoxError>),
+    /// The same, by a clock that skips: it stands while a call is being answered.
+    #[cfg(feature = "testing")]
+    Test(BoxCloneSyncService<Request<Body>, Response<Body>, BoxError>, engine_server::Clock),
 }
 
 impl Transport {
@@ -85,6 +88,17 @@ impl Transport {
     {
         let service = service.map_err(|never| match never {});
         Self { inner: Arc::new(Inner::Local(BoxCloneSyncService::new(service))) }
+    }
+
+    /// An engine in this process whose clock skips.
+    #[cfg(feature = "testing")]
+    pub(crate) fn test<S>(service: S, clock: engine_server::Clock) -> Self
+    where
+        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static,
+        S::Future: Send + 'static,
+    {
+        let service = service.map_err(|never| match never {});
+        Self { inner: Arc::new(Inner::Test(BoxCloneSyncService::new(service), clock)) }
     }
 
     pub(crate) fn workflows(&self) -> WorkflowServiceClient<Transport> {
@@ -135,6 +149,15 @@ impl Service<Request<Body>> for Transport {
                 Box::pin(async move { answer.await.map_err(|error| unreachable_status(&target, &error).into()) })
             }
             Inner::Local(service) => Box::pin(service.clone().oneshot(request)),
+            #[cfg(feature = "testing")]
+            Inner::Test(service, clock) => {
+                let (busy, answer) = (clock.busy(), service.clone().oneshot(request));
+                Box::pin(async move {
+                    let answer = answer.await;
+                    drop(busy);
+                    answer
+                })
+            }
         }
     }
 }
@@ -146,6 +169,8 @@ impl fmt::Debug for Transport {
                 f.debug_struct("Transport").field("target", target).field("connections", &channels.len()).finish()
             }
             Inner::Local(_) => f.write_str("Transport(local)"),
+            #[cfg(feature = "testing")]
+            Inner::Test(..) => f.write_str("Transport(test)"),
         }
     }
 }

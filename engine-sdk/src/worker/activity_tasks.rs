@@ -52,6 +52,8 @@ pub(super) struct ActivityTasks {
     /// Attempts that go on elsewhere, until their deadline: this worker answers for them while it lives.
     detached: BTreeMap<Vec<u8>, Instant>,
     last_key: Key,
+    #[cfg(feature = "testing")]
+    hooks: Option<super::hooks::Hooks>,
 }
 
 struct Running {
@@ -93,7 +95,15 @@ impl ActivityTasks {
             due: BTreeSet::new(),
             detached: BTreeMap::new(),
             last_key: 0,
+            #[cfg(feature = "testing")]
+            hooks: None,
         }
+    }
+
+    /// With the hooks of a test engine.
+    #[cfg(feature = "testing")]
+    pub(super) fn set_hooks(&mut self, hooks: Option<super::hooks::Hooks>) {
+        self.hooks = hooks;
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -122,14 +132,20 @@ impl ActivityTasks {
         self.last_key += 1;
         let key = self.last_key;
         // By the server's clock only in length: the worker's clock may be off.
-        let deadline = Instant::now() + attempt.deadline.since(attempt.started_at).min(limits::DURATION_MAX);
+        let deadline = self.deadline(&attempt);
         let events = self.events.clone();
+        #[cfg(feature = "testing")]
+        let hooks = self.hooks.clone().map(|hooks| (hooks, token.clone()));
         let heartbeat = Arc::new(HeartbeatSlot::new(Box::new(move || {
+            #[cfg(feature = "testing")]
+            if let Some((hooks, token)) = &hooks {
+                hooks.heartbeat_begins(token);
+            }
             // Nobody listens once the worker is gone, and then nobody needs to.
             let _ = events.send(Event::Heartbeat(key));
         })));
         let stop = Stop::default();
-        let beat_every = throttle_interval(attempt.timeouts.heartbeat);
+        let beat_every = self.beat_every(&attempt);
         let span = tracing::info_span!(
             "activity",
             activity_type = %attempt.activity_type,
@@ -138,7 +154,7 @@ impl ActivityTasks {
             run_id = %attempt.run_id,
             attempt = attempt.attempt,
         );
-        let ctx = ActivityContext::new(attempt, Arc::clone(&self.state), stop.clone(), Arc::clone(&heartbeat));
+        let ctx = ActivityContext::new(attempt, self.shared_state(), stop.clone(), Arc::clone(&heartbeat));
         let events = self.events.clone();
         let (code, code_ctx) = (Arc::clone(code), ctx.clone());
         let run = async move {
@@ -153,6 +169,37 @@ impl ActivityTasks {
         let code = Some(handle);
         self.running.insert(key, Running { token, stop, heartbeat, beat_every, beat_sent: None, deadline, code, ctx });
         Ok(())
+    }
+
+    #[cfg(feature = "testing")]
+    fn beat_every(&self, attempt: &ActivityAttempt) -> Duration {
+        // A clock that skips has no time in which to wait.
+        if self.hooks.is_some() { Duration::ZERO } else { throttle_interval(attempt.timeouts.heartbeat) }
+    }
+
+    #[cfg(not(feature = "testing"))]
+    #[expect(clippy::unused_self, reason = "a test engine's hooks decide it")]
+    fn beat_every(&self, attempt: &ActivityAttempt) -> Duration {
+        throttle_interval(attempt.timeouts.heartbeat)
+    }
+
+    fn shared_state(&self) -> Arc<SharedState> {
+        #[cfg(feature = "testing")]
+        if let Some(hooks) = &self.hooks {
+            return hooks.host.state();
+        }
+        Arc::clone(&self.state)
+    }
+
+    /// How long the worker lets an attempt run before it asks it to stop.
+    fn deadline(&self, attempt: &ActivityAttempt) -> Instant {
+        let most = attempt.deadline.since(attempt.started_at).min(limits::DURATION_MAX);
+        #[cfg(feature = "testing")]
+        if self.hooks.is_some() {
+            // The server's clock skips, and the server says when the attempt is over.
+            return Instant::now() + limits::DURATION_MAX;
+        }
+        Instant::now() + most
     }
 
     /// The attempt's code came to its end. `None` if the attempt is not known any more.
@@ -259,6 +306,10 @@ impl ActivityTasks {
         }
         if let Some(running) = self.by_token.get(token).and_then(|key| self.running.get(key)) {
             running.stop.ask(reason);
+        }
+        #[cfg(feature = "testing")]
+        if let Some(hooks) = &self.hooks {
+            hooks.stop_arrived(token);
         }
     }
 

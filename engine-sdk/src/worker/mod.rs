@@ -14,17 +14,20 @@
 //! | `registry` | the code by its names |
 //! | `event` | what tasks and threads tell the loop |
 //! | `shutdown`, `options` | what they say |
+//! | `hooks` | what a test engine changes |
 
 mod activity_tasks;
 mod cache;
 mod catch_up;
 mod event;
+#[cfg(feature = "testing")]
+pub(crate) mod hooks;
 mod link;
 mod options;
 mod outbox;
 mod pool;
 mod queries;
-mod registry;
+pub(crate) mod registry;
 mod session;
 mod shutdown;
 mod slots;
@@ -90,6 +93,8 @@ pub struct Worker {
     on_ctrl_c: bool,
     /// Told when the server knows the worker for the first time.
     connected: Arc<Notify>,
+    #[cfg(feature = "testing")]
+    hooks: Option<hooks::Hooks>,
 }
 
 impl Worker {
@@ -111,6 +116,8 @@ impl Worker {
             shutdown: ShutdownHandle::default(),
             on_ctrl_c: false,
             connected: Arc::default(),
+            #[cfg(feature = "testing")]
+            hooks: None,
         }
     }
 
@@ -212,6 +219,20 @@ impl Worker {
         self
     }
 
+    /// Takes code, state and time from a test engine.
+    #[cfg(feature = "testing")]
+    pub(crate) fn test(mut self, hooks: hooks::Hooks) -> Self {
+        self.registry.set_test(hooks.clone());
+        self.hooks = Some(hooks);
+        self
+    }
+
+    /// Told when the server knows the worker for the first time.
+    #[cfg(feature = "testing")]
+    pub(crate) fn connected(&self) -> Arc<Notify> {
+        Arc::clone(&self.connected)
+    }
+
     /// What asks this worker to shut down, from anywhere.
     pub fn shutdown_handle(&self) -> ShutdownHandle {
         self.shutdown.clone()
@@ -300,7 +321,10 @@ impl Worker {
             activity_grace: self.activity_grace,
             shutdown_grace: self.shutdown_grace,
         };
-        Ok(Session::new(options, self.client, self.registry, self.state, self.connected))
+        let session = Session::new(options, self.client, self.registry, self.state, self.connected);
+        #[cfg(feature = "testing")]
+        let session = session.test(self.hooks);
+        Ok(session)
     }
 }
 

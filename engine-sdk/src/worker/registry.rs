@@ -15,7 +15,7 @@ use crate::error::ActivityError;
 use crate::workflow::{ErasedWorkflow, WorkflowRun, erase};
 
 /// An activity's code, its types erased.
-pub(super) type ErasedActivity =
+pub(crate) type ErasedActivity =
     Arc<dyn Fn(ActivityContext, Vec<Payload>) -> BoxFuture<Result<Payload, Failure>> + Send + Sync>;
 
 /// The code that a worker has.
@@ -25,13 +25,16 @@ pub(super) struct Registry {
     workflows: BTreeMap<&'static str, Arc<dyn ErasedWorkflow>>,
     any_activity: Option<ErasedActivity>,
     any_workflow: Option<Arc<dyn ErasedWorkflow>>,
+    /// What a test engine has, in place of all of it.
+    #[cfg(feature = "testing")]
+    test: Option<super::hooks::Hooks>,
     /// Names that were registered twice.
     duplicates: Vec<String>,
 }
 
 impl Registry {
     pub(super) fn add_activity<A: ActivityCode>(&mut self, activity: A) {
-        let code: ErasedActivity = Arc::new(move |ctx, input| run_activity(activity, ctx, input).boxed());
+        let code = erase_activity(activity);
         if self.activities.insert(A::NAME, code).is_some() {
             self.duplicates.push(format!("activity {:?}", A::NAME));
         }
@@ -48,11 +51,11 @@ impl Registry {
     }
 
     pub(super) fn has_any_activity(&self) -> bool {
-        self.any_activity.is_some()
+        self.any_activity.is_some() || self.is_test()
     }
 
     pub(super) fn has_any_workflow(&self) -> bool {
-        self.any_workflow.is_some()
+        self.any_workflow.is_some() || self.is_test()
     }
 
     pub(super) fn add_workflow<W: WorkflowCode>(&mut self, workflow: W) {
@@ -61,12 +64,36 @@ impl Registry {
         }
     }
 
+    /// Takes all code from a test engine.
+    #[cfg(feature = "testing")]
+    pub(super) fn set_test(&mut self, hooks: super::hooks::Hooks) {
+        self.test = Some(hooks);
+    }
+
+    #[cfg(feature = "testing")]
+    fn is_test(&self) -> bool {
+        self.test.is_some()
+    }
+
+    #[cfg(not(feature = "testing"))]
+    fn is_test(&self) -> bool {
+        false
+    }
+
     pub(super) fn activity(&self, name: &str) -> Option<ErasedActivity> {
+        #[cfg(feature = "testing")]
+        if let Some(test) = &self.test {
+            return test.activity(name);
+        }
         self.activities.get(name).or(self.any_activity.as_ref()).cloned()
     }
 
     /// A run of a workflow's code that has not seen an event yet.
     pub(super) fn workflow_run(&self, name: &str) -> Option<WorkflowRun> {
+        #[cfg(feature = "testing")]
+        if let Some(test) = &self.test {
+            return test.workflow(name).map(WorkflowRun::new).map(WorkflowRun::without_step_pauses);
+        }
         self.workflows.get(name).or(self.any_workflow.as_ref()).cloned().map(WorkflowRun::new)
     }
 
@@ -79,11 +106,11 @@ impl Registry {
     }
 
     pub(super) fn has_activities(&self) -> bool {
-        self.any_activity.is_some() || !self.activities.is_empty()
+        self.has_any_activity() || !self.activities.is_empty()
     }
 
     pub(super) fn has_workflows(&self) -> bool {
-        self.any_workflow.is_some() || !self.workflows.is_empty()
+        self.has_any_workflow() || !self.workflows.is_empty()
     }
 
     /// The name that was registered twice, if one was.
@@ -112,6 +139,11 @@ impl fmt::Debug for Registry {
             .field("activities", &self.activities.keys())
             .finish()
     }
+}
+
+/// Takes the types off an activity.
+pub(crate) fn erase_activity<A: ActivityCode>(activity: A) -> ErasedActivity {
+    Arc::new(move |ctx, input| run_activity(activity, ctx, input).boxed())
 }
 
 async fn run_activity<A: ActivityCode>(

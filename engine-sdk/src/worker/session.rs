@@ -89,6 +89,10 @@ pub(super) struct Session {
     answers: Vec<v1::QueryAnswer>,
     /// Told by each welcome.
     connected: Arc<Notify>,
+    #[cfg(feature = "testing")]
+    hooks: Option<super::hooks::Hooks>,
+    /// It is to leave without a word.
+    is_dead: bool,
 }
 
 impl Session {
@@ -123,13 +127,24 @@ impl Session {
             options,
             client,
             registry,
+            #[cfg(feature = "testing")]
+            hooks: None,
+            is_dead: false,
         }
+    }
+
+    /// With the hooks of a test engine.
+    #[cfg(feature = "testing")]
+    pub(super) fn test(mut self, hooks: Option<super::hooks::Hooks>) -> Self {
+        self.activities.set_hooks(hooks.clone());
+        self.hooks = hooks;
+        self
     }
 
     /// Works until it is asked to shut down and has done so, or the server refuses the worker for good.
     pub(super) async fn run(mut self, shutdown: ShutdownHandle) -> Result<(), WorkerError> {
         loop {
-            if self.is_over() {
+            if self.is_dead || self.is_over() {
                 return Ok(());
             }
             let wants_to_send = self.link.is_up() && self.has_something_to_send();
@@ -154,6 +169,9 @@ impl Session {
         self.on_event(first);
         // What else is there goes into the same message. Bounded, so that the stream is not kept waiting.
         for _ in 0..1000 {
+            if self.is_dead {
+                return;
+            }
             let Ok(event) = self.events.try_recv() else { break };
             self.on_event(event);
         }
@@ -169,6 +187,8 @@ impl Session {
             }
             Event::WorkflowAdvanced(advanced) => match self.workflows.end(*advanced) {
                 Some(workflow_tasks::Finished::Result { run_id, token, outcome }) => {
+                    #[cfg(feature = "testing")]
+                    self.tell_hooks(&run_id, &token, &outcome);
                     self.outbox.push_workflow(run_id, token, outcome);
                 }
                 Some(workflow_tasks::Finished::Unwanted) => self.workflow_slots.free(),
@@ -185,6 +205,16 @@ impl Session {
         }
         let put_off = self.workflows.take_put_off();
         put_off.into_iter().for_each(|asked| self.ask(asked));
+    }
+
+    #[cfg(feature = "testing")]
+    fn tell_hooks(&mut self, run_id: &str, token: &[u8], outcome: &v1::task_result::Result) {
+        let Some(hooks) = &self.hooks else { return };
+        if let v1::task_result::Result::WorkflowTaskFailed(failed) = outcome {
+            let message = failed.failure.as_ref().map_or("", |failure| failure.message.as_str());
+            hooks.host.workflow_task_failed(token, message);
+        }
+        self.is_dead |= hooks.host.dies(run_id);
     }
 
     /// Asks a run's code, once the server has dealt with all that the code has done.

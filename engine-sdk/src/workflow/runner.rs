@@ -165,6 +165,13 @@ impl WorkflowRun {
         Self { workflow, shared, waker, code: None, handlers: Vec::new(), brings_updates_only: false }
     }
 
+    /// Its steps make no pauses between their attempts: for tests, whose time skips.
+    #[cfg(feature = "testing")]
+    pub(crate) fn without_step_pauses(self) -> Self {
+        self.shared.lock().has_no_step_pauses = true;
+        self
+    }
+
     /// Runs the code over `events`, which continue those seen before: the first call begins with `WorkflowStarted`, and the
     /// last event is the `WorkflowTaskStarted` of the task to answer. A history that ends otherwise, for instance with the
     /// run's close event, is replayed and checked, and there are no commands. So a long history can be given in parts, each

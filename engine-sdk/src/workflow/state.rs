@@ -80,6 +80,8 @@ pub(super) struct State {
     /// Steps that are not over.
     pub(super) steps: BTreeMap<Handle, StepState>,
     step_launches: u64,
+    /// Steps make no pauses between their attempts: for tests, whose time skips.
+    pub(super) has_no_step_pauses: bool,
     /// Closures of the user's that will not run (any more); dropped without the lock.
     given_up: Vec<StepState>,
     pub(super) scopes: Vec<scope::Node>,
@@ -166,6 +168,7 @@ impl State {
             condition_waiters: Waiters::default(),
             steps: BTreeMap::new(),
             step_launches: 0,
+            has_no_step_pauses: false,
             given_up: Vec::new(),
             scopes: Vec::new(),
             queries: Queries::default(),
@@ -296,7 +299,7 @@ impl State {
             let launch = self.step_launches;
             let (abort, _) = AbortHandle::new_pair();
             if let StepState::Planned(task) = std::mem::replace(state, StepState::Running { launch, abort }) {
-                let (run, abort) = task.launch(copy, *handle, launch, mix(seed ^ launch));
+                let (run, abort) = task.launch(copy, *handle, launch, mix(seed ^ launch), !self.has_no_step_pauses);
                 *state = StepState::Running { launch, abort };
                 work.push(run);
             }

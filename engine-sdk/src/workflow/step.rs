@@ -338,9 +338,16 @@ pub struct StepEnd {
 
 impl Task {
     /// Makes it run.
-    pub(super) fn launch(self, copy: u64, handle: Handle, launch: u64, seed: u64) -> (StepWork, AbortHandle) {
+    pub(super) fn launch(
+        self,
+        copy: u64,
+        handle: Handle,
+        launch: u64,
+        seed: u64,
+        has_pauses: bool,
+    ) -> (StepWork, AbortHandle) {
         let (abort, registration) = AbortHandle::new_pair();
-        let run = Abortable::new(self.attempts(seed), registration);
+        let run = Abortable::new(self.attempts(seed, has_pauses), registration);
         let run = async move {
             let (outcome, attempt, took) = run.await.ok()?;
             Some(StepEnd { copy, handle, launch, outcome, attempt, took })
@@ -348,7 +355,7 @@ impl Task {
         (StepWork { run: Box::pin(run) }, abort)
     }
 
-    async fn attempts(mut self, seed: u64) -> (StepOutcome, u32, Duration) {
+    async fn attempts(mut self, seed: u64, has_pauses: bool) -> (StepOutcome, u32, Duration) {
         let began = tokio::time::Instant::now();
         let deadline = Timestamp::EPOCH + ALL_ATTEMPTS_MAX;
         let mut attempt = 1;
@@ -360,6 +367,7 @@ impl Task {
             };
             let now = Timestamp::EPOCH + began.elapsed();
             match self.options.retry.after_failure(&failure, attempt, attempt, now, deadline, seed) {
+                RetryDecision::RetryAt(_) if !has_pauses => {}
                 RetryDecision::RetryAt(at) => tokio::time::sleep_until(began + at.since(Timestamp::EPOCH)).await,
                 RetryDecision::GiveUp(retry_state) => {
                     return (StepOutcome::Failed { failure, retry_state }, attempt, began.elapsed());

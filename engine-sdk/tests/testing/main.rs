@@ -1,0 +1,13 @@
+//! The test engine, tested: time that skips, mocks, faults, crashes, and what it tells of code that goes wrong.
+
+mod crashes;
+mod documented;
+mod mocks;
+mod time;
+mod trouble;
+
+/// An error with its causes.
+fn told(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
