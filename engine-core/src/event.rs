@@ -76,6 +76,7 @@ pub enum EventKind {
     WorkflowUpdateCompleted(WorkflowUpdateCompleted),
     WorkflowPaused(PauseChange),
     WorkflowResumed(PauseChange),
+    WorkflowRepaired(WorkflowRepaired),
     Peer(Box<PeerEvent>),
 }
 
@@ -134,6 +135,65 @@ pub struct WorkflowStarted {
     pub seen_request_ids: Vec<RequestId>,
     /// Who started it as its child, if another workflow did.
     pub parent: Option<Box<Parent>>,
+    /// Where its history comes from, if it began by a reset.
+    pub reset: Option<Box<ResetOrigin>>,
+}
+
+impl WorkflowStarted {
+    /// The run from whose id the random values of the code are made: the first of those that were reset one after the other, so that
+    /// what is replayed of it gives the same values.
+    pub fn original_run_id(&self) -> RunId {
+        self.reset.as_ref().map_or(self.run_id, |reset| reset.original_run_id)
+    }
+}
+
+/// Where the history of a run comes from that began by a reset.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResetOrigin {
+    /// The run that was reset.
+    pub base_run_id: RunId,
+    /// The first of the runs that were reset one after the other.
+    pub original_run_id: RunId,
+    /// The first event that the two do not share.
+    pub forked_at: EventId,
+    /// Which run initiated what lies in the shared part, in order.
+    pub forks: Vec<Fork>,
+    /// Why, for people.
+    pub reason: String,
+    /// Who did it, for people.
+    pub identity: String,
+}
+
+/// A part of a history that comes from another run: what lies behind the fork before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fork {
+    /// The run.
+    pub run_id: RunId,
+    /// The first event that does not come from it.
+    pub until: EventId,
+}
+
+/// The run that goes on from an earlier point of one that is closed for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ResetTo {
+    /// The run.
+    pub run_id: RunId,
+    /// The first event that the two do not share.
+    pub forked_at: EventId,
+}
+
+/// The run begins again before the end of an activity that had failed, which is offered anew, or ended with another result: that
+/// follows. Only in a history that began by a reset.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkflowRepaired {
+    /// The activity.
+    pub scheduled_event_id: EventId,
+    /// Whether it was given another result.
+    pub has_result: bool,
+    /// Why, for people.
+    pub reason: String,
+    /// Who did it, for people.
+    pub identity: String,
 }
 
 /// The code returned a value. A close event.
@@ -187,6 +247,8 @@ pub struct WorkflowTerminated {
     pub details: Option<Payload>,
     /// Who did it, for people.
     pub identity: String,
+    /// The run that goes on in its place, if it was reset.
+    pub reset_to: Option<ResetTo>,
 }
 
 /// The code asked to go on in a new run with an empty history, which began in the same transaction. A close event.
@@ -339,6 +401,8 @@ pub enum WorkflowTaskFailureCause {
     UnhandledCommand,
     /// The run was closed while the task was running.
     ForceClosed,
+    /// The run begins again before this task.
+    Reset,
 }
 
 /// The worker did not finish the task in time; it is tried again.
@@ -629,6 +693,7 @@ impl EventKind {
             EventKind::WorkflowUpdateCompleted(_) => "WorkflowUpdateCompleted",
             EventKind::WorkflowPaused(_) => "WorkflowPaused",
             EventKind::WorkflowResumed(_) => "WorkflowResumed",
+            EventKind::WorkflowRepaired(_) => "WorkflowRepaired",
         }
     }
 
@@ -669,7 +734,8 @@ impl EventKind {
             | EventKind::WorkflowUpdateAccepted(_)
             | EventKind::WorkflowUpdateCompleted(_)
             | EventKind::WorkflowPaused(_)
-            | EventKind::WorkflowResumed(_) => false,
+            | EventKind::WorkflowResumed(_)
+            | EventKind::WorkflowRepaired(_) => false,
         }
     }
 
@@ -708,7 +774,8 @@ impl EventKind {
             | EventKind::WorkflowUpdateAccepted(_)
             | EventKind::WorkflowUpdateCompleted(_)
             | EventKind::WorkflowPaused(_)
-            | EventKind::WorkflowResumed(_) => None,
+            | EventKind::WorkflowResumed(_)
+            | EventKind::WorkflowRepaired(_) => None,
         }
     }
 
@@ -747,7 +814,8 @@ impl EventKind {
             | EventKind::WorkflowUpdateAccepted(_)
             | EventKind::WorkflowUpdateCompleted(_)
             | EventKind::WorkflowPaused(_)
-            | EventKind::WorkflowResumed(_) => None,
+            | EventKind::WorkflowResumed(_)
+            | EventKind::WorkflowRepaired(_) => None,
         }
     }
 }

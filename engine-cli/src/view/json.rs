@@ -63,6 +63,14 @@ fn attributes(kind: &EventKind) -> Value {
             "reason": it.reason,
             "details": optional_payload(it.details.as_ref()),
             "identity": it.identity,
+            "reset_to_run_id": run(it.reset_to.map(|to| to.run_id)),
+            "reset_forked_at_event_id": it.reset_to.map(|to| to.forked_at.0),
+        }),
+        EventKind::WorkflowRepaired(it) => json!({
+            "scheduled_event_id": it.scheduled_event_id.0,
+            "has_result": it.has_result,
+            "reason": it.reason,
+            "identity": it.identity,
         }),
         EventKind::Peer(it) => super::peer::value(it),
         EventKind::WorkflowContinuedAsNew(it) => json!({
@@ -275,6 +283,17 @@ pub(crate) fn started(it: &WorkflowStarted) -> Value {
             "initiated_event_id": parent.initiated_event_id.0,
         })),
         "seen_request_ids": it.seen_request_ids.iter().map(|id| id.as_str()).collect::<Vec<_>>(),
+        "reset": it.reset.as_ref().map(|reset| json!({
+            "base_run_id": reset.base_run_id.to_string(),
+            "original_run_id": reset.original_run_id.to_string(),
+            "forked_at_event_id": reset.forked_at.0,
+            "forks": reset.forks.iter().map(|fork| json!({
+                "run_id": fork.run_id.to_string(),
+                "until_event_id": fork.until.0,
+            })).collect::<Vec<_>>(),
+            "reason": reset.reason,
+            "identity": reset.identity,
+        })),
     })
 }
 

@@ -52,10 +52,17 @@ impl Narrator {
             ],
             EventKind::WorkflowCanceled(it) => vec![details(it.details.as_ref(), limit)],
             EventKind::WorkflowTerminated(it) => {
-                vec![reason(&it.reason, limit), details(it.details.as_ref(), limit), by(&it.identity)]
+                let to = it.reset_to.map(|to| format!("reset to run {}", to.run_id)).unwrap_or_default();
+                vec![reason(&it.reason, limit), to, details(it.details.as_ref(), limit), by(&it.identity)]
             }
             EventKind::Peer(it) => super::peer::words(it, limit),
             EventKind::WorkflowContinuedAsNew(it) => vec![format!("continued by run {}", it.new_run_id)],
+            EventKind::WorkflowRepaired(it) => vec![
+                self.activity(it.scheduled_event_id),
+                if it.has_result { "is given another result" } else { "runs again" }.to_owned(),
+                reason(&it.reason, limit),
+                by(&it.identity),
+            ],
             EventKind::WorkflowPaused(it) | EventKind::WorkflowResumed(it) => {
                 vec![reason(&it.reason, limit), by(&it.identity)]
             }
@@ -284,5 +291,6 @@ pub(crate) fn cause_words(cause: WorkflowTaskFailureCause) -> &'static str {
         WorkflowTaskFailureCause::BadCommand => "a command was invalid",
         WorkflowTaskFailureCause::UnhandledCommand => "news arrived that the code had not seen",
         WorkflowTaskFailureCause::ForceClosed => "the run was closed meanwhile",
+        WorkflowTaskFailureCause::Reset => "the run begins again before it",
     }
 }

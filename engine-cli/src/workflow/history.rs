@@ -145,6 +145,7 @@ pub(super) mod tests {
             summary: String::new(),
             details: String::new(),
             seen_request_ids: Vec::new(),
+            reset: None,
             parent: None,
         }
     }
@@ -242,6 +243,7 @@ pub(super) mod tests {
                 reason: "by\nhand".into(),
                 details: None,
                 identity: "ann@desk".into(),
+                reset_to: None,
             }),
         ]);
         let event = |(kind, number): (EventKind, u64)| Event {

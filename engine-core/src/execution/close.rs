@@ -139,6 +139,7 @@ impl Draft<'_> {
             // A parent that repeats the start of its child must find the child, whichever try it is at.
             request_id: started.parent.as_ref().and(started.request_id.clone()),
             seen_request_ids: self.run.signals.latest(),
+            reset: None,
             ..WorkflowStarted::clone(started)
         }
     }

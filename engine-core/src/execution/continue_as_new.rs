@@ -81,6 +81,7 @@ impl Draft<'_> {
             // As for a retry (`close`).
             request_id: before.parent.as_ref().and(before.request_id.clone()),
             seen_request_ids: self.run.signals.latest(),
+            reset: None,
             ..WorkflowStarted::clone(before)
         };
         // What the code did not receive has lost its request id to the list above; what came meanwhile still has it.

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::command::Command;
 use crate::event::{
-    ActivityTimeouts, ContinueAsNewReasons, Event, PauseChange, UpdateRequest, WorkerMetadata, WorkflowTaskFailureCause,
+    ActivityTimeouts, ContinueAsNewReasons, Event, PauseChange, ResetTo, UpdateRequest, WorkerMetadata,
+    WorkflowTaskFailureCause,
 };
 use crate::execution::PeerAnswer;
 use crate::failure::Failure;
@@ -47,6 +48,15 @@ pub enum Input {
         details: Option<Payload>,
         /// Who does it, for people.
         identity: String,
+    },
+    /// Stop the run unasked, because a run that was reset to an earlier point of it goes on in its place.
+    GoOnElsewhere {
+        /// Why, for people.
+        reason: String,
+        /// Who does it, for people.
+        identity: String,
+        /// That run.
+        to: ResetTo,
     },
     /// Stop the run for a while, with its time: nothing of it is handed out, no timeout advances. A second request changes nothing.
     Pause(PauseChange),

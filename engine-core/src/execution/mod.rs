@@ -19,6 +19,7 @@
 //! | `deadline` | what happens by itself |
 //! | `close`, `continue_as_new` | the end of a run, and the run that follows |
 //! | `recovery` | from what is stored back to the state |
+//! | `reset` | a new run that goes on from an earlier point |
 //! | `describe` | what is open, for people |
 //!
 //! This file routes and nothing else: each noun decides and applies in its own file.
@@ -40,6 +41,7 @@ mod peer;
 mod properties;
 mod publish;
 mod recovery;
+mod reset;
 mod signal;
 pub mod start;
 mod terminate;
@@ -60,6 +62,7 @@ pub use input::{
 pub use pause::Paused;
 pub use peer::{PeerAnswer, PendingChild};
 pub use publish::PublishedValue;
+pub use reset::{Cut, Reset, ResetPoint};
 pub use start::{IdConflictPolicy, IdReusePolicy, LatestRun, StartDecision, decide_start};
 pub use transition::{ActivityProgress, Effect, Fact, NextRun, Transition, UpdateAnswer};
 pub use update::{CLOSED_BEFORE_COMPLETION, PendingUpdate, left_behind};
@@ -121,7 +124,10 @@ impl Execution {
                 Ok(self.decide_request_cancel(WorkflowCancelRequested { reason, identity, request_id }, now))
             }
             Input::Terminate { reason, details, identity } => {
-                self.decide_terminate(WorkflowTerminated { reason, details, identity }, now)
+                self.decide_terminate(WorkflowTerminated { reason, details, identity, reset_to: None }, now)
+            }
+            Input::GoOnElsewhere { reason, identity, to } => {
+                self.decide_terminate(WorkflowTerminated { reason, details: None, identity, reset_to: Some(to) }, now)
             }
             Input::Pause(change) => self.decide_pause(change, now),
             Input::Resume(change) => self.decide_resume(change, now),
@@ -217,6 +223,7 @@ impl Execution {
             EventKind::PropertiesModified(modified) => self.apply_properties_modified(modified),
             EventKind::WorkflowUpdateAccepted(accepted) => self.apply_update_accepted(event.id, event.at, accepted),
             EventKind::WorkflowUpdateCompleted(end) => self.apply_update_completed(event.id, &end.update_id),
+            EventKind::WorkflowRepaired(_) => self.apply_reset(event.at),
             EventKind::WorkflowPaused(_) | EventKind::WorkflowResumed(_) => {
                 self.apply_pause_change(&event.kind, event.at);
             }

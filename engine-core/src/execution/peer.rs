@@ -111,6 +111,21 @@ impl Peers {
         self.unanswered == 0
     }
 
+    /// The `ChildStarted` of an open child that has started, and its run.
+    pub(super) fn started_child(&self, initiated_event_id: EventId) -> Option<(EventId, RunId)> {
+        match &self.open.get(&initiated_event_id)?.dealing {
+            Dealing::Child(child) => child.started,
+            Dealing::Signal(_) | Dealing::Cancel(_) => None,
+        }
+    }
+
+    /// The event that asked for the open child with this workflow id.
+    fn child_with_id(&self, workflow_id: &WorkflowId) -> Option<EventId> {
+        let is_it =
+            |peer: &Peer| matches!(&peer.dealing, Dealing::Child(child) if child.start.workflow_id == *workflow_id);
+        self.open.iter().find(|(_, peer)| is_it(peer)).map(|(id, _)| *id)
+    }
+
     pub(super) fn is_open(&self, initiated_event_id: EventId) -> bool {
         self.open.contains_key(&initiated_event_id)
     }
@@ -355,7 +370,12 @@ impl Execution {
 
     /// The run closed with `kind`: what it still owes others is all that is left of its dealings.
     pub(super) fn apply_parting(&mut self, kind: &EventKind) {
-        let open = std::mem::take(&mut self.peers).open;
+        let mut open = std::mem::take(&mut self.peers).open;
+        let reset_to = if let EventKind::WorkflowTerminated(end) = kind { end.reset_to } else { None };
+        if let Some(to) = reset_to {
+            // The run that goes on deals with them.
+            open.retain(|initiated_event_id, _| *initiated_event_id >= to.forked_at);
+        }
         let leaves_children_alone = matches!(kind, EventKind::WorkflowContinuedAsNew(_));
         for (id, peer) in open {
             let message = match &peer.dealing {
@@ -365,6 +385,7 @@ impl Execution {
                 Dealing::Child(child) => match child.start.parent_close_policy {
                     // One whose start is on its way is not there yet, or is reached behind its start.
                     ParentClosePolicy::Terminate => Some(self.to_child(
+                        id,
                         child,
                         Input::Terminate {
                             reason: format!("its parent, workflow {}, is closed", self.started.workflow_id),
@@ -373,6 +394,7 @@ impl Execution {
                         },
                     )),
                     ParentClosePolicy::RequestCancel => Some(self.to_child(
+                        id,
                         child,
                         Input::RequestCancel {
                             reason: format!("its parent, workflow {}, is closed", self.started.workflow_id),
@@ -388,7 +410,7 @@ impl Execution {
                 self.peers.parting.insert(id, message);
             }
         }
-        if let Some(message) = self.end_for_parent(kind) {
+        if let Some(message) = self.end_for_parent(kind).filter(|_| reset_to.is_none()) {
             self.peers.parting.insert(EventId::NONE, message);
         }
     }
@@ -424,11 +446,11 @@ impl Execution {
         })
     }
 
-    fn to_child(&self, child: &Child, input: Input) -> Outgoing {
+    fn to_child(&self, initiated_event_id: EventId, child: &Child, input: Input) -> Outgoing {
         Outgoing {
             workflow_id: child.start.workflow_id.clone(),
             run_id: None,
-            child_of: Some(self.started.run_id),
+            child_of: Some(self.initiator(initiated_event_id)),
             message: PeerMessage::Input(Box::new(input)),
         }
     }
@@ -437,7 +459,10 @@ impl Execution {
         Outgoing {
             workflow_id: target.workflow_id.clone(),
             run_id: target.run_id,
-            child_of: target.child_only.then_some(self.started.run_id),
+            child_of: target.child_only.then(|| match self.peers.child_with_id(&target.workflow_id) {
+                Some(initiated_event_id) => self.initiator(initiated_event_id),
+                None => self.started.run_id,
+            }),
             message: PeerMessage::Input(Box::new(input)),
         }
     }
@@ -503,9 +528,10 @@ impl Execution {
             summary: String::new(),
             details: String::new(),
             seen_request_ids: Vec::new(),
+            reset: None,
             parent: Some(Box::new(Parent {
                 workflow_id: self.started.workflow_id.clone(),
-                run_id: self.started.run_id,
+                run_id: self.initiator(initiated_event_id),
                 initiated_event_id,
             })),
         }
@@ -513,7 +539,7 @@ impl Execution {
 
     /// Makes a message safe to repeat.
     fn message_id(&self, initiated_event_id: EventId) -> RequestId {
-        RequestId::from_trusted(format!("{}/{initiated_event_id}", self.started.run_id))
+        RequestId::from_trusted(format!("{}/{initiated_event_id}", self.initiator(initiated_event_id)))
     }
 
     /// Who sends, for people.

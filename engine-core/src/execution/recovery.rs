@@ -235,7 +235,8 @@ impl Check {
             | EventKind::WorkflowUpdateAccepted(_)
             | EventKind::WorkflowUpdateCompleted(_)
             | EventKind::WorkflowPaused(_)
-            | EventKind::WorkflowResumed(_) => Expected::Any,
+            | EventKind::WorkflowResumed(_)
+            | EventKind::WorkflowRepaired(_) => Expected::Any,
         };
         Ok(())
     }
@@ -365,6 +366,7 @@ impl Check {
             EventKind::WorkflowResumed(_) if !run.is_paused() => {
                 Err("WorkflowResumed comes although the run is not paused".to_owned())
             }
+            EventKind::WorkflowRepaired(repaired) => activity(repaired.scheduled_event_id),
             EventKind::WorkflowTimedOut(_)
             | EventKind::WorkflowTerminated(_)
             | EventKind::WorkflowPaused(_)
@@ -462,7 +464,12 @@ mod tests {
         );
         assert_eq!(
             corrupt(|history| {
-                let kind = WorkflowTerminated { reason: String::new(), details: None, identity: String::new() };
+                let kind = WorkflowTerminated {
+                    reason: String::new(),
+                    details: None,
+                    identity: String::new(),
+                    reset_to: None,
+                };
                 history.push(Event { id: EventId(14), at: BEGIN, kind: EventKind::WorkflowTerminated(kind) });
             }),
             "corrupt history at event 14: WorkflowTerminated follows the close event"

@@ -50,6 +50,7 @@ impl History {
             summary: String::new(),
             details: String::new(),
             seen_request_ids: Vec::new(),
+            reset: None,
             parent: None,
         })));
         history

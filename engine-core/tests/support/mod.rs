@@ -67,6 +67,7 @@ pub fn start_attributes() -> WorkflowStarted {
         summary: String::new(),
         details: String::new(),
         seen_request_ids: Vec::new(),
+        reset: None,
         parent: None,
     }
 }
@@ -629,6 +630,7 @@ pub fn event_line(event: &Event) -> String {
         EventKind::WorkflowContinuedAsNew(e) => format!("task={}", e.workflow_task_completed_event_id),
         EventKind::WorkflowCancelRequested(e) => e.reason.clone(),
         EventKind::WorkflowSignaled(e) => e.name.to_string(),
+        EventKind::WorkflowRepaired(e) => format!("scheduled={}", e.scheduled_event_id),
         EventKind::WorkflowPaused(e) | EventKind::WorkflowResumed(e) => e.reason.clone(),
         EventKind::WorkflowTaskScheduled(e) => format!("attempt={}", e.attempt),
         EventKind::WorkflowTaskStarted(e) => format!("scheduled={}", e.scheduled_event_id),

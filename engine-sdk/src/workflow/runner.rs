@@ -224,7 +224,7 @@ impl WorkflowRun {
     fn settle(&mut self, mut steps: Vec<StepWork>) -> Result<Advance, AdvanceError> {
         let mut state = self.shared.lock();
         if !state.replayer.is_closed() {
-            let seed = state.replayer.started().map_or(0, |started| started.run_id.seed());
+            let seed = state.replayer.started().map_or(0, |started| started.original_run_id().seed());
             steps.extend(state.launch_steps(self.shared.root.id(), seed));
             if !state.steps.is_empty() {
                 let has_commands = state.replayer.has_commands();
@@ -373,7 +373,7 @@ impl WorkflowRun {
                 history_size_bytes: 0,
                 suggest_continue_as_new: ContinueAsNewReasons::default(),
             };
-            state.random = Random::from_seed(started.run_id.seed());
+            state.random = Random::from_seed(started.original_run_id().seed());
             state.info = Some(Arc::new(info));
             state.replayer.take_input()
         };

@@ -127,6 +127,7 @@ impl Fact {
                 "WorkflowExecutionContinuedAsNew"
             }
             EventKind::WorkflowCancelRequested(_) => "WorkflowExecutionCancelRequested",
+            EventKind::WorkflowRepaired(_) => "WorkflowExecutionRepaired",
             EventKind::WorkflowPaused(_) => "WorkflowExecutionPaused",
             EventKind::WorkflowResumed(_) => "WorkflowExecutionUnpaused",
             EventKind::WorkflowSignaled(it) => {
@@ -341,6 +342,7 @@ fn task_failure_cause(cause: WorkflowTaskFailureCause) -> &'static str {
         WorkflowTaskFailureCause::BadCommand => "BadCommand",
         WorkflowTaskFailureCause::UnhandledCommand => "UnhandledCommand",
         WorkflowTaskFailureCause::ForceClosed => "ForceCloseCommand",
+        WorkflowTaskFailureCause::Reset => "ResetWorkflow",
     }
 }
 

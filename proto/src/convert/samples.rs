@@ -16,6 +16,7 @@ use engine_core::event::{
     WorkflowTaskCompleted, WorkflowTaskFailed, WorkflowTaskFailureCause, WorkflowTaskScheduled, WorkflowTaskStarted,
     WorkflowTaskTimedOut, WorkflowTerminated, WorkflowTimedOut, WorkflowUpdateAccepted, WorkflowUpdateCompleted,
 };
+use engine_core::event::{Fork, ResetOrigin, ResetTo, WorkflowRepaired};
 use engine_core::execution::IdReusePolicy;
 use engine_core::failure::{Failure, FailureKind, RetryState, TimeoutKind};
 use engine_core::ids::{
@@ -283,6 +284,17 @@ fn property_events() -> [EventKind; 2] {
     ]
 }
 
+fn reset_origin() -> ResetOrigin {
+    ResetOrigin {
+        base_run_id: run(2),
+        original_run_id: run(3),
+        forked_at: EventId(9),
+        forks: vec![Fork { run_id: run(3), until: EventId(5) }, Fork { run_id: run(2), until: EventId(9) }],
+        reason: "a bad deploy".into(),
+        identity: "desk-3".into(),
+    }
+}
+
 fn pause_change() -> PauseChange {
     let request_id = Some(RequestId::from_trusted("p-1"));
     PauseChange { reason: "the bank is closed".into(), identity: "desk-3".into(), request_id }
@@ -325,6 +337,7 @@ fn started_in_full() -> WorkflowStarted {
         details: String::new(),
         parent: Some(Box::new(parent())),
         seen_request_ids: vec![RequestId::from_trusted("seen-1"), RequestId::from_trusted("seen-2")],
+        reset: None,
     }
 }
 
@@ -347,6 +360,7 @@ fn started_with_the_least() -> WorkflowStarted {
         memo: Vec::new(),
         parent: None,
         seen_request_ids: Vec::new(),
+        reset: Some(Box::new(reset_origin())),
         ..started_in_full()
     }
 }
@@ -493,11 +507,19 @@ fn workflow_events() -> Vec<EventKind> {
             reason: "by hand".into(),
             details: Some(payload("9")),
             identity: "cli".into(),
+            reset_to: Some(ResetTo { run_id: run(7), forked_at: EventId(5) }),
+        }),
+        EventKind::WorkflowRepaired(WorkflowRepaired {
+            scheduled_event_id: EventId(5),
+            has_result: true,
+            reason: "the bank said so".into(),
+            identity: "desk-3".into(),
         }),
         EventKind::WorkflowTerminated(WorkflowTerminated {
             reason: String::new(),
             details: None,
             identity: String::new(),
+            reset_to: None,
         }),
         EventKind::WorkflowContinuedAsNew(WorkflowContinuedAsNew {
             workflow_task_completed_event_id: EventId(4),
@@ -718,6 +740,7 @@ pub(super) fn golden_started() -> Event {
         cron: None,
         parent: None,
         seen_request_ids: Vec::new(),
+        reset: None,
         ..started_in_full()
     }));
     Event { id: EventId::FIRST, at: START, kind }

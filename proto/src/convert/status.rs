@@ -69,6 +69,7 @@ list! {
         BadCommand = BadCommand,
         UnhandledCommand = UnhandledCommand,
         ForceClosed = ForceClosed,
+        Reset = Reset,
     }
 }
 

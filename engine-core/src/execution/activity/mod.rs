@@ -362,6 +362,14 @@ impl Execution {
         }
     }
 
+    /// Every open activity counts as scheduled at `at`: nobody has an attempt of it.
+    pub(super) fn schedule_activities_anew(&mut self, at: Timestamp) {
+        self.change_unresolved_activities(|activity| {
+            activity.scheduled_at = at;
+            activity.state = Attempt::Offered { at };
+        });
+    }
+
     /// The grace is over: what is still in doubt cannot have been handed out and goes back to its pause.
     pub(super) fn apply_activity_grace_ended(&mut self) {
         let ids: Vec<EventId> = self.activities.in_doubt().collect();

@@ -262,7 +262,7 @@ impl Execution {
 
     pub(super) fn apply_task_failed(&mut self, event: &WorkflowTaskFailed, at: Timestamp) {
         let failure = match event.cause {
-            WorkflowTaskFailureCause::UnhandledCommand => None,
+            WorkflowTaskFailureCause::UnhandledCommand | WorkflowTaskFailureCause::Reset => None,
             WorkflowTaskFailureCause::WorkerFailure
             | WorkflowTaskFailureCause::Panic
             | WorkflowTaskFailureCause::Nondeterminism
@@ -274,6 +274,9 @@ impl Execution {
             }
         };
         self.apply_recorded_failure(failure, at);
+        if event.cause == WorkflowTaskFailureCause::Reset {
+            self.apply_reset(at);
+        }
     }
 
     pub(super) fn apply_task_timed_out(&mut self, event: &WorkflowTaskTimedOut, at: Timestamp) {

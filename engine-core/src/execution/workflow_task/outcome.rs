@@ -233,9 +233,9 @@ impl Draft<'_> {
 /// would be a way to fail without end and without pause.
 fn as_reported(cause: WorkflowTaskFailureCause) -> WorkflowTaskFailureCause {
     match cause {
-        WorkflowTaskFailureCause::UnhandledCommand | WorkflowTaskFailureCause::ForceClosed => {
-            WorkflowTaskFailureCause::WorkerFailure
-        }
+        WorkflowTaskFailureCause::UnhandledCommand
+        | WorkflowTaskFailureCause::ForceClosed
+        | WorkflowTaskFailureCause::Reset => WorkflowTaskFailureCause::WorkerFailure,
         WorkflowTaskFailureCause::WorkerFailure
         | WorkflowTaskFailureCause::Panic
         | WorkflowTaskFailureCause::Nondeterminism

@@ -111,6 +111,7 @@ impl History {
             summary: String::new(),
             details: String::new(),
             seen_request_ids: Vec::new(),
+            reset: None,
             parent: None,
         };
         let mut history = Self { run_id, workflow_type, events: Vec::new(), sent: 0 };

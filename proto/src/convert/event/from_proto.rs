@@ -10,6 +10,7 @@ use engine_core::event::{
     WorkflowTaskCompleted, WorkflowTaskFailed, WorkflowTaskScheduled, WorkflowTaskStarted, WorkflowTaskTimedOut,
     WorkflowTerminated, WorkflowTimedOut, WorkflowUpdateAccepted, WorkflowUpdateCompleted,
 };
+use engine_core::event::{Fork, ResetOrigin, ResetTo, WorkflowRepaired};
 use engine_core::failure::Failure;
 use engine_core::ids::{
     ActivityId, ActivityType, EventId, Namespace, PublishedName, RequestId, SignalName, TaskQueueName, TimerId,
@@ -61,6 +62,14 @@ fn kind(attributes: Attributes) -> Result<EventKind, ConvertError> {
         Attributes::WorkflowTerminated(message) => EventKind::WorkflowTerminated(WorkflowTerminated {
             reason: message.reason,
             details: message.details.map(payload_from_proto),
+            identity: message.identity,
+            reset_to: optional_run_id("workflow_terminated.reset_to_run_id", &message.reset_to_run_id)?
+                .map(|run_id| ResetTo { run_id, forked_at: EventId(message.reset_forked_at_event_id) }),
+        }),
+        Attributes::WorkflowRepaired(message) => EventKind::WorkflowRepaired(WorkflowRepaired {
+            scheduled_event_id: EventId(message.scheduled_event_id),
+            has_result: message.has_result,
+            reason: message.reason,
             identity: message.identity,
         }),
         message @ (Attributes::StartChildInitiated(_)
@@ -255,6 +264,21 @@ pub fn workflow_started_from_proto(message: v1::WorkflowStarted) -> Result<Workf
         details: message.details,
         parent: message.parent.map(super::super::peer::parent_from_proto).transpose().inside("parent")?.map(Box::new),
         seen_request_ids: message.seen_request_ids.into_iter().map(RequestId::from_trusted).collect(),
+        reset: message.reset.map(reset_origin).transpose().inside("reset")?.map(Box::new),
+    })
+}
+
+fn reset_origin(message: v1::ResetOrigin) -> Result<ResetOrigin, ConvertError> {
+    let fork = |fork: v1::HistoryFork| {
+        Ok(Fork { run_id: run_id("forks.run_id", &fork.run_id)?, until: EventId(fork.until_event_id) })
+    };
+    Ok(ResetOrigin {
+        base_run_id: run_id("base_run_id", &message.base_run_id)?,
+        original_run_id: run_id("original_run_id", &message.original_run_id)?,
+        forked_at: EventId(message.forked_at_event_id),
+        forks: message.forks.into_iter().map(fork).collect::<Result<_, ConvertError>>()?,
+        reason: message.reason,
+        identity: message.identity,
     })
 }
 

@@ -1,6 +1,7 @@
 //! Events as messages.
 
 use engine_core::event::{ContinueAsNewReasons, Event, EventKind, WorkflowStarted};
+use engine_core::event::{Fork, ResetOrigin};
 use engine_core::ids::{RequestId, RunId};
 use v1::history_event::Attributes;
 
@@ -47,6 +48,14 @@ fn attributes(kind: &EventKind) -> Attributes {
         EventKind::WorkflowTerminated(it) => Attributes::WorkflowTerminated(v1::WorkflowTerminated {
             reason: it.reason.clone(),
             details: it.details.as_ref().map(payload_to_proto),
+            identity: it.identity.clone(),
+            reset_to_run_id: optional_run(it.reset_to.map(|to| to.run_id)),
+            reset_forked_at_event_id: it.reset_to.map_or(0, |to| to.forked_at.0),
+        }),
+        EventKind::WorkflowRepaired(it) => Attributes::WorkflowRepaired(v1::WorkflowRepaired {
+            scheduled_event_id: it.scheduled_event_id.0,
+            has_result: it.has_result,
+            reason: it.reason.clone(),
             identity: it.identity.clone(),
         }),
         EventKind::Peer(it) => super::super::peer::event_to_proto(it),
@@ -227,6 +236,19 @@ pub fn workflow_started_to_proto(started: &WorkflowStarted) -> v1::WorkflowStart
         details: started.details.clone(),
         parent: started.parent.as_deref().map(super::super::peer::parent_to_proto),
         seen_request_ids: started.seen_request_ids.iter().map(ToString::to_string).collect(),
+        reset: started.reset.as_deref().map(reset_origin),
+    }
+}
+
+fn reset_origin(origin: &ResetOrigin) -> v1::ResetOrigin {
+    let fork = |fork: &Fork| v1::HistoryFork { run_id: fork.run_id.to_string(), until_event_id: fork.until.0 };
+    v1::ResetOrigin {
+        base_run_id: origin.base_run_id.to_string(),
+        original_run_id: origin.original_run_id.to_string(),
+        forked_at_event_id: origin.forked_at.0,
+        forks: origin.forks.iter().map(fork).collect(),
+        reason: origin.reason.clone(),
+        identity: origin.identity.clone(),
     }
 }
 
