@@ -197,6 +197,11 @@ async fn a_workflow_is_started_seen_and_terminated_and_survives_a_kill() {
     assert!(text.contains("RUNNING (paused)") && text.contains("the bank is closed"), "{text}");
     assert_eq!(server.json("list", &["-q", "Paused = true"])[0]["paused"], true);
     assert_eq!(server.json("resume", &["order-1"])["changed"], true);
+    let (code, _, stderr) = server.ask("reset", &["order-1", "--last-task"]);
+    assert_eq!(code, 1, "{stderr}");
+    assert!(stderr.contains("has completed no workflow task"), "{stderr}");
+    let (code, _, stderr) = server.ask("repair", &["order-1", "--result", "7"]);
+    assert!(code == 1 && stderr.contains("no activity has failed in this run"), "{stderr}");
     server.json("terminate", &["order-1", "--reason", "seen enough"]);
     let (code, stdout, stderr) = server.ask("result", &["order-1"]);
     assert_eq!((code, stdout.as_str()), (3, ""));

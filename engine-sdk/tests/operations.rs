@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use engine_sdk::client::ClientError;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use engine_sdk::client::{ClientError, ResetFrom, ResetOptions};
 use engine_sdk::prelude::*;
 
 #[tokio::test]
@@ -56,6 +59,62 @@ async fn a_paused_workflow_goes_on_when_it_is_resumed() {
     let names: Vec<_> = handle.history().await.unwrap().iter().map(|event| event.kind.name()).collect();
     assert_eq!(names[..4], ["WorkflowStarted", "WorkflowPaused", "WorkflowSignaled", "WorkflowResumed"]);
     assert!(matches!(handle.pause("too late").await, Err(ClientError::Closed { .. } | ClientError::NotFound { .. })));
+    shutdown.shutdown();
+    running.await.unwrap().unwrap();
+    engine.shutdown().await;
+}
+
+struct Bank {
+    is_open: AtomicBool,
+    charges: AtomicU32,
+}
+
+#[activity(start_to_close = "30s", retry(max_attempts = 1))]
+async fn charge(ctx: ActivityContext, cents: u32) -> Result<u32, ActivityError> {
+    let bank = ctx.state::<Arc<Bank>>();
+    bank.charges.fetch_add(1, Ordering::SeqCst);
+    if bank.is_open.load(Ordering::SeqCst) {
+        return Ok(cents);
+    }
+    Err(ActivityError::non_retryable("the bank is closed"))
+}
+
+#[workflow]
+async fn pay(ctx: WorkflowContext, cents: u32) -> Result<String, WorkflowError> {
+    let key = ctx.uuid();
+    let paid = ctx.run(charge, cents).await?;
+    let twice = ctx.run(charge, paid).await?;
+    Ok(format!("{twice} with {key}"))
+}
+
+#[tokio::test]
+async fn a_failed_workflow_goes_on_at_its_failed_step() {
+    let engine = Engine::open("memory:").await.unwrap();
+    let bank = Arc::new(Bank { is_open: AtomicBool::new(false), charges: AtomicU32::new(0) });
+    let worker = Worker::new(engine.client(), "bank").workflow(pay).activity(charge).state(Arc::clone(&bank));
+    let shutdown = worker.shutdown_handle();
+    let running = tokio::spawn(worker.run());
+    let handle = engine.client().workflow(pay).id("p").queue("bank").start(7).await.unwrap();
+    handle.result().await.unwrap_err();
+    // The first step is given a result, by somebody who looked into the bank's books; the second one runs, and fails.
+    let current = engine.client().handle_named::<String>("p");
+    let because = || ResetOptions::because("the desk saw the receipt");
+    let second = current.reset(ResetFrom::failed_activity_with(&9_u32).unwrap(), because()).await.unwrap();
+    second.result().await.unwrap_err();
+    assert_eq!(bank.charges.load(Ordering::SeqCst), 2);
+    // Now it is open, and the failed step runs again: the first one does not.
+    bank.is_open.store(true, Ordering::SeqCst);
+    let third = current.reset(ResetFrom::failed_activity(), because()).await.unwrap();
+    let result = third.result().await.unwrap();
+    assert!(result.starts_with("9 with "), "{result}");
+    assert_eq!(bank.charges.load(Ordering::SeqCst), 3);
+    // Replayed from the start it draws the same random values.
+    let again = current.reset(ResetFrom::LastWorkflowTask, because()).await.unwrap();
+    assert_eq!(again.result().await.unwrap(), result);
+    let from_start = current.reset(ResetFrom::FirstWorkflowTask, because().without_signals()).await.unwrap();
+    assert_eq!(from_start.result().await.unwrap(), format!("7{}", &result[1..]));
+    let described = from_start.describe().await.unwrap();
+    assert_eq!(described.started.reset.unwrap().reason, "the desk saw the receipt");
     shutdown.shutdown();
     running.await.unwrap().unwrap();
     engine.shutdown().await;

@@ -46,6 +46,16 @@ pub const PARK_AFTER: Duration = Duration::from_secs(10);
 /// A run whose next deadline is nearer than this is not parked for its age: loading it again would cost more.
 pub const PARK_HORIZON: Duration = Duration::from_secs(60);
 
+/// Most events in one row of history. A turn rarely has as many; the beginning of a run that goes on from a point of another one has all
+/// that the two share, and readers take whole rows.
+pub const TURN_EVENTS_MAX: usize = 1_000;
+
+/// Most bytes of history that a run can have to be reset: it is read into memory, and its beginning is written in one batch.
+pub const RESET_BYTES_MAX: u64 = 32 * 1024 * 1024;
+
+/// How often a reset is tried while the run goes on between reading and deciding.
+pub const RESET_TRIES: u32 = 5;
+
 /// Most bytes of history in one workflow task, and in one page of history, before the rest is left to the next page.
 pub const HISTORY_PAGE_BYTES: usize = 2 * 1024 * 1024;
 

@@ -6,6 +6,7 @@ mod support;
 
 use std::sync::Arc;
 
+use engine_core::failure::Failure;
 use engine_core::payload::Payload;
 use engine_proto::v1::operation_service_client::OperationServiceClient;
 use engine_proto::{convert, v1};
@@ -218,4 +219,151 @@ async fn a_paused_run_answers_queries_from_what_its_code_has_seen() {
     let answer = v1::QueryAnswer { query_id: query.query_id, outcome };
     worker.send(v1::WorkerMessage { query_answers: vec![answer], ..Default::default() });
     assert_eq!(call.await.unwrap().unwrap().into_inner().result, value);
+}
+
+async fn reset(server: &Server, request: v1::ResetWorkflowRequest) -> Result<v1::ResetWorkflowResponse, Status> {
+    let request = v1::ResetWorkflowRequest {
+        namespace: "default".into(),
+        execution: request.execution.clone().or(execution("w")),
+        reason: "a bad deploy".into(),
+        ..request
+    };
+    Ok(operations(server).reset_workflow(request).await?.into_inner())
+}
+
+fn from(point: v1::ResetPoint) -> v1::ResetWorkflowRequest {
+    v1::ResetWorkflowRequest { point: point.into(), ..Default::default() }
+}
+
+fn fail_workflow() -> v1::Command {
+    let failure = Some(convert::failure_to_proto(&Failure::application("Declined", "no")));
+    v1::Command { command: Some(v1::command::Command::FailWorkflow(v1::FailWorkflowCommand { failure })) }
+}
+
+#[tokio::test]
+async fn an_open_run_is_reset_with_its_signals_and_goes_on_through_a_restart() {
+    let store = store().await;
+    let server = start(Arc::clone(&store), options()).await;
+    let base = client(&server).start_workflow(start_request("w")).await.unwrap().into_inner().run_id;
+    let mut worker = Worker::connect(&server, hello(1), 10).await;
+    let task = worker.workflow_task().await;
+    worker.complete_workflow_task(&task, vec![schedule_activity("a", 3)]).await;
+    let activity = worker.activity_task().await;
+    signal(&server, "w", "one").await.unwrap();
+    let task = worker.workflow_task().await;
+    // Buffered while the task is in hand: it is not lost either.
+    signal(&server, "w", "two").await.unwrap();
+    let request = v1::ResetWorkflowRequest { request_id: "r1".into(), ..from(v1::ResetPoint::FirstWorkflowTask) };
+    let answer = reset(&server, request.clone()).await.unwrap();
+    assert_eq!(answer.forked_at_event_id, 4);
+    let expected = [
+        "WorkflowStarted",
+        "WorkflowTaskScheduled",
+        "WorkflowTaskStarted",
+        "WorkflowTaskFailed",
+        "WorkflowSignaled",
+        "WorkflowSignaled",
+    ];
+    assert_eq!(history(&server, "w").await, expected);
+    // A repeat begins nothing, whichever run it names.
+    let again = reset(&server, request.clone()).await.unwrap();
+    assert_eq!((again.run_id.as_str(), again.forked_at_event_id), (answer.run_id.as_str(), 0));
+    let named = Some(v1::WorkflowExecution { workflow_id: "w".into(), run_id: base.clone() });
+    let again = reset(&server, v1::ResetWorkflowRequest { execution: named, ..request }).await.unwrap();
+    assert_eq!(again.run_id, answer.run_id);
+    // Nobody wants what the old run's workers have.
+    let refused = worker.complete_activity(&activity).await.refused;
+    assert_ne!(refused, "");
+    let refused = worker.complete_workflow_task(&task, vec![]).await.refused;
+    assert_ne!(refused, "");
+    assert_eq!(listed(&server).await, [answer.run_id.as_str(), base.as_str()]);
+    drop(worker);
+    server.shutdown().await;
+
+    let server = start(Arc::clone(&store), options()).await;
+    assert_eq!(history(&server, "w").await, expected);
+    let started = describe(&server, "w").await.started.unwrap();
+    assert_eq!(started.reset.unwrap().base_run_id, base);
+    let mut worker = Worker::connect(&server, hello(2), 10).await;
+    let task = worker.workflow_task().await;
+    assert_eq!((task.run_id.as_str(), task.first_event_id), (answer.run_id.as_str(), 1));
+    assert_eq!(worker.complete_workflow_task(&task, vec![complete_workflow()]).await.refused, "");
+    assert_eq!(result(&server, "w").await.status(), v1::WorkflowStatus::Completed);
+}
+
+#[tokio::test]
+async fn a_failed_run_is_repaired_with_another_result() {
+    let server = start(store().await, options()).await;
+    let base = client(&server).start_workflow(start_request("w")).await.unwrap().into_inner().run_id;
+    let mut worker = Worker::connect(&server, hello(1), 10).await;
+    let task = worker.workflow_task().await;
+    worker.complete_workflow_task(&task, vec![schedule_activity("a", 1)]).await;
+    let activity = worker.activity_task().await;
+    let failure = Some(convert::failure_to_proto(&Failure::application("Declined", "no")));
+    let failed = v1::ActivityTaskFailure { token: activity.token.clone(), failure };
+    worker.report(v1::task_result::Result::ActivityFailed(failed)).await;
+    let task = worker.workflow_task().await;
+    worker.complete_workflow_task(&task, vec![fail_workflow()]).await;
+    assert_eq!(result(&server, "w").await.status(), v1::WorkflowStatus::Failed);
+
+    let repair = async |activity_id: &str, result: Option<&'static str>| {
+        let request = v1::RepairWorkflowRequest {
+            namespace: "default".into(),
+            execution: execution("w"),
+            activity_id: activity_id.into(),
+            result: result.map(|json| convert::payload_to_proto(&Payload::json(json))),
+            identity: "desk-3".into(),
+            ..Default::default()
+        };
+        Ok::<_, Status>(operations(&server).repair_workflow(request).await?.into_inner())
+    };
+    let refusal = repair("b", None).await.unwrap_err();
+    assert_eq!(
+        (refusal.code(), refusal.message()),
+        (Code::InvalidArgument, "point: no activity with id \"b\" has failed in this run")
+    );
+    let answer = repair("", Some("42")).await.unwrap();
+    assert_eq!(answer.forked_at_event_id, 6);
+    let task = worker.workflow_task().await;
+    assert_eq!(task.run_id, answer.run_id);
+    assert_eq!(worker.complete_workflow_task(&task, vec![complete_workflow()]).await.refused, "");
+    let expected = [
+        "WorkflowStarted",
+        "WorkflowTaskScheduled",
+        "WorkflowTaskStarted",
+        "WorkflowTaskCompleted",
+        "ActivityScheduled",
+        "WorkflowRepaired",
+        "ActivityStarted",
+        "ActivityCompleted",
+        "WorkflowTaskScheduled",
+        "WorkflowTaskStarted",
+        "WorkflowTaskCompleted",
+        "WorkflowCompleted",
+    ];
+    assert_eq!(history(&server, "w").await, expected);
+    // Only the latest run can be reset.
+    let named = Some(v1::WorkflowExecution { workflow_id: "w".into(), run_id: base.clone() });
+    let old = v1::ResetWorkflowRequest { execution: named, ..from(v1::ResetPoint::LastWorkflowTask) };
+    let refusal = reset(&server, old).await.unwrap_err();
+    assert_eq!(refusal.code(), Code::FailedPrecondition);
+    assert!(refusal.message().starts_with(&format!("run {base} is not the latest run")), "{refusal:?}");
+}
+
+#[tokio::test]
+async fn a_reset_to_where_there_is_nothing_is_refused_by_its_field() {
+    let server = start(store().await, options()).await;
+    let unknown = reset(&server, from(v1::ResetPoint::LastWorkflowTask)).await.unwrap_err();
+    assert_eq!(unknown.code(), Code::NotFound);
+    client(&server).start_workflow(start_request("w")).await.unwrap();
+    let refused = async |request| {
+        let refusal = reset(&server, request).await.unwrap_err();
+        assert_eq!(refusal.code(), Code::InvalidArgument, "{refusal:?}");
+        refusal.message().to_owned()
+    };
+    assert!(refused(from(v1::ResetPoint::Unspecified)).await.starts_with("point: must be set"));
+    assert!(refused(from(v1::ResetPoint::LastWorkflowTask)).await.starts_with("point: the run has completed no"));
+    let both = v1::ResetWorkflowRequest { event_id: 3, ..from(v1::ResetPoint::FirstWorkflowTask) };
+    assert_eq!(refused(both).await, "event_id: is for the point WORKFLOW_TASK only");
+    assert_eq!(history(&server, "w").await, ["WorkflowStarted"], "a refused request changes nothing");
 }

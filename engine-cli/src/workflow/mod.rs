@@ -11,6 +11,7 @@ mod patience;
 mod pause;
 mod published;
 mod query;
+mod reset;
 mod result;
 mod signal;
 mod start;
@@ -39,6 +40,8 @@ pub(crate) async fn run(arguments: WorkflowArgs, output: &mut Output) -> Result<
         Verb::Signal(signal) => signal::run(connection, signal, output).await,
         Verb::Update(update) => update::run(connection, update, output).await,
         Verb::Delete(run) => delete::run(connection, run, output).await,
+        Verb::Reset(arguments) => reset::reset(connection, arguments, output).await,
+        Verb::Repair(arguments) => reset::repair(connection, arguments, output).await,
         Verb::Pause(pause) => pause::pause(connection, pause, output).await,
         Verb::Resume(pause) => pause::resume(connection, pause, output).await,
         Verb::Cancel(cancel) => cancel::run(connection, cancel, output).await,

@@ -5,7 +5,7 @@
 //! | `start` | how a workflow is started |
 //! | `start_many` | many starts at once |
 //! | `handle` | one workflow: its outcome, signals, cancel and terminate, its history |
-//! | `operate` | what operators do to a workflow: pause, resume, delete |
+//! | `operate` | what operators do to a workflow: pause, resume, reset, repair, delete |
 //! | `update` | updates, and messages along with a start |
 //! | `outcome` | how a run ended |
 //! | `description` | where a run stands |
@@ -56,6 +56,7 @@ pub use self::error::ClientError;
 pub use self::handle::WorkflowHandle;
 pub use self::list::ListFilter;
 pub use self::namespaces::{NamespaceChange, NamespaceDescription, Namespaces, Retention};
+pub use self::operate::{ResetFrom, ResetOptions};
 pub use self::outcome::WorkflowFailure;
 pub(crate) use self::pages::HistoryPages;
 pub use self::query::QueryError;

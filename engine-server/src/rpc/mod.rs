@@ -6,6 +6,7 @@
 //! | `worker_service` | worker streams, activities from anywhere |
 //! | `namespace_service` | namespaces: what is known of them, registered attributes, retention |
 //! | `operation_service` | what operators do to runs: deletion, pauses |
+//! | `reset` | going on from an earlier point of a run |
 //! | `history` | pages of histories, watching |
 //! | `published` | what a run has published, now and as of any event |
 //! | `query` | asking a run's code |
@@ -21,6 +22,7 @@ pub(crate) mod namespace_service;
 pub(crate) mod operation_service;
 mod published;
 mod query;
+pub(crate) mod reset;
 pub(crate) mod result;
 pub(crate) mod schedule_service;
 pub(crate) mod status;

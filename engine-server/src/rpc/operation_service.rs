@@ -11,8 +11,8 @@ use tonic::{Request as Call, Response, Status};
 
 use crate::node::NodeContext;
 use crate::rpc::status::to_status;
-use crate::rpc::validate;
 use crate::rpc::workflow_service::Target;
+use crate::rpc::{reset, validate};
 use crate::shard::request::{Replied, ServerError};
 use crate::store::OWES_MESSAGES;
 
@@ -51,6 +51,20 @@ impl OperationService for Operations {
         let replied = self.change(&namespace, execution, Input::Resume(change)).await.map_err(to_status)?;
         let changed = replied.reply == Reply::Done;
         Ok(Response::new(v1::ResumeWorkflowResponse { run_id: replied.run_id.to_string(), changed }))
+    }
+
+    async fn reset_workflow(
+        &self,
+        call: Call<v1::ResetWorkflowRequest>,
+    ) -> Result<Response<v1::ResetWorkflowResponse>, Status> {
+        reset::reset(&self.context, call.into_inner()).await.map(Response::new).map_err(to_status)
+    }
+
+    async fn repair_workflow(
+        &self,
+        call: Call<v1::RepairWorkflowRequest>,
+    ) -> Result<Response<v1::ResetWorkflowResponse>, Status> {
+        reset::repair(&self.context, call.into_inner()).await.map(Response::new).map_err(to_status)
     }
 }
 

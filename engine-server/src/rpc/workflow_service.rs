@@ -56,12 +56,12 @@ impl Target {
         Ok(Target { namespace, shard, workflow_id: workflow_id.as_str().into(), run_id })
     }
 
-    fn request(&self, kind: RequestKind) -> Request {
+    pub(crate) fn request(&self, kind: RequestKind) -> Request {
         let key = LocalKey { namespace: self.namespace, workflow_id: Arc::clone(&self.workflow_id) };
         Request { shard: self.shard, key, kind }
     }
 
-    fn run_key(&self, run_id: RunId) -> RunKey {
+    pub(crate) fn run_key(&self, run_id: RunId) -> RunKey {
         let workflow_id = self.workflow_id.as_ref().to_owned();
         RunKey { shard: self.shard, namespace: self.namespace, workflow_id, run_id }
     }
@@ -550,6 +550,7 @@ pub(crate) fn started(request: v1::StartWorkflowRequest, now: Timestamp) -> Resu
         summary: request.summary,
         details: request.details,
         seen_request_ids: Vec::new(),
+        reset: None,
         parent: None,
     })
 }

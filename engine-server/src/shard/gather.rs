@@ -19,8 +19,8 @@ use crate::queue::QueuedTask;
 use crate::session::{InHand, Outbound, Session};
 use crate::shard::messages::Errand;
 use crate::shard::request::{
-    Claim, Described, LocalKey, QueryPlace, QueryTurn, Replied, Responder, ServerError, StartReply, Subscribed,
-    UpdateWatch,
+    Claim, Described, LocalKey, QueryPlace, QueryTurn, Replied, ResetReply, Responder, ServerError, StartReply,
+    Subscribed, UpdateWatch,
 };
 use crate::store::{
     Batch, BufferedRow, Epoch, ExecutionChange, ExecutionRow, ExecutionUpdate, HistoryRow, ProgressRow, RunKey, ShardId,
@@ -35,6 +35,8 @@ pub(crate) enum Release {
     Started(oneshot::Sender<Result<StartReply, ServerError>>, Result<StartReply, ServerError>),
     /// A start that went to the store unseen was made, unless the store left it out.
     Begun(ShardId, LocalKey, RunId),
+    /// Answer a reset.
+    Reset(oneshot::Sender<Result<ResetReply, ServerError>>, Result<ResetReply, ServerError>),
     /// Answer a claim.
     Claimed(Box<Claim>, Result<(), ServerError>),
     /// Answer a describe.

@@ -42,6 +42,7 @@ pub(crate) fn held_task(input: &Input) -> Option<EventId> {
         | Input::Signal { .. }
         | Input::Update(_)
         | Input::RequestCancel { .. }
+        | Input::GoOnElsewhere { .. }
         | Input::Pause(_)
         | Input::Resume(_)
         | Input::PeerAnswered { .. }

@@ -440,6 +440,7 @@ impl Lane {
         match release {
             Release::Reply(responder, answer) => respond(&self.context, responder, answer),
             Release::Started(reply, answer) => drop(reply.send(answer)),
+            Release::Reset(reply, answer) => drop(reply.send(answer)),
             Release::Described(reply, answer) => drop(reply.send(answer)),
             Release::Subscribed(reply, answer) => drop(reply.send(answer)),
             Release::QueryTurn(reply, answer) => drop(reply.send(answer)),

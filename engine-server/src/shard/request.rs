@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine_core::event::{CloseStatus, UpdateRequest, WorkflowStarted};
+use engine_core::event::{CloseStatus, Event, UpdateRequest, WorkflowStarted};
 use engine_core::execution::{IdConflictPolicy, IdReusePolicy};
 use engine_core::execution::{
     Input, Paused, PendingActivity, PendingChild, PendingTimer, PendingUpdate, PendingWorkflowTask, PublishedValue,
-    Rejection, Reply, UpdateStanding,
+    Rejection, Reply, Reset, UpdateStanding,
 };
 use engine_core::ids::{EventId, RunId, UpdateId};
 use engine_core::payload::Payload;
@@ -45,6 +45,8 @@ pub(crate) struct Request {
 pub(crate) enum RequestKind {
     /// Start a run.
     Start(Box<StartRequest>),
+    /// Go on from an earlier point, in a new run.
+    Reset(Box<ResetRequest>),
     /// Something for a run.
     Input {
         /// The run; the current one if `None`.
@@ -140,6 +142,28 @@ pub(crate) struct StartRequest {
     pub(crate) with: Option<Box<Input>>,
     /// Who waits.
     pub(crate) reply: oneshot::Sender<Result<StartReply, ServerError>>,
+}
+
+/// A reset of a workflow id's latest run.
+#[derive(Debug)]
+pub(crate) struct ResetRequest {
+    /// The run.
+    pub(crate) base: RunId,
+    /// Its whole history, as it was when the call read it.
+    pub(crate) history: Vec<Event>,
+    /// From where to go on, and how.
+    pub(crate) reset: Reset,
+    /// Who waits.
+    pub(crate) reply: oneshot::Sender<Result<ResetReply, ServerError>>,
+}
+
+/// What a reset did.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ResetReply {
+    /// The run that goes on.
+    pub(crate) run_id: RunId,
+    /// The first event that it does not share with the base run; none if the request was a repeat.
+    pub(crate) forked_at: EventId,
 }
 
 /// What a start did.

@@ -4,6 +4,7 @@ use engine_core::event::{Event, EventKind};
 use engine_core::execution::{Effect, Execution, Fact, Transition};
 use engine_core::time::Timestamp;
 
+use crate::limits;
 use crate::shard::gather::Release;
 use crate::shard::handout;
 use crate::shard::progress;
@@ -97,18 +98,16 @@ impl Shards {
         let Some(last) = transition.events.last() else {
             return;
         };
-        let (encoded, row) = encode_turn(&transition.events);
-        run.history_bytes += row.len() as u64;
-        let close_event = encoded.last().cloned().unwrap_or_default();
-        for (event, bytes) in transition.events.iter().zip(encoded) {
-            run.tail.push(event.id, bytes);
+        let mut close_event = bytes::Bytes::new();
+        for turn in transition.events.chunks(limits::TURN_EVENTS_MAX) {
+            let (encoded, row) = encode_turn(turn);
+            run.history_bytes += row.len() as u64;
+            close_event = encoded.last().cloned().unwrap_or_default();
+            for (event, bytes) in turn.iter().zip(encoded) {
+                run.tail.push(event.id, bytes);
+            }
+            gather.history(HistoryRow { shard: id, run_id: run.run_id(), first_event_id: turn[0].id, events: row });
         }
-        gather.history(HistoryRow {
-            shard: id,
-            run_id: run.run_id(),
-            first_event_id: transition.events[0].id,
-            events: row,
-        });
         let status = last.kind.close_status();
         if let Some(status) = status {
             gather.close(&run.key, status, last.at, last.id.0);

@@ -22,6 +22,7 @@
 //! | `mod` | the table above |
 //! | `requests` | what each kind of request does |
 //! | `start` | how a run begins |
+//! | `reset` | how one begins with the history of another |
 //! | `absorb` | what a transition does: rows, releases, the shard's sets |
 //! | `due` | what time does: graces, deadlines, parking |
 //! | `hand_over` | what a stop in order writes |
@@ -33,6 +34,7 @@ mod due;
 mod hand_over;
 mod parting;
 mod requests;
+mod reset;
 mod shard;
 mod start;
 #[cfg(test)]
@@ -474,6 +476,7 @@ impl Shards {
     pub(crate) fn refuse(&mut self, kind: RequestKind, error: &ServerError) {
         let release = match kind {
             RequestKind::Start(start) => Release::Started(start.reply, Err(error.clone())),
+            RequestKind::Reset(reset) => Release::Reset(reset.reply, Err(error.clone())),
             RequestKind::Input { responder, .. } => Release::Reply(responder, Err(error.clone())),
             RequestKind::Message(message) => Release::Reply(Responder::Call(message.reply), Err(error.clone())),
             RequestKind::HandOut { task, session } => Release::Refund(session, task.queue.kind),
@@ -491,6 +494,7 @@ impl Shards {
         let refused = match release {
             Release::Reply(responder, _) => Release::Reply(responder, Err(error.clone())),
             Release::Started(reply, _) => Release::Started(reply, Err(error.clone())),
+            Release::Reset(reply, _) => Release::Reset(reply, Err(error.clone())),
             Release::Claimed(claim, _) => Release::Claimed(claim, Err(error.clone())),
             Release::Described(reply, _) => Release::Described(reply, Err(error.clone())),
             Release::Subscribed(reply, _) => Release::Subscribed(reply, Err(error.clone())),

@@ -36,6 +36,7 @@ impl Shards {
                 self.refuse(kind, &ServerError::unavailable("the server stops"));
             }
             RequestKind::Start(start) => self.start(id, key, *start, None, now),
+            RequestKind::Reset(reset) => self.reset(id, &key, *reset, None, now),
             RequestKind::Input { run_id, input, responder } => {
                 if let Err(error) = check_current(run, run_id) {
                     return self.gather.release_after(run.last_batch, Release::Reply(responder, Err(error)));
@@ -114,6 +115,10 @@ impl Shards {
         };
         match kind {
             RequestKind::Start(start) => self.start(id, key.clone(), *start, latest, now),
+            RequestKind::Reset(reset) => match latest {
+                Some(_) => self.reset(id, key, *reset, latest, now),
+                None => self.gather.release_after(0, Release::Reset(reset.reply, Err(not_found()))),
+            },
             RequestKind::Input { run_id, input, responder } => {
                 let answer = closed_row(run_id).and_then(|row| match *input {
                     // Asking a closed run to stop is a silent success: it has stopped.
@@ -303,7 +308,13 @@ fn message_input(
     message: MessageRequest,
     run: Option<&HotRun>,
 ) -> Result<RequestKind, (oneshot::Sender<Result<Replied, ServerError>>, ServerError)> {
-    let MessageRequest { run_id, child_of, input, reply } = message;
+    let MessageRequest { mut run_id, child_of, input, reply } = message;
+    // A child's end is for the run that asked for it, or for the one that goes on in its place.
+    if let (Some(run), Input::ChildClosed { initiated_event_id, .. }) = (run, &input)
+        && run_id == Some(run.execution.initiator(*initiated_event_id))
+    {
+        run_id = None;
+    }
     let parent = run.and_then(|run| run.execution.started().parent.as_deref());
     if let Some(wanted) = child_of
         && parent.is_none_or(|parent| parent.run_id != wanted)
