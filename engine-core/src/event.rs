@@ -405,6 +405,23 @@ pub enum WorkflowTaskFailureCause {
     Reset,
 }
 
+impl WorkflowTaskFailureCause {
+    /// Its name in lists and filters. Never changes: it is stored.
+    pub fn name(self) -> &'static str {
+        match self {
+            WorkflowTaskFailureCause::WorkerFailure => "WorkerFailure",
+            WorkflowTaskFailureCause::Panic => "Panic",
+            WorkflowTaskFailureCause::Nondeterminism => "Nondeterminism",
+            WorkflowTaskFailureCause::UnknownWorkflowType => "UnknownWorkflowType",
+            WorkflowTaskFailureCause::ForeignAwait => "ForeignAwait",
+            WorkflowTaskFailureCause::BadCommand => "BadCommand",
+            WorkflowTaskFailureCause::UnhandledCommand => "UnhandledCommand",
+            WorkflowTaskFailureCause::ForceClosed => "ForceClosed",
+            WorkflowTaskFailureCause::Reset => "Reset",
+        }
+    }
+}
+
 /// The worker did not finish the task in time; it is tried again.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WorkflowTaskTimedOut {

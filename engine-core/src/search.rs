@@ -133,6 +133,10 @@ pub fn words_of(text: &str) -> Vec<String> {
 /// resumed or closed.
 pub const PAUSED: &str = "Paused";
 
+/// The attribute that the engine itself gives a run whose last workflow task failed: the kind of the failure
+/// ([`crate::execution::Execution::task_failure`]). It is gone as soon as a task of the run succeeds.
+pub const TASK_FAILURE: &str = "TaskFailure";
+
 /// Words of the filter language that would be mistaken for an attribute of that name.
 const WORDS_OF_FILTERS: [&str; 15] = [
     "and",

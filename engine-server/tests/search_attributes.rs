@@ -6,6 +6,7 @@ mod support;
 
 use std::collections::BTreeMap;
 
+use engine_core::failure::Failure;
 use engine_core::ids::SearchAttributeName;
 use engine_core::search::{SearchAttributes, SearchValue};
 use engine_proto::v1::SearchAttributeType as Type;
@@ -163,4 +164,32 @@ async fn an_attribute_that_is_registered_anew_has_no_old_values() {
     assert_eq!(ids(&server, "Total IS NULL").await, ["w"]);
     assert_eq!(ids(&server, "Total = '5'").await, [""; 0]);
     assert_eq!(describe(&server, "w").await.search_attributes.len(), 1, "the run keeps what it has");
+}
+
+#[tokio::test]
+async fn a_run_whose_code_fails_is_listed_as_stuck_until_a_task_succeeds() {
+    let store = store().await;
+    let server = start(std::sync::Arc::clone(&store), options()).await;
+    client(&server).start_workflow(start_request("w")).await.unwrap();
+    let mut worker = Worker::connect(&server, hello(1), 4).await;
+    let task = worker.workflow_task().await;
+    let failed = v1::WorkflowTaskFailure {
+        token: task.token,
+        cause: v1::WorkflowTaskFailureCause::Nondeterminism.into(),
+        failure: Some(convert::failure_to_proto(&Failure::server("the code schedules no activity here", false))),
+    };
+    assert_eq!(worker.report(v1::task_result::Result::WorkflowTaskFailed(failed)).await.refused, "");
+    let stuck = list(&server, "TaskFailure = 'Nondeterminism'").await.unwrap();
+    assert_eq!(stuck.iter().map(|run| run.task_failure.as_str()).collect::<Vec<_>>(), ["Nondeterminism"]);
+    drop(worker);
+
+    let second = start(store, options()).await;
+    drop(server);
+    assert_eq!(list(&second, "TaskFailure IS NOT NULL").await.unwrap().len(), 1);
+    let mut worker = Worker::connect(&second, hello(2), 4).await;
+    let task = worker.workflow_task().await;
+    worker.complete_workflow_task(&task, vec![complete_workflow()]).await;
+    assert_eq!(list(&second, "TaskFailure IS NOT NULL").await.unwrap(), []);
+    assert_eq!(list(&second, "TaskFailure IS NULL").await.unwrap()[0].task_failure, "");
+    second.shutdown().await;
 }

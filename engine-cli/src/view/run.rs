@@ -34,10 +34,16 @@ pub(crate) fn list(runs: &[v1::WorkflowSummary], now: Timestamp, width: Option<u
     table::table(columns, runs.iter().map(row).collect(), width)
 }
 
-/// The status of a run, and whether it is paused.
+/// The status of a run, whether it is paused, and why it is stuck.
 fn standing(run: &v1::WorkflowSummary) -> String {
-    let status = status(run.status());
-    if run.paused { format!("{status} (paused)") } else { status.to_owned() }
+    let mut standing = status(run.status()).to_owned();
+    if run.paused {
+        standing.push_str(" (paused)");
+    }
+    if !run.task_failure.is_empty() {
+        standing.push_str(&format!(" (stuck: {})", run.task_failure));
+    }
+    standing
 }
 
 /// A run in a list, for programs.
@@ -49,6 +55,7 @@ pub(crate) fn summary_value(run: &v1::WorkflowSummary) -> Value {
         "task_queue": run.task_queue,
         "status": status(run.status()),
         "paused": run.paused,
+        "task_failure": run.task_failure,
         "start_time": instant_value(run.start_time),
         "close_time": instant_value(run.close_time),
         "history_length": run.history_length,
@@ -492,6 +499,7 @@ mod tests {
             start_time: earlier(200),
             close_time: None,
             paused: false,
+            task_failure: String::new(),
             history_length: 12,
             search_attributes: Default::default(),
         }

@@ -35,7 +35,7 @@ use std::fmt;
 
 use crate::event::CloseStatus;
 use crate::ids::{RunId, SearchAttributeName};
-use crate::search::{PAUSED, SearchType};
+use crate::search::{PAUSED, SearchType, TASK_FAILURE};
 use crate::time::Timestamp;
 
 pub use instant::parse as parse_instant;
@@ -135,9 +135,10 @@ impl Column {
         if name.eq_ignore_ascii_case("ExecutionStatus") {
             return Some(Column::Status);
         }
-        if name.eq_ignore_ascii_case(PAUSED) {
-            let name = SearchAttributeName::from_trusted(PAUSED);
-            return Some(Column::Attribute(Attribute { name, search_type: SearchType::Bool }));
+        let own = [(PAUSED, SearchType::Bool), (TASK_FAILURE, SearchType::Keyword)];
+        if let Some((name, search_type)) = own.into_iter().find(|(own, _)| name.eq_ignore_ascii_case(own)) {
+            let name = SearchAttributeName::from_trusted(name);
+            return Some(Column::Attribute(Attribute { name, search_type }));
         }
         Self::ALL.into_iter().find(|column| column.name().eq_ignore_ascii_case(name))
     }

@@ -43,6 +43,9 @@ pub struct RunSummary {
     pub search_attributes: SearchAttributes,
     /// Whether an operator has it paused.
     pub is_paused: bool,
+    /// Why it is stuck: the kind of failure of its last workflow task, such as `Nondeterminism`. `None` once a task has succeeded. The
+    /// task is tried again every minute or sooner; `describe` says what is wrong.
+    pub task_failure: Option<String>,
 }
 
 /// The state of a run.
@@ -243,6 +246,7 @@ impl TryFrom<v1::WorkflowSummary> for RunSummary {
             history_length: message.history_length,
             search_attributes: search_attributes_from_proto(message.search_attributes)?,
             is_paused: message.paused,
+            task_failure: Some(message.task_failure).filter(|failure| !failure.is_empty()),
         })
     }
 }

@@ -9,7 +9,7 @@ use engine_core::execution::{
 };
 use engine_core::ids::{EventId, Namespace, RequestId, RunId, SignalName, TaskQueueName, WorkflowId, WorkflowType};
 use engine_core::limits::{STARTS_MAX, WORKFLOW_TASK_TIMEOUT_DEFAULT};
-use engine_core::search::PAUSED;
+use engine_core::search::{PAUSED, SearchValue, TASK_FAILURE};
 use engine_core::time::Timestamp;
 use engine_proto::convert::{self, ConvertError};
 use engine_proto::v1::{self, workflow_service_server::WorkflowService};
@@ -598,6 +598,11 @@ fn conflict_policy(number: i32) -> Result<IdConflictPolicy, ConvertError> {
 fn summary(row: &ExecutionRow) -> v1::WorkflowSummary {
     let mut search_attributes = convert::search_attributes_to_proto(&row.search_attributes);
     let paused = search_attributes.remove(PAUSED).is_some();
+    search_attributes.remove(TASK_FAILURE);
+    let task_failure = row.search_attributes.iter().find_map(|(name, value)| match value {
+        SearchValue::Keyword(kind) if name.as_str() == TASK_FAILURE => Some(kind.clone()),
+        _ => None,
+    });
     v1::WorkflowSummary {
         workflow_id: row.key.workflow_id.clone(),
         run_id: row.key.run_id.to_string(),
@@ -609,6 +614,7 @@ fn summary(row: &ExecutionRow) -> v1::WorkflowSummary {
         history_length: row.history_length,
         search_attributes,
         paused,
+        task_failure: task_failure.unwrap_or_default(),
     }
 }
 

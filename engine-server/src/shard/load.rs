@@ -3,13 +3,12 @@
 use engine_core::event::Event;
 use engine_core::execution::{CorruptHistory, Execution};
 use engine_core::ids::EventId;
-use engine_core::search::PAUSED;
 use engine_core::time::Timestamp;
 use engine_proto::{EncodedHistory, convert, v1};
 use prost::Message;
 
 use crate::shard::progress;
-use crate::shard::run::{HotRun, Tail};
+use crate::shard::run::{HotRun, Standing, Tail};
 use crate::store::StoredRun;
 
 fn corrupt(event_id: EventId, problem: impl ToString) -> CorruptHistory {
@@ -38,12 +37,12 @@ pub(crate) fn hot_run(stored: StoredRun, now: Timestamp) -> Result<HotRun, Corru
     let progress: Vec<_> =
         stored.progress.iter().map(|row| progress::decode(&row.progress)).collect::<Result<_, CorruptHistory>>()?;
     execution.restore(buffered, progress)?;
-    let listed_as_paused = stored.row.search_attributes.keys().any(|name| name.as_str() == PAUSED);
     let mut run = HotRun::new(stored.row.key, execution, now);
     run.tail = tail;
     run.history_bytes = history_bytes;
     run.durable_wake_at = stored.row.wake_at;
-    run.listed_as_paused = listed_as_paused;
+    let listed_rightly = stored.row.search_attributes == run.listed_by();
+    run.listed_as = listed_rightly.then(|| Standing::of(&run.execution));
     run.has_stored_buffer = has_stored_buffer;
     run.next_buffer_position = next_buffer_position;
     Ok(run)

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use engine_core::event::{Event, EventKind};
 use engine_core::execution::Execution;
 use engine_core::ids::{EventId, RunId, SearchAttributeName};
-use engine_core::search::{PAUSED, SearchAttributes, SearchValue};
+use engine_core::search::{PAUSED, SearchAttributes, SearchValue, TASK_FAILURE};
 use engine_core::time::Timestamp;
 use engine_proto::EncodedHistory;
 use uuid::Uuid;
@@ -27,8 +27,8 @@ pub(crate) struct HotRun {
     pub(crate) history_bytes: u64,
     /// What the run's row says, counting updates that are on their way.
     pub(crate) durable_wake_at: Timestamp,
-    /// Whether the run's row says that it is paused.
-    pub(crate) listed_as_paused: bool,
+    /// What the run's row says of how it stands. `None`: something else than it should.
+    pub(crate) listed_as: Option<Standing>,
     /// Whether the store may hold buffered events of this run.
     pub(crate) has_stored_buffer: bool,
     pub(crate) next_buffer_position: i64,
@@ -70,7 +70,7 @@ impl HotRun {
             tail: Tail::default(),
             history_bytes: 0,
             durable_wake_at: Timestamp::EPOCH,
-            listed_as_paused: false,
+            listed_as: Some(Standing::default()),
             has_stored_buffer: false,
             next_buffer_position: 1,
             last_batch: 0,
@@ -121,12 +121,16 @@ impl HotRun {
         }
     }
 
-    /// The search attributes of its row: its own, and that it is paused.
+    /// The search attributes of its row: its own, and how it stands.
     pub(crate) fn listed_by(&self) -> SearchAttributes {
         let mut all = self.execution.search_attributes().clone();
-        if self.execution.paused().is_some() {
-            all.insert(SearchAttributeName::from_trusted(PAUSED), SearchValue::Bool(true));
-        }
+        let Standing { paused, task_failure } = Standing::of(&self.execution);
+        let own = [
+            (PAUSED, paused.then_some(SearchValue::Bool(true))),
+            (TASK_FAILURE, task_failure.map(|failure| SearchValue::Keyword(failure.to_owned()))),
+        ];
+        let given = own.into_iter().filter_map(|(name, value)| Some((SearchAttributeName::from_trusted(name), value?)));
+        all.extend(given);
         all
     }
 }
@@ -149,6 +153,19 @@ pub(crate) fn may_be_seen_early(events: &[Event], execution: &Execution) -> bool
         )
     };
     !events.is_empty() && events.iter().all(is_own) && execution.expects_no_more_news()
+}
+
+/// How a run stands, in the engine's own search attributes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Standing {
+    paused: bool,
+    task_failure: Option<&'static str>,
+}
+
+impl Standing {
+    pub(crate) fn of(execution: &Execution) -> Self {
+        Self { paused: execution.paused().is_some(), task_failure: execution.task_failure() }
+    }
 }
 
 /// The end of a run's history, encoded. Its beginning is dropped when it grows too long: workers read that from the store.

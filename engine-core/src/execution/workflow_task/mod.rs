@@ -279,6 +279,13 @@ impl Execution {
         }
     }
 
+    /// Why the run is stuck: the kind of failure with which its last workflow task ended, as far as the history shows it; `TimedOut` if it
+    /// did not end. `None` once a task has succeeded. The task is tried again, at least once in [`limits::WORKFLOW_TASK_BACKOFF_MAX`].
+    pub fn task_failure(&self) -> Option<&'static str> {
+        let recorded = self.workflow_task.recorded_failure.as_ref()?;
+        Some(recorded.cause.map_or("TimedOut", WorkflowTaskFailureCause::name))
+    }
+
     pub(super) fn apply_task_timed_out(&mut self, event: &WorkflowTaskTimedOut, at: Timestamp) {
         let failure = Failure::timeout(event.timeout, None);
         self.apply_recorded_failure(Some(LastFailure { cause: None, failure }), at);

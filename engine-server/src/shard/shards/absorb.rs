@@ -10,7 +10,7 @@ use crate::shard::handout;
 use crate::shard::progress;
 use crate::shard::queries;
 use crate::shard::request::LocalKey;
-use crate::shard::run::{encode_turn, may_be_seen_early};
+use crate::shard::run::{Standing, encode_turn, may_be_seen_early};
 use crate::store::{BufferedRow, HistoryRow, ShardId};
 
 use super::Shards;
@@ -90,9 +90,10 @@ impl Shards {
             gather.progress(id, run.run_id(), *activity, stored);
         }
         let is_upsert = |event: &Event| matches!(event.kind, EventKind::SearchAttributesUpserted(_));
-        let is_paused = run.execution.paused().is_some();
-        if transition.events.iter().any(is_upsert) || is_paused != run.listed_as_paused {
-            run.listed_as_paused = is_paused;
+        let standing = Some(Standing::of(&run.execution));
+        let is_listed_otherwise = transition.is_durable() && run.listed_as != standing;
+        if transition.events.iter().any(is_upsert) || is_listed_otherwise {
+            run.listed_as = standing;
             gather.search_attributes(&run.key, &run.listed_by());
         }
         let Some(last) = transition.events.last() else {
