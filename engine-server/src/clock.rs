@@ -5,7 +5,7 @@
 //!
 //! | where it is | who says so |
 //! |---|---|
-//! | a call, a schedule that works | a [`Busy`] guard; a call that only waits for a run has a [`Waiting`] beside it |
+//! | a call, a schedule that works | a [`Busy`] guard; a call that only waits for a run has a `Waiting` beside it |
 //! | a lane's inbox, batch, look-ups | the lane, which is the one that skips, and only when it has nothing to do itself |
 //! | a task in a queue that somebody serves, or in a worker's hand | the lane, which looks at the queues and sessions |
 //! | an activity that waits for this clock | it dozes ([`Clock::doze`]), which does not count as being in hand |
