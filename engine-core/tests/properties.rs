@@ -9,14 +9,16 @@ use std::time::Duration;
 
 use engine_core::command::Command;
 use engine_core::event::{
-    Event, EventKind, Marker, PropertyChanges, StepMarker, StepOutcome, WorkerMetadata, WorkflowTaskFailureCause,
+    Event, EventKind, Marker, PropertyChanges, ResetTo, StepMarker, StepOutcome, WorkerMetadata,
+    WorkflowTaskFailureCause,
 };
 use engine_core::execution::{
-    ActivityRef, ActivityToken, Effect, Input, PeerAnswer, PendingTaskState, PendingUpdate, RejectedUpdate, Reply,
-    Transition, WorkflowTaskToken,
+    ActivityOperation, ActivityOptionChanges, ActivityRef, ActivityToken, Effect, Execution, Input, PeerAnswer,
+    PendingActivity, PendingTaskState, PendingUpdate, RejectedUpdate, Reply, Reset, ResetPoint, Transition,
+    WorkflowTaskToken,
 };
 use engine_core::failure::Failure;
-use engine_core::ids::{ActivityId, EventId, PatchId, SearchAttributeName, StepName, UpdateId};
+use engine_core::ids::{ActivityId, EventId, PatchId, SearchAttributeName, StepName, TaskQueueName, UpdateId};
 use engine_core::limits;
 use engine_core::payload::Payload;
 use engine_core::peer::{ChildOutcome, ParentClosePolicy, PeerFailureCause};
@@ -39,6 +41,7 @@ enum Step {
     Cancel,
     Pause,
     Resume,
+    Reset { pick: u8 },
     Terminate,
     TakeTask,
     CompleteTask { token: u8, commands: Vec<Code>, rejected: Vec<u8>, force_new_task: bool },
@@ -50,6 +53,7 @@ enum Step {
     FailActivity { token: u8, by_id: bool },
     StopActivity { token: u8 },
     Heartbeat { token: u8, details: bool },
+    Operate { which: u8, operation: ActivityOperation },
     AnswerPeer { which: u8, accepted: bool },
     CloseChild { which: u8 },
     LoseActivity { token: u8 },
@@ -131,6 +135,25 @@ fn codes() -> impl Strategy<Value = Vec<Code>> {
     })
 }
 
+/// What an operator does to an activity; to unpause is likelier than to pause.
+fn operation() -> impl Strategy<Value = ActivityOperation> {
+    let changes = (0..3_u32, any::<bool>()).prop_map(|(maximum_attempts, elsewhere)| {
+        let task_queue = elsewhere.then(|| TaskQueueName::from_trusted("elsewhere"));
+        let retry_policy = Some(retry(maximum_attempts));
+        let changes = ActivityOptionChanges { task_queue, retry_policy, ..ActivityOptionChanges::default() };
+        ActivityOperation::ChangeOptions(Box::new(changes))
+    });
+    prop_oneof![
+        2 => Just(ActivityOperation::Pause { reason: String::new(), identity: String::new() }),
+        3 => any::<bool>().prop_map(|forget_attempts| ActivityOperation::Unpause { forget_attempts }),
+        1 => any::<(bool, bool)>().prop_map(|(keep_paused, forget_heartbeat)| ActivityOperation::Reset {
+            keep_paused,
+            forget_heartbeat,
+        }),
+        1 => changes,
+    ]
+}
+
 fn step() -> impl Strategy<Value = Step> {
     let recent = || prop_oneof![6 => Just(0_u8), 1 => any::<u8>()];
     let rejected = || proptest::collection::vec(0..POOL, 0..3);
@@ -140,6 +163,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Cancel),
         2 => Just(Step::Pause),
         3 => Just(Step::Resume),
+        1 => any::<u8>().prop_map(|pick| Step::Reset { pick }),
         1 => prop_oneof![9 => Just(Step::EndGrace), 1 => Just(Step::Terminate)],
         12 => Just(Step::TakeTask),
         14 => (recent(), codes(), rejected(), proptest::bool::weighted(0.1)).prop_map(
@@ -159,6 +183,7 @@ fn step() -> impl Strategy<Value = Step> {
         5 => (recent(), any::<bool>()).prop_map(|(token, by_id)| Step::FailActivity { token, by_id }),
         2 => recent().prop_map(|token| Step::StopActivity { token }),
         3 => (recent(), any::<bool>()).prop_map(|(token, details)| Step::Heartbeat { token, details }),
+        4 => (0..POOL, operation()).prop_map(|(which, operation)| Step::Operate { which, operation }),
         2 => recent().prop_map(|token| Step::LoseActivity { token }),
         2 => recent().prop_map(|token| Step::ReleaseActivity { token }),
         2 => recent().prop_map(|token| Step::ClaimActivity { token }),
@@ -233,6 +258,7 @@ impl World {
                 }
                 Effect::UpdateAnswered { .. }
                 | Effect::CancelActivity { .. }
+                | Effect::PauseActivity { .. }
                 | Effect::Closed(_)
                 | Effect::Deliver { .. } => {}
                 Effect::StartRun(next) => {
@@ -370,6 +396,19 @@ impl World {
                     self.send(Input::HeartbeatActivity { activity, details });
                 }
             }
+            Step::Operate { which, operation } => {
+                let activity_id = ActivityId::from_trusted(activity_name(which));
+                // What may run only once is not given more attempts while it runs: that is for its operator to answer for.
+                let changes = matches!(operation, ActivityOperation::ChangeOptions(_));
+                let pending = self.run.execution.pending_activities();
+                let is_once = |activity: &PendingActivity| {
+                    activity.activity_id == activity_id && self.only_once.contains_key(&activity.scheduled_event_id)
+                };
+                if !changes || !pending.iter().any(is_once) {
+                    self.send(Input::OperateActivity { activity_id, operation });
+                }
+            }
+            Step::Reset { pick } => self.reset(pick),
             Step::LoseActivity { token } => {
                 if let Some(token) = self.activity_token(token) {
                     self.send(Input::LoseActivity { token });
@@ -516,6 +555,43 @@ impl World {
         codes.iter().filter_map(command).collect()
     }
 
+    /// The run goes on from an earlier point, in a new one.
+    fn reset(&mut self, pick: u8) {
+        let point = match pick % 3 {
+            0 => ResetPoint::FirstWorkflowTask,
+            1 => ResetPoint::LastWorkflowTask,
+            _ => ResetPoint::FailedActivity { activity_id: None, result: (pick > 100).then(|| Payload::json("1")) },
+        };
+        let (reason, identity) = (String::new(), String::new());
+        let reset = Reset { point, excludes_signals: pick.is_multiple_of(5), reason, identity, request_id: None };
+        let Ok(cut) = reset.cut(&self.run.history) else { return };
+        let run_id = self.run.execution.started().run_id.successor(cut.forked_at, self.run.now);
+        if self.run.execution.close_status().is_none() {
+            let (reason, identity) = (String::new(), String::new());
+            let to = ResetTo { run_id, forked_at: cut.forked_at };
+            self.send(Input::GoOnElsewhere { reason, identity, to }).expect("an open run can be closed");
+        }
+        let events = reset.begin(cut, &self.run.history, run_id, self.run.now).expect("the point is there");
+        let execution = Execution::replay(events.clone()).expect("what a reset writes is a history");
+        assert_eq!(execution.durable_view(), execution, "nothing of a run that was just reset is volatile");
+        let effects = execution.begun_by_reset();
+        self.run = Run {
+            execution,
+            history: events,
+            buffered: Vec::new(),
+            progress: BTreeMap::new(),
+            now: self.run.now,
+            next_run: None,
+            log: Vec::new(),
+        };
+        // What the workers of the old run have names the old run.
+        (self.task_tokens, self.activity_tokens) = (Vec::new(), Vec::new());
+        (self.offered_task, self.offered_activities) = (None, BTreeMap::new());
+        (self.only_once, self.signals_handed_over) = (BTreeMap::new(), 0);
+        self.signals_accepted = self.run.history.iter().filter(|event| is_signal(event)).count();
+        self.follow(&effects);
+    }
+
     fn run_cancel(&mut self) {
         self.send(Input::RequestCancel { reason: String::new(), identity: String::new(), request_id: None });
     }
@@ -559,7 +635,8 @@ impl World {
         let scheduled_activities: BTreeMap<EventId, u32> = run
             .pending_activities()
             .into_iter()
-            .filter(|activity| activity.state == PendingTaskState::Scheduled && run.paused().is_none())
+            .filter(|activity| activity.state == PendingTaskState::Scheduled)
+            .filter(|activity| activity.paused.is_none() && run.paused().is_none())
             .map(|activity| (activity.scheduled_event_id, activity.attempt))
             .collect();
         assert_eq!(self.offered_activities, scheduled_activities, "the queue and the run disagree about activities");
@@ -584,6 +661,9 @@ impl World {
     fn finish(&mut self) {
         self.take(Step::EndGrace);
         self.take(Step::Resume);
+        for which in 0..POOL {
+            self.take(Step::Operate { which, operation: ActivityOperation::Unpause { forget_attempts: false } });
+        }
         for _ in 0..100 {
             if self.run.execution.close_status().is_some() {
                 return;

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use engine_sdk::client::{ClientError, ResetFrom, ResetOptions};
+use engine_sdk::client::{ClientError, PendingState, ResetFrom, ResetOptions};
 use engine_sdk::prelude::*;
 
 #[tokio::test]
@@ -115,6 +115,54 @@ async fn a_failed_workflow_goes_on_at_its_failed_step() {
     assert_eq!(from_start.result().await.unwrap(), format!("7{}", &result[1..]));
     let described = from_start.describe().await.unwrap();
     assert_eq!(described.started.reset.unwrap().reason, "the desk saw the receipt");
+    shutdown.shutdown();
+    running.await.unwrap().unwrap();
+    engine.shutdown().await;
+}
+
+#[activity(start_to_close = "30s", retry(initial_interval = "1h"))]
+async fn call_the_bank(ctx: ActivityContext) -> Result<u32, ActivityError> {
+    let bank = ctx.state::<Arc<Bank>>();
+    bank.charges.fetch_add(1, Ordering::SeqCst);
+    match bank.is_open.load(Ordering::SeqCst) {
+        true => Ok(ctx.attempt()),
+        false => Err(ActivityError::retryable("the bank does not answer")),
+    }
+}
+
+#[workflow]
+async fn ask(ctx: WorkflowContext) -> Result<u32, WorkflowError> {
+    Ok(ctx.run(call_the_bank, ()).await?)
+}
+
+#[tokio::test]
+async fn an_open_activity_is_paused_changed_and_tried_again_at_once() {
+    let engine = Engine::open("memory:").await.unwrap();
+    let handle = engine.client().workflow(ask).id("a").queue("bank").start(()).await.unwrap();
+    let bank = Arc::new(Bank { is_open: AtomicBool::new(false), charges: AtomicU32::new(0) });
+    let worker = Worker::new(engine.client(), "bank").workflow(ask).activity(call_the_bank).state(Arc::clone(&bank));
+    let shutdown = worker.shutdown_handle();
+    let running = tokio::spawn(worker.run());
+    // Its second attempt would come in an hour.
+    let pending = loop {
+        let pending = handle.describe().await.unwrap().pending_activities;
+        match pending.into_iter().next() {
+            Some(activity) if activity.state == PendingState::BackingOff => break activity,
+            _ => tokio::task::yield_now().await,
+        }
+    };
+    let activity = handle.activity(pending.activity_id.as_str());
+    activity.pause("the bank is closed").await.unwrap();
+    activity.set_start_to_close(std::time::Duration::from_secs(300)).await.unwrap();
+    let shown = handle.describe().await.unwrap().pending_activities.remove(0);
+    assert_eq!(shown.paused.unwrap().reason, "the bank is closed");
+    assert_eq!(shown.timeouts.start_to_close, Some(std::time::Duration::from_secs(300)));
+    bank.is_open.store(true, Ordering::SeqCst);
+    activity.unpause_and_reset().await.unwrap();
+    assert_eq!(handle.result().await.unwrap(), 2);
+    assert_eq!(bank.charges.load(Ordering::SeqCst), 2);
+    let refusal = handle.activity("nobody").reset().await.unwrap_err();
+    assert!(matches!(refusal, ClientError::NotFound { .. } | ClientError::Closed { .. }), "{refusal:?}");
     shutdown.shutdown();
     running.await.unwrap().unwrap();
     engine.shutdown().await;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use engine_core::failure::Failure;
 use engine_core::payload::Payload;
 use engine_proto::v1::operation_service_client::OperationServiceClient;
+use engine_proto::v1::worker_service_client::WorkerServiceClient;
 use engine_proto::{convert, v1};
 use engine_server::Server;
 use support::*;
@@ -366,4 +367,92 @@ async fn a_reset_to_where_there_is_nothing_is_refused_by_its_field() {
     let both = v1::ResetWorkflowRequest { event_id: 3, ..from(v1::ResetPoint::FirstWorkflowTask) };
     assert_eq!(refused(both).await, "event_id: is for the point WORKFLOW_TASK only");
     assert_eq!(history(&server, "w").await, ["WorkflowStarted"], "a refused request changes nothing");
+}
+
+fn of_activity(activity_id: &str) -> v1::PauseActivityRequest {
+    v1::PauseActivityRequest {
+        namespace: "default".into(),
+        execution: execution("w"),
+        activity_id: activity_id.into(),
+        reason: "the bank is closed".into(),
+        identity: "desk-3".into(),
+    }
+}
+
+async fn unpause_activity(server: &Server, activity_id: &str) -> Result<bool, Status> {
+    let request = v1::UnpauseActivityRequest {
+        namespace: "default".into(),
+        execution: execution("w"),
+        activity_id: activity_id.into(),
+        reset_attempts: true,
+    };
+    Ok(operations(server).unpause_activity(request).await?.into_inner().changed)
+}
+
+#[tokio::test]
+async fn a_paused_activity_waits_through_a_restart_and_its_worker_is_told() {
+    let store = store().await;
+    let server = start(Arc::clone(&store), options()).await;
+    client(&server).start_workflow(start_request("w")).await.unwrap();
+    let mut worker = Worker::connect(&server, hello(1), 10).await;
+    let task = worker.workflow_task().await;
+    worker.complete_workflow_task(&task, vec![schedule_activity("a", 3)]).await;
+    let activity = worker.activity_task().await;
+    assert!(operations(&server).pause_activity(of_activity("a")).await.unwrap().into_inner().changed);
+    assert!(!operations(&server).pause_activity(of_activity("a")).await.unwrap().into_inner().changed);
+    let stop = worker.stop().await;
+    assert_eq!((stop.reason(), &stop.token), (v1::ActivityStopReason::Paused, &activity.token));
+    // Told again at a heartbeat, for whoever beats from elsewhere too.
+    let beat = v1::HeartbeatActivityRequest {
+        namespace: "default".into(),
+        activity: Some(v1::heartbeat_activity_request::Activity::Token(activity.token.clone())),
+        ..Default::default()
+    };
+    let told = WorkerServiceClient::new(server.service()).heartbeat_activity(beat).await.unwrap().into_inner();
+    assert!(told.paused && !told.cancel_requested);
+    // It stops: that is no end, and no other attempt follows.
+    let stopped = v1::ActivityTaskCancellation { token: activity.token.clone(), details: None };
+    let ack = worker.report(v1::task_result::Result::ActivityCanceled(stopped)).await;
+    assert_eq!(ack.refused, "");
+    let shown = describe(&server, "w").await.pending_activities.remove(0);
+    assert_eq!((shown.paused.unwrap().reason.as_str(), shown.attempt), ("the bank is closed", 2));
+    drop(worker);
+    server.shutdown().await;
+
+    let server = start(Arc::clone(&store), options()).await;
+    let shown = describe(&server, "w").await.pending_activities.remove(0);
+    assert_eq!(shown.paused.unwrap().identity, "desk-3");
+    let options = v1::UpdateActivityOptionsRequest {
+        namespace: "default".into(),
+        execution: execution("w"),
+        activity_id: "a".into(),
+        timeouts: Some(v1::ActivityTimeouts {
+            start_to_close: Some(prost_types::Duration { seconds: 7, nanos: 0 }),
+            ..Default::default()
+        }),
+        retry_policy: Some(v1::RetryPolicy { maximum_attempts: 9, backoff_coefficient: 2.0, ..Default::default() }),
+        ..Default::default()
+    };
+    assert!(operations(&server).update_activity_options(options).await.unwrap().into_inner().changed);
+    assert!(unpause_activity(&server, "a").await.unwrap());
+    assert!(!unpause_activity(&server, "a").await.unwrap());
+    let mut worker = Worker::connect(&server, hello(2), 10).await;
+    let activity = worker.activity_task().await;
+    assert_eq!(activity.retry_policy.clone().unwrap().maximum_attempts, 9);
+    assert_eq!(activity.timeouts.unwrap().start_to_close.unwrap().seconds, 7);
+    assert_eq!(worker.complete_activity(&activity).await.refused, "");
+    let names = history(&server, "w").await;
+    assert_eq!(names[4..], ["ActivityScheduled", "ActivityStarted", "ActivityCompleted"], "nothing else is recorded");
+}
+
+#[tokio::test]
+async fn an_operation_on_an_activity_that_is_not_open_is_refused() {
+    let server = start(store().await, options()).await;
+    client(&server).start_workflow(start_request("w")).await.unwrap();
+    let refusal = operations(&server).pause_activity(of_activity("a")).await.unwrap_err();
+    assert_eq!((refusal.code(), refusal.message()), (Code::NotFound, "no open activity with id \"a\""));
+    let refusal = operations(&server).pause_activity(of_activity("")).await.unwrap_err();
+    assert_eq!((refusal.code(), refusal.message()), (Code::InvalidArgument, "activity_id: must not be empty"));
+    terminate(&server, "w").await;
+    assert_eq!(unpause_activity(&server, "a").await.unwrap_err().code(), Code::NotFound);
 }

@@ -283,6 +283,10 @@ fn activity_state(activity: &v1::PendingActivity, now: Timestamp) -> String {
         v1::PendingTaskState::CancelRequested => format!("{worker} runs it and was asked to stop"),
         v1::PendingTaskState::InDoubt => "the server restarted; its worker has time to claim it".to_owned(),
     };
+    if let Some(paused) = &activity.paused {
+        let reason = text::one_line(&paused.reason, 60);
+        state.push_str(&if reason.is_empty() { ", paused".to_owned() } else { format!(", paused: {reason}") });
+    }
     if let Some(at) = instant(activity.last_heartbeat_time) {
         state.push_str(&format!(", heartbeat {}", time::ago(at, now)));
         if let Some(details) = &activity.heartbeat_details {
@@ -372,11 +376,7 @@ pub(crate) fn describe_value(run: &v1::DescribeWorkflowResponse) -> Value {
         "history_size_bytes": run.history_size_bytes,
         "started": started.as_ref().map(json::started),
         "cancel_requested": run.cancel_requested,
-        "paused": run.paused.as_ref().map(|paused| json!({
-            "since": instant_value(paused.since),
-            "reason": paused.reason,
-            "identity": paused.identity,
-        })),
+        "paused": run.paused.as_ref().map(paused_value),
         "buffered_events": run.buffered_events,
         "pending_workflow_task": run.pending_workflow_task.as_ref().map(workflow_task_value),
         "pending_activities": run.pending_activities.iter().map(activity_value).collect::<Vec<_>>(),
@@ -441,6 +441,15 @@ fn activity_value(activity: &v1::PendingActivity) -> Value {
         "heartbeat_details": json::optional_payload(details.as_ref()),
         "last_failure": failure_of(activity.last_failure.as_ref()).as_ref().map(json::failure),
         "worker_identity": activity.worker_identity,
+        "paused": activity.paused.as_ref().map(paused_value),
+    })
+}
+
+fn paused_value(paused: &v1::Paused) -> Value {
+    json!({
+        "since": instant_value(paused.since),
+        "reason": paused.reason,
+        "identity": paused.identity,
     })
 }
 

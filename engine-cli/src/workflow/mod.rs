@@ -1,5 +1,6 @@
 //! The client verbs, one file each. Each reads its input first and connects then: to find a typing error must not need a server.
 
+mod activity;
 pub(crate) mod args;
 mod cancel;
 mod count;
@@ -40,6 +41,7 @@ pub(crate) async fn run(arguments: WorkflowArgs, output: &mut Output) -> Result<
         Verb::Signal(signal) => signal::run(connection, signal, output).await,
         Verb::Update(update) => update::run(connection, update, output).await,
         Verb::Delete(run) => delete::run(connection, run, output).await,
+        Verb::Activity { verb } => activity::run(connection, verb, output).await,
         Verb::Reset(arguments) => reset::reset(connection, arguments, output).await,
         Verb::Repair(arguments) => reset::repair(connection, arguments, output).await,
         Verb::Pause(pause) => pause::pause(connection, pause, output).await,

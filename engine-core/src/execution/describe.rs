@@ -1,12 +1,13 @@
 //! What is open in a run, for people: the workflow task, activities and timers that describe shows.
 
-use crate::event::WorkflowTaskFailureCause;
-use crate::execution::Execution;
+use crate::event::{ActivityTimeouts, WorkflowTaskFailureCause};
 use crate::execution::activity::Attempt;
 use crate::execution::workflow_task::State;
+use crate::execution::{Execution, Paused};
 use crate::failure::Failure;
 use crate::ids::{ActivityId, ActivityType, EventId, TaskQueueName, TimerId};
 use crate::payload::Payload;
+use crate::retry::RetryPolicy;
 use crate::time::Timestamp;
 
 /// Where a pending task stands.
@@ -64,6 +65,12 @@ pub struct PendingActivity {
     pub attempt: u32,
     /// Most tries; 0 is no limit.
     pub maximum_attempts: u32,
+    /// Its timeouts, as they are now.
+    pub timeouts: ActivityTimeouts,
+    /// Its retry policy, as it is now.
+    pub retry_policy: RetryPolicy,
+    /// Set while an operator has it paused.
+    pub paused: Option<Paused>,
     /// When it was scheduled.
     pub scheduled_at: Timestamp,
     /// When a worker took the current try.
@@ -143,9 +150,12 @@ impl Execution {
                     activity_type: activity.scheduled.activity_type.clone(),
                     state: PendingTaskState::Scheduled,
                     scheduled_event_id,
-                    task_queue: activity.scheduled.task_queue.clone(),
+                    task_queue: activity.task_queue().clone(),
                     attempt: activity.attempt,
-                    maximum_attempts: activity.scheduled.retry_policy.maximum_attempts,
+                    maximum_attempts: activity.retry_policy().maximum_attempts,
+                    timeouts: *activity.timeouts_in_force(),
+                    retry_policy: activity.retry_policy().clone(),
+                    paused: activity.paused.clone(),
                     scheduled_at: activity.scheduled_at,
                     started_at: None,
                     next_attempt_at: None,

@@ -152,6 +152,13 @@ pub enum Input {
         /// Who says so, for people.
         identity: String,
     },
+    /// An operator deals with an open activity.
+    OperateActivity {
+        /// Which.
+        activity_id: ActivityId,
+        /// What is done.
+        operation: super::ActivityOperation,
+    },
     /// The attempt is alive.
     HeartbeatActivity {
         /// Which activity.
@@ -274,6 +281,8 @@ pub enum Reply {
     Heartbeat {
         /// Whether the workflow asked the activity to stop.
         cancel_requested: bool,
+        /// Whether an operator has it paused.
+        paused: bool,
     },
 }
 

@@ -54,6 +54,7 @@ mod workflow_task;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 
+pub use activity::{ActivityChange, ActivityOperation, ActivityOptionChanges, ActivityOptions};
 pub use describe::{PendingActivity, PendingTaskState, PendingTimer, PendingWorkflowTask};
 pub use input::{
     ActivityRef, ActivityToken, Input, RejectedUpdate, Rejection, Reply, StartedActivity, StartedWorkflowTask,
@@ -154,6 +155,9 @@ impl Execution {
             }
             Input::CancelActivity { activity, details, identity } => {
                 self.decide_cancel_activity(&activity, details, &identity, now)
+            }
+            Input::OperateActivity { activity_id, operation } => {
+                self.decide_operate_activity(activity_id, operation, now)
             }
             Input::HeartbeatActivity { activity, details } => self.decide_heartbeat_activity(&activity, details, now),
             Input::LoseActivity { token } => self.decide_lose_activity(token, now),
@@ -257,6 +261,9 @@ impl Execution {
             }
             Fact::ActivityInHandRecorded { scheduled_event_id, at, identity } => {
                 self.apply_activity_in_hand_recorded(*scheduled_event_id, *at, identity);
+            }
+            Fact::ActivityOperated { scheduled_event_id, at, change } => {
+                self.apply_activity_operated(*scheduled_event_id, *at, change);
             }
             Fact::GraceEnded => {
                 self.apply_task_grace_ended();

@@ -111,11 +111,12 @@ impl Execution {
         let activities = self
             .activities
             .iter()
-            .filter(|(_, activity)| !activity.has_outcome && matches!(activity.state, Attempt::Offered { .. }));
+            .filter(|(_, activity)| !activity.has_outcome && matches!(activity.state, Attempt::Offered { .. }))
+            .filter(|(_, activity)| activity.paused.is_none());
         let activities = activities.map(|(scheduled_event_id, activity)| Effect::OfferActivity {
             scheduled_event_id,
             attempt: activity.attempt,
-            task_queue: activity.scheduled.task_queue.clone(),
+            task_queue: activity.task_queue().clone(),
         });
         workflow_task.into_iter().chain(activities).collect()
     }

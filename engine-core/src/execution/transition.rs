@@ -52,6 +52,7 @@ impl Transition {
                 | Fact::ActivityOffered { .. }
                 | Fact::ActivityHeartbeat { .. }
                 | Fact::ActivityInHandRecorded { .. }
+                | Fact::ActivityOperated { .. }
                 | Fact::GraceEnded => false,
             })
     }
@@ -149,6 +150,15 @@ pub enum Fact {
         /// Who has it, as far as that is known.
         identity: String,
     },
+    /// An operator changed an open activity. Durable as progress.
+    ActivityOperated {
+        /// The activity.
+        scheduled_event_id: EventId,
+        /// When.
+        at: Timestamp,
+        /// What changed.
+        change: super::ActivityChange,
+    },
     /// The grace after a recovery is over: what is still in doubt goes back to the pause that it was in. Volatile.
     GraceEnded,
 }
@@ -183,6 +193,13 @@ pub enum Effect {
     },
     /// Tell the worker that runs the attempt that the workflow asks it to stop.
     CancelActivity {
+        /// The activity.
+        scheduled_event_id: EventId,
+        /// Which try, from 1.
+        attempt: u32,
+    },
+    /// Tell the worker that runs the attempt that an operator paused the activity.
+    PauseActivity {
         /// The activity.
         scheduled_event_id: EventId,
         /// Which try, from 1.
@@ -257,4 +274,10 @@ pub struct ActivityProgress {
     pub last_failure: Option<Failure>,
     /// The last heartbeat's details.
     pub heartbeat_details: Option<Payload>,
+    /// Set while an operator has it paused.
+    pub paused: Option<super::Paused>,
+    /// How many of its attempts an operator had it forget: the pauses of the retry policy begin anew behind them.
+    pub forgotten_attempts: u32,
+    /// Its options, if an operator changed them.
+    pub options: Option<Box<super::ActivityOptions>>,
 }

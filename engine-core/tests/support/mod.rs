@@ -13,8 +13,8 @@ use engine_core::event::{
     WorkflowStarted, WorkflowTaskFailureCause,
 };
 use engine_core::execution::{
-    ActivityProgress, ActivityRef, ActivityToken, Effect, Execution, Fact, Input, NextRun, RejectedUpdate, Rejection,
-    Reply, Transition, UpdateAnswer, UpdateStanding, WorkflowTaskToken,
+    ActivityChange, ActivityProgress, ActivityRef, ActivityToken, Effect, Execution, Fact, Input, NextRun,
+    RejectedUpdate, Rejection, Reply, Transition, UpdateAnswer, UpdateStanding, WorkflowTaskToken,
 };
 use engine_core::execution::{IdReusePolicy, PeerAnswer};
 use engine_core::failure::Failure;
@@ -458,7 +458,10 @@ fn write_transition(log: &mut Vec<String>, transition: &Transition, rows: &BTree
         Reply::WorkflowTaskDropped => log.push("= dropped".to_owned()),
         Reply::Update(standing) => log.push(format!("= update {}", standing_text(*standing))),
         Reply::WorkflowTaskRefused { cause, message } => log.push(format!("= refused {cause:?}: {message}")),
-        Reply::Heartbeat { cancel_requested } => log.push(format!("= heartbeat cancel_requested={cancel_requested}")),
+        Reply::Heartbeat { cancel_requested, paused } => {
+            let paused = if *paused { " paused" } else { "" };
+            log.push(format!("= heartbeat cancel_requested={cancel_requested}{paused}"));
+        }
     }
 }
 
@@ -498,6 +501,15 @@ fn fact_line(fact: &Fact) -> String {
         Fact::ActivityInHandRecorded { scheduled_event_id, .. } => {
             format!("~ activity {scheduled_event_id} recorded as in hand")
         }
+        Fact::ActivityOperated { scheduled_event_id, change, .. } => {
+            let change = match change {
+                ActivityChange::Paused(_) => "paused",
+                ActivityChange::Unpaused => "unpaused",
+                ActivityChange::AttemptsForgotten { .. } => "attempts forgotten",
+                ActivityChange::Options(_) => "options",
+            };
+            format!("~ activity {scheduled_event_id} operated: {change}")
+        }
         Fact::GraceEnded => "~ grace ended".to_owned(),
     }
 }
@@ -514,6 +526,9 @@ fn effect_line(effect: &Effect) -> String {
         }
         Effect::CancelActivity { scheduled_event_id, attempt } => {
             format!("> CancelActivity {scheduled_event_id} attempt={attempt}")
+        }
+        Effect::PauseActivity { scheduled_event_id, attempt } => {
+            format!("> PauseActivity {scheduled_event_id} attempt={attempt}")
         }
         Effect::Deliver { initiated_event_id } => format!("> Deliver {initiated_event_id}"),
         Effect::StartRun(next) => {

@@ -73,6 +73,9 @@ pub enum CancelReason {
     Requested,
     /// The run closed, or the attempt was given up by the server: its result is no longer wanted.
     NotWanted,
+    /// An operator paused the activity. A result still counts; an attempt that stops as canceled does not count, and another follows
+    /// once the activity is unpaused.
+    Paused,
     /// The attempt's deadline has passed: its result comes too late.
     DeadlinePassed,
     /// The worker shuts down, and the time it had to finish its activities is over.
@@ -84,6 +87,7 @@ impl fmt::Display for CancelReason {
         f.write_str(match self {
             CancelReason::Requested => "the workflow asked the activity to stop",
             CancelReason::NotWanted => "the activity's result is no longer wanted",
+            CancelReason::Paused => "an operator paused the activity",
             CancelReason::DeadlinePassed => "the attempt's deadline has passed",
             CancelReason::WorkerShutdown => "the worker shuts down",
         })

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use engine_core::event::{CloseStatus, WorkflowStarted, WorkflowTaskFailureCause};
+use engine_core::event::{ActivityTimeouts, CloseStatus, WorkflowStarted, WorkflowTaskFailureCause};
 use engine_core::failure::Failure;
 use engine_core::ids::{
     ActivityId, ActivityType, EventId, PublishedName, RunId, TaskQueueName, TimerId, UpdateId, UpdateName, WorkflowId,
@@ -10,12 +10,14 @@ use engine_core::ids::{
 };
 use engine_core::payload::Payload;
 use engine_core::peer::ParentClosePolicy;
+use engine_core::retry::RetryPolicy;
 use engine_core::search::SearchAttributes;
 use engine_core::time::Timestamp;
 use engine_proto::convert::{
-    ConvertError, close_status_from_proto, failure_from_proto, optional_run_id, payload_from_proto, required,
-    required_id, run_id as parse_run_id, search_attributes_from_proto, timestamp_from_proto,
-    workflow_started_from_proto, workflow_task_failure_cause_from_proto,
+    ConvertError, activity_timeouts_from_proto, close_status_from_proto, failure_from_proto, optional_run_id,
+    payload_from_proto, required, required_id, retry_policy_from_proto, run_id as parse_run_id,
+    search_attributes_from_proto, timestamp_from_proto, workflow_started_from_proto,
+    workflow_task_failure_cause_from_proto,
 };
 use engine_proto::v1;
 
@@ -180,6 +182,12 @@ pub struct PendingActivity {
     pub last_failure: Option<Failure>,
     /// Who has it; empty: nobody.
     pub worker_identity: String,
+    /// Set while an operator has it paused.
+    pub paused: Option<Paused>,
+    /// Its timeouts, as they are now.
+    pub timeouts: ActivityTimeouts,
+    /// Its retry policy, as it is now.
+    pub retry_policy: RetryPolicy,
 }
 
 /// A child whose end is not recorded.
@@ -328,6 +336,9 @@ impl TryFrom<v1::PendingActivity> for PendingActivity {
             heartbeat_details: message.heartbeat_details.map(payload_from_proto),
             last_failure: message.last_failure.map(failure_from_proto).transpose()?,
             worker_identity: message.worker_identity,
+            paused: message.paused.map(TryInto::try_into).transpose()?,
+            timeouts: message.timeouts.map(activity_timeouts_from_proto).transpose()?.unwrap_or_default(),
+            retry_policy: message.retry_policy.map(retry_policy_from_proto).transpose()?.unwrap_or_default(),
         })
     }
 }

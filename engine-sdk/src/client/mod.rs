@@ -5,6 +5,7 @@
 //! | `start` | how a workflow is started |
 //! | `start_many` | many starts at once |
 //! | `handle` | one workflow: its outcome, signals, cancel and terminate, its history |
+//! | `operate_activity` | what operators do to one of its open activities |
 //! | `operate` | what operators do to a workflow: pause, resume, reset, repair, delete |
 //! | `update` | updates, and messages along with a start |
 //! | `outcome` | how a run ended |
@@ -25,6 +26,7 @@ mod handle;
 mod list;
 mod namespaces;
 mod operate;
+mod operate_activity;
 mod outcome;
 mod pages;
 mod query;
@@ -57,6 +59,7 @@ pub use self::handle::WorkflowHandle;
 pub use self::list::ListFilter;
 pub use self::namespaces::{NamespaceChange, NamespaceDescription, Namespaces, Retention};
 pub use self::operate::{ResetFrom, ResetOptions};
+pub use self::operate_activity::OpenActivity;
 pub use self::outcome::WorkflowFailure;
 pub(crate) use self::pages::HistoryPages;
 pub use self::query::QueryError;

@@ -337,6 +337,7 @@ impl Session {
                     CancelReason::Requested
                 }
                 v1::ActivityStopReason::NotWanted => CancelReason::NotWanted,
+                v1::ActivityStopReason::Paused => CancelReason::Paused,
             };
             self.activities.stop(&stop.token, reason);
         }

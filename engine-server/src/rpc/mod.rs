@@ -5,7 +5,7 @@
 //! | `workflow_service` | starts, signals, reads |
 //! | `worker_service` | worker streams, activities from anywhere |
 //! | `namespace_service` | namespaces: what is known of them, registered attributes, retention |
-//! | `operation_service` | what operators do to runs: deletion, pauses |
+//! | `operation_service` | what operators do to runs: deletion, pauses, activities |
 //! | `reset` | going on from an earlier point of a run |
 //! | `history` | pages of histories, watching |
 //! | `published` | what a run has published, now and as of any event |

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use engine_core::event::PauseChange;
-use engine_core::execution::{Input, Reply};
-use engine_core::ids::RequestId;
+use engine_core::execution::{ActivityOperation, ActivityOptionChanges, Input, Reply};
+use engine_core::ids::{ActivityId, RequestId, TaskQueueName};
 use engine_proto::convert;
 use engine_proto::v1::{self, operation_service_server::OperationService};
 use tonic::{Request as Call, Response, Status};
@@ -66,6 +66,46 @@ impl OperationService for Operations {
     ) -> Result<Response<v1::ResetWorkflowResponse>, Status> {
         reset::repair(&self.context, call.into_inner()).await.map(Response::new).map_err(to_status)
     }
+
+    async fn pause_activity(
+        &self,
+        call: Call<v1::PauseActivityRequest>,
+    ) -> Result<Response<v1::OperateActivityResponse>, Status> {
+        let v1::PauseActivityRequest { namespace, execution, activity_id, reason, identity } = call.into_inner();
+        let check =
+            validate::people_text("reason", &reason).and_then(|()| validate::people_text("identity", &identity));
+        check.map_err(to_status)?;
+        self.operate(&namespace, execution, &activity_id, ActivityOperation::Pause { reason, identity }).await
+    }
+
+    async fn unpause_activity(
+        &self,
+        call: Call<v1::UnpauseActivityRequest>,
+    ) -> Result<Response<v1::OperateActivityResponse>, Status> {
+        let v1::UnpauseActivityRequest { namespace, execution, activity_id, reset_attempts } = call.into_inner();
+        let operation = ActivityOperation::Unpause { forget_attempts: reset_attempts };
+        self.operate(&namespace, execution, &activity_id, operation).await
+    }
+
+    async fn reset_activity(
+        &self,
+        call: Call<v1::ResetActivityRequest>,
+    ) -> Result<Response<v1::OperateActivityResponse>, Status> {
+        let request = call.into_inner();
+        let operation =
+            ActivityOperation::Reset { keep_paused: request.keep_paused, forget_heartbeat: request.reset_heartbeat };
+        self.operate(&request.namespace, request.execution, &request.activity_id, operation).await
+    }
+
+    async fn update_activity_options(
+        &self,
+        call: Call<v1::UpdateActivityOptionsRequest>,
+    ) -> Result<Response<v1::OperateActivityResponse>, Status> {
+        let request = call.into_inner();
+        let changes = option_changes(request.task_queue, request.timeouts, request.retry_policy).map_err(to_status)?;
+        let operation = ActivityOperation::ChangeOptions(Box::new(changes));
+        self.operate(&request.namespace, request.execution, &request.activity_id, operation).await
+    }
 }
 
 impl Operations {
@@ -88,6 +128,22 @@ impl Operations {
         }
     }
 
+    /// Does something to an open activity.
+    async fn operate(
+        &self,
+        namespace: &str,
+        execution: Option<v1::WorkflowExecution>,
+        activity_id: &str,
+        operation: ActivityOperation,
+    ) -> Result<Response<v1::OperateActivityResponse>, Status> {
+        let activity_id = convert::required_id("activity_id", activity_id, ActivityId::parse);
+        let activity_id = activity_id.map_err(|error| to_status(error.into()))?;
+        let input = Input::OperateActivity { activity_id, operation };
+        let replied = self.change(namespace, execution, input).await.map_err(to_status)?;
+        let changed = replied.reply == Reply::Done;
+        Ok(Response::new(v1::OperateActivityResponse { run_id: replied.run_id.to_string(), changed }))
+    }
+
     /// Gives `input` to an open run.
     async fn change(
         &self,
@@ -104,4 +160,22 @@ fn pause_change(reason: String, identity: String, request_id: &str) -> Result<Pa
     validate::people_text("identity", &identity)?;
     let request_id = convert::optional_id("request_id", request_id, RequestId::parse)?;
     Ok(PauseChange { reason, identity, request_id })
+}
+
+fn option_changes(
+    task_queue: String,
+    timeouts: Option<v1::ActivityTimeouts>,
+    retry_policy: Option<v1::RetryPolicy>,
+) -> Result<ActivityOptionChanges, ServerError> {
+    let timeouts = timeouts.map(convert::activity_timeouts_from_proto).transpose();
+    let timeouts = timeouts.map_err(|error| error.inside("timeouts"))?.unwrap_or_default();
+    let retry_policy = retry_policy.map(convert::retry_policy_from_proto).transpose();
+    Ok(ActivityOptionChanges {
+        task_queue: convert::optional_id("task_queue", &task_queue, TaskQueueName::parse)?,
+        schedule_to_close: timeouts.schedule_to_close,
+        schedule_to_start: timeouts.schedule_to_start,
+        start_to_close: timeouts.start_to_close,
+        heartbeat: timeouts.heartbeat,
+        retry_policy: retry_policy.map_err(|error| error.inside("retry_policy"))?,
+    })
 }

@@ -124,8 +124,11 @@ impl WorkerService for Workers {
         validate::payloads("details", details.as_slice()).map_err(to_status)?;
         let input = |activity| Input::HeartbeatActivity { activity, details };
         let replied = self.activity_input(&request.namespace, named, input).await.map_err(to_status)?;
-        let cancel_requested = matches!(replied.reply, Reply::Heartbeat { cancel_requested: true });
-        Ok(Response::new(v1::HeartbeatActivityResponse { cancel_requested }))
+        let (cancel_requested, paused) = match replied.reply {
+            Reply::Heartbeat { cancel_requested, paused } => (cancel_requested, paused),
+            ref other => unreachable!("a heartbeat is answered with what is asked of the activity, not {other:?}"),
+        };
+        Ok(Response::new(v1::HeartbeatActivityResponse { cancel_requested, paused }))
     }
 }
 

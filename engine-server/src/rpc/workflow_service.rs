@@ -24,7 +24,7 @@ use crate::shard::request::{
     Described, Description, LocalKey, QueryTurn, Replied, Request, RequestKind, Responder, ServerError, StartReply,
     StartRequest, Subscribed, UpdateAsk, UpdateWatch,
 };
-use crate::shard::{load, queries};
+use crate::shard::{load, progress, queries};
 use crate::store::{ExecutionRow, ListFilter, NamespaceId, RunKey, ShardId};
 
 /// The service. Cheap to clone.
@@ -636,11 +636,7 @@ fn description_to_proto(description: Description) -> v1::DescribeWorkflowRespons
         search_attributes: convert::search_attributes_to_proto(&description.search_attributes),
         memo: description.memo.iter().map(|(key, value)| (key.clone(), convert::payload_to_proto(value))).collect(),
         current_details: description.current_details,
-        paused: description.paused.map(|paused| v1::Paused {
-            since: Some(convert::timestamp_to_proto(paused.since)),
-            reason: paused.reason,
-            identity: paused.identity,
-        }),
+        paused: description.paused.as_ref().map(progress::paused_to_proto),
     }
 }
 
@@ -685,6 +681,9 @@ fn pending_activity(activity: PendingActivity) -> v1::PendingActivity {
         heartbeat_details: activity.heartbeat_details.as_ref().map(convert::payload_to_proto),
         last_failure: activity.last_failure.as_ref().map(convert::failure_to_proto),
         worker_identity: activity.worker_identity,
+        paused: activity.paused.as_ref().map(progress::paused_to_proto),
+        timeouts: Some(convert::activity_timeouts_to_proto(&activity.timeouts)),
+        retry_policy: Some(convert::retry_policy_to_proto(&activity.retry_policy)),
     }
 }
 

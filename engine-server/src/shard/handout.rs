@@ -53,6 +53,7 @@ pub(crate) fn held_task(input: &Input) -> Option<EventId> {
         | Input::StartActivity { .. }
         | Input::ClaimActivity { .. }
         | Input::HeartbeatActivity { .. }
+        | Input::OperateActivity { .. }
         | Input::EndGrace
         | Input::RecordInHand
         | Input::DeadlinePassed => None,
@@ -118,15 +119,12 @@ pub(crate) fn release(run: &mut HotRun, shard: ShardId, key: &LocalKey, effect: 
             }
             releases
         }
-        Effect::CancelActivity { scheduled_event_id, attempt: _ } => run
-            .holders
-            .get(&scheduled_event_id)
-            .map(|holder| {
-                let stop = stop(holder.token.clone(), StopReason::CancelRequested);
-                Release::Send(Arc::clone(&holder.session), stop)
-            })
-            .into_iter()
-            .collect(),
+        Effect::CancelActivity { scheduled_event_id, attempt: _ } => {
+            ask_to_stop(run, scheduled_event_id, StopReason::CancelRequested)
+        }
+        Effect::PauseActivity { scheduled_event_id, attempt: _ } => {
+            ask_to_stop(run, scheduled_event_id, StopReason::Paused)
+        }
         Effect::Closed(_) => vec![Release::Forget(shard, key.clone(), run_id)],
         Effect::UpdateAnswered { update_id, answer } => {
             vec![Release::UpdateNews { shard, run_id, update_id, answer }]
@@ -143,6 +141,12 @@ pub(crate) fn release(run: &mut HotRun, shard: ShardId, key: &LocalKey, effect: 
 /// The message that tells a worker that the news of an early task is durable.
 pub(crate) fn durable(run_id: RunId, token: &Bytes) -> Outbound {
     Outbound::Durable(v1::DurableTask { run_id: run_id.to_string(), token: token.to_vec() })
+}
+
+/// Tells the worker that has the attempt to stop it.
+fn ask_to_stop(run: &HotRun, scheduled_event_id: EventId, reason: StopReason) -> Vec<Release> {
+    let holder = run.holders.get(&scheduled_event_id).into_iter();
+    holder.map(|holder| Release::Send(Arc::clone(&holder.session), stop(holder.token.clone(), reason))).collect()
 }
 
 /// The message that hands a started task to a worker. `None` if the rules did not start it. `is_early`: what happened to the run

@@ -18,7 +18,7 @@ pub(crate) mod handout;
 pub(crate) mod lane;
 pub(crate) mod load;
 pub(crate) mod messages;
-mod progress;
+pub(crate) mod progress;
 pub(crate) mod queries;
 pub(crate) mod request;
 pub(crate) mod run;

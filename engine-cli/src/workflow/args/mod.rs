@@ -5,7 +5,7 @@
 //! | `start` | start |
 //! | `look` | list, count, describe, history, published, query, watch, result: what changes nothing |
 //! | `send` | signal, update, cancel, terminate |
-//! | `operate` | pause, resume, reset, repair, delete |
+//! | `operate` | pause, resume, reset, repair, delete, activity |
 
 use clap::{Args, Subcommand};
 
@@ -19,7 +19,7 @@ mod start;
 pub(crate) use look::{
     CountArgs, HistoryArgs, ListArgs, PublishedArgs, QueryArgs, ResultArgs, StatusFilter, TimeStyle, WatchArgs,
 };
-pub(crate) use operate::{PauseArgs, RepairArgs, ResetArgs};
+pub(crate) use operate::{ActivityArgs, ActivityOptionArgs, ActivityVerb, PauseArgs, RepairArgs, ResetArgs};
 pub(crate) use send::{CancelArgs, SignalArgs, TerminateArgs, UpdateArgs, UpdateWait};
 pub(crate) use start::{ConflictPolicy, ReusePolicy, StartArgs};
 
@@ -61,6 +61,12 @@ pub(crate) enum Verb {
     Pause(PauseArgs),
     /// Let a paused workflow go on, with what was left of its timers and timeouts.
     Resume(PauseArgs),
+    /// Pause, unpause, reset an open activity, or change its options.
+    Activity {
+        /// What to do.
+        #[command(subcommand)]
+        verb: ActivityVerb,
+    },
     /// Go on from an earlier point of a run, in a new run.
     Reset(ResetArgs),
     /// Go on from a failed activity of a run, in a new run: it runs again, or is given a result.

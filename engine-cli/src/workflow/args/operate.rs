@@ -1,6 +1,8 @@
 //! What operators do to runs.
 
-use clap::Args;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
 
 use super::RunArgs;
 
@@ -63,4 +65,83 @@ pub(crate) struct RepairArgs {
     /// Makes a repeat of this command harmless. Default: a new UUID.
     #[arg(long, value_name = "TEXT")]
     pub(crate) request_id: Option<String>,
+}
+
+/// What to do to an open activity.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ActivityVerb {
+    /// Hand out no attempt of it until it is unpaused.
+    Pause {
+        /// Which activity.
+        #[command(flatten)]
+        which: ActivityArgs,
+        /// Why, for people.
+        #[arg(long, default_value = "", value_name = "TEXT")]
+        reason: String,
+    },
+    /// Let it go on.
+    Unpause {
+        /// Which activity.
+        #[command(flatten)]
+        which: ActivityArgs,
+        /// Its attempts so far count no more.
+        #[arg(long)]
+        reset_attempts: bool,
+    },
+    /// Let it begin its attempts anew, at once.
+    Reset {
+        /// Which activity.
+        #[command(flatten)]
+        which: ActivityArgs,
+        /// It stays paused, if it is.
+        #[arg(long)]
+        keep_paused: bool,
+        /// The next attempt does not get the details of the last heartbeat.
+        #[arg(long)]
+        reset_heartbeat: bool,
+    },
+    /// Change its timeouts, its retries or its queue, from here on.
+    Options {
+        /// Which activity.
+        #[command(flatten)]
+        which: ActivityArgs,
+        /// What changes.
+        #[command(flatten)]
+        options: ActivityOptionArgs,
+    },
+}
+
+/// Names an open activity.
+#[derive(Debug, Args)]
+pub(crate) struct ActivityArgs {
+    /// Which run.
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+    /// Its id, as `describe` shows it.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) activity: String,
+}
+
+/// What changes of an activity's options.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+pub(crate) struct ActivityOptionArgs {
+    /// Where it is offered.
+    #[arg(long, short, value_name = "NAME")]
+    pub(crate) queue: Option<String>,
+    /// From scheduling to the end of the last attempt.
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub(crate) schedule_to_close: Option<Duration>,
+    /// From offering an attempt to a worker's start.
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub(crate) schedule_to_start: Option<Duration>,
+    /// From a worker's start to the end of that attempt.
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub(crate) start_to_close: Option<Duration>,
+    /// From one heartbeat to the next.
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub(crate) heartbeat: Option<Duration>,
+    /// Most attempts; 0 is no limit. The pauses between them become those of the default policy.
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) max_attempts: Option<u32>,
 }

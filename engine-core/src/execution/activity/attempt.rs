@@ -34,22 +34,26 @@ impl Execution {
         if self.is_paused() {
             return Err(stale(format!("attempt {attempt} was offered, but the run is paused")));
         }
+        if activity.paused.is_some() {
+            return Err(stale(format!("attempt {attempt} was offered, but the activity is paused")));
+        }
         if !matches!(activity.state, Attempt::Offered { .. }) {
             return Err(stale(format!("attempt {attempt} was offered, but {}", standing(activity))));
         }
         let scheduled = &activity.scheduled;
-        let start_to_close = scheduled.timeouts.start_to_close.map_or(Timestamp::MAX, |timeout| started_at + timeout);
+        let timeouts = *activity.timeouts_in_force();
+        let start_to_close = timeouts.start_to_close.map_or(Timestamp::MAX, |timeout| started_at + timeout);
         let schedule_to_close = activity.schedule_to_close_deadline(&self.deadlines.time);
         let task = StartedActivity {
             token,
             activity_id: scheduled.activity_id.clone(),
             activity_type: scheduled.activity_type.clone(),
-            task_queue: scheduled.task_queue.clone(),
+            task_queue: activity.task_queue().clone(),
             input: scheduled.input.clone(),
             scheduled_at: activity.scheduled_at,
-            timeouts: scheduled.timeouts,
+            timeouts,
             deadline: schedule_to_close.min(start_to_close),
-            retry_policy: scheduled.retry_policy.clone(),
+            retry_policy: activity.retry_policy().clone(),
             heartbeat_details: activity.heartbeat_details.clone(),
             last_failure: activity.last_failure.clone(),
         };
@@ -81,6 +85,8 @@ impl Execution {
         draft.fact(Fact::ActivityHeartbeat { scheduled_event_id, at: now, details: None });
         if activity.cancel_requested_event_id.is_some() {
             draft.effect(Effect::CancelActivity { scheduled_event_id, attempt: token.attempt });
+        } else if activity.paused.is_some() {
+            draft.effect(Effect::PauseActivity { scheduled_event_id, attempt: token.attempt });
         }
         Ok(draft.finish(Reply::Done))
     }
@@ -104,7 +110,8 @@ impl Execution {
         }
         draft.fact(Fact::ActivityHeartbeat { scheduled_event_id, at: now, details });
         let cancel_requested = named.activity.cancel_requested_event_id.is_some();
-        Ok(draft.finish(Reply::Heartbeat { cancel_requested }))
+        let paused = named.activity.paused.is_some();
+        Ok(draft.finish(Reply::Heartbeat { cancel_requested, paused }))
     }
 
     pub(in crate::execution) fn decide_release_activity(
@@ -191,13 +198,13 @@ impl Draft<'_> {
         self.fact(Fact::ActivityStarted { token, identity });
     }
 
-    /// Puts `attempt` into its queue. Of a paused run it waits for the resumption.
+    /// Puts `attempt` into its queue. Of a paused run, or paused itself, it waits.
     pub(super) fn offer_attempt(&mut self, scheduled_event_id: EventId, activity: &Activity, attempt: u32) {
         self.fact(Fact::ActivityOffered { scheduled_event_id, at: self.now });
-        if self.run.is_paused() {
+        if self.run.is_paused() || activity.paused.is_some() {
             return;
         }
-        let task_queue = activity.scheduled.task_queue.clone();
+        let task_queue = activity.task_queue().clone();
         self.effect(Effect::OfferActivity { scheduled_event_id, attempt, task_queue });
     }
 

@@ -31,18 +31,20 @@
 //! earliest of its own; changes go through [`Activities::change`], which keeps entry and sums right, so that no input but
 //! closing the run costs more than what it touches.
 //!
-//! `open` holds the open activities of a run with their sums, `schedule` the commands, `attempt` what moves an attempt between queue and worker, `outcome` how attempts end.
+//! `open` holds the open activities of a run with their sums, `schedule` the commands, `attempt` what moves an attempt between queue and worker, `outcome` how attempts end, `operate` what operators do.
 
 mod attempt;
 mod open;
+mod operate;
 mod outcome;
 mod schedule;
 
 pub(super) use open::Activities;
+pub use operate::{ActivityChange, ActivityOperation, ActivityOptionChanges, ActivityOptions};
 
 use crate::event::ActivityScheduled;
 use crate::execution::pause::RunTime;
-use crate::execution::{ActivityProgress, ActivityToken, Execution};
+use crate::execution::{ActivityProgress, ActivityToken, Execution, Paused};
 use crate::failure::{Failure, TimeoutKind};
 use crate::ids::EventId;
 use crate::payload::Payload;
@@ -83,6 +85,12 @@ pub(super) struct Activity {
     pub(super) has_outcome: bool,
     /// Whether there is a row of its progress.
     pub(super) stored: bool,
+    /// Set while an operator has it paused.
+    pub(super) paused: Option<Paused>,
+    /// How many attempts an operator had it forget.
+    pub(super) forgotten: u32,
+    /// Its options, if an operator changed them.
+    pub(super) options: Option<Box<ActivityOptions>>,
 }
 
 impl Activity {
@@ -102,12 +110,15 @@ impl Activity {
             cancel_requested_event_id: None,
             has_outcome: false,
             stored: false,
+            paused: None,
+            forgotten: 0,
+            options: None,
         }
     }
 
     /// Whether no second attempt may ever follow a first that a worker got.
     pub(super) fn runs_only_once(&self) -> bool {
-        self.scheduled.retry_policy.maximum_attempts == 1
+        self.retry_policy().maximum_attempts == 1
     }
 
     /// Whether the attempt is in a queue, or a worker has or may have it.
@@ -138,7 +149,7 @@ impl Activity {
     }
 
     pub(super) fn schedule_to_close_deadline(&self, time: &RunTime) -> Timestamp {
-        let timeout = self.scheduled.timeouts.schedule_to_close;
+        let timeout = self.timeouts_in_force().schedule_to_close;
         timeout.map_or(Timestamp::MAX, |timeout| time.after(self.scheduled_at, timeout))
     }
 
@@ -147,10 +158,12 @@ impl Activity {
         let after = |start: Timestamp, timeout: Option<std::time::Duration>| {
             timeout.map_or(Timestamp::MAX, |timeout| time.after(start, timeout))
         };
-        let timeouts = &self.scheduled.timeouts;
+        let timeouts = self.timeouts_in_force();
         let never = (TimeoutKind::StartToClose, Timestamp::MAX);
         let close = (TimeoutKind::ScheduleToClose, self.schedule_to_close_deadline(time));
         match &self.state {
+            // No worker is to take it.
+            Attempt::Offered { .. } if self.paused.is_some() => [close, never, never],
             Attempt::Offered { at } => {
                 [close, (TimeoutKind::ScheduleToStart, after(*at, timeouts.schedule_to_start)), never]
             }
@@ -194,7 +207,10 @@ impl Activity {
             && self.counted == 0
             && self.durable_start.is_none()
             && self.last_failure.is_none()
-            && self.heartbeat_details.is_none();
+            && self.heartbeat_details.is_none()
+            && self.paused.is_none()
+            && self.forgotten == 0
+            && self.options.is_none();
         if says_nothing || self.has_outcome {
             return None;
         }
@@ -211,6 +227,9 @@ impl Activity {
             identity,
             last_failure: self.last_failure.clone(),
             heartbeat_details: self.heartbeat_details.clone(),
+            paused: self.paused.clone(),
+            forgotten_attempts: self.forgotten,
+            options: self.options.clone(),
         })
     }
 
@@ -331,6 +350,9 @@ impl Execution {
             activity.durable_start = progress.started_at.map(|at| (at, progress.identity));
             activity.last_failure = progress.last_failure;
             activity.heartbeat_details = progress.heartbeat_details;
+            activity.paused = progress.paused;
+            activity.forgotten = progress.forgotten_attempts;
+            activity.options = progress.options;
             activity.stored = true;
             activity.state = activity.recovered_state();
         });

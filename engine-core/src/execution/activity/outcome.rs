@@ -84,6 +84,10 @@ impl Execution {
                     })
                 });
             }
+            None if named.activity.paused.is_some() => {
+                let failure = Failure::server("the attempt stopped because the activity was paused", false);
+                draft.retry(scheduled_event_id, named.activity, failure, now);
+            }
             None => {
                 let failure = Failure {
                     message: "the activity stopped as canceled, but nobody had asked it to".to_owned(),
@@ -175,9 +179,9 @@ impl Draft<'_> {
         if activity.cancel_requested_event_id.is_some() {
             return RetryDecision::GiveUp(RetryState::CancelRequested);
         }
-        activity.scheduled.retry_policy.after_failure(
+        activity.retry_policy().after_failure(
             failure,
-            activity.attempt,
+            activity.attempt - activity.forgotten,
             activity.counted.saturating_add(u32::from(counts(failure))),
             self.now,
             activity.schedule_to_close_deadline(&self.run.deadlines.time),

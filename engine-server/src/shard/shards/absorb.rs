@@ -82,6 +82,7 @@ impl Shards {
                 | Fact::ActivityOffered { .. }
                 | Fact::ActivityHeartbeat { .. }
                 | Fact::ActivityInHandRecorded { .. }
+                | Fact::ActivityOperated { .. }
                 | Fact::GraceEnded => {}
             }
         }

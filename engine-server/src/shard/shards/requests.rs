@@ -188,9 +188,12 @@ impl Shards {
             Responder::Call(_) | Responder::Heartbeat { .. } | Responder::Nobody => {}
         }
         if let Responder::Heartbeat { session, token } = &responder
-            && transition.reply == (Reply::Heartbeat { cancel_requested: true })
+            && let Reply::Heartbeat { cancel_requested, paused } = transition.reply
+            && (cancel_requested || paused)
         {
-            let stop = handout::stop(token.clone(), handout::StopReason::CancelRequested);
+            let reason =
+                if cancel_requested { handout::StopReason::CancelRequested } else { handout::StopReason::Paused };
+            let stop = handout::stop(token.clone(), reason);
             self.gather.release_after(run.last_batch, Release::Send(Arc::clone(session), stop));
         }
         let reply = transition.reply.clone();
