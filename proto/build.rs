@@ -14,6 +14,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "namespace_service",
         "schedule_service",
         "operation_service",
+        "activity_service",
     ]
     .map(|name| format!("engine/v1/{name}.proto"));
     println!("cargo:rerun-if-changed=engine/v1");

@@ -137,6 +137,18 @@ pub struct WorkflowStarted {
     pub parent: Option<Box<Parent>>,
     /// Where its history comes from, if it began by a reset.
     pub reset: Option<Box<ResetOrigin>>,
+    /// Set if the run is a standalone activity: one activity and no workflow code.
+    pub activity: Option<Box<StandaloneActivity>>,
+}
+
+/// What the run of a standalone activity is, beyond what every run has: its workflow id is the activity's id, its workflow type the
+/// activity's type, and its first task's back-off the delay before the first attempt.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StandaloneActivity {
+    /// The four timeouts.
+    pub timeouts: ActivityTimeouts,
+    /// How attempts follow each other.
+    pub retry_policy: RetryPolicy,
 }
 
 impl WorkflowStarted {
@@ -227,6 +239,8 @@ pub struct WorkflowTimedOut {
     pub retry_state: RetryState,
     /// The run that follows, if one does.
     pub new_run_id: Option<RunId>,
+    /// Of a standalone activity: which of its deadlines passed, the last attempt's failure as its cause.
+    pub failure: Option<Failure>,
 }
 
 /// The code accepted a request to cancel. A close event.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use crate::filter::Column;
+use crate::filter::{Column, Subject};
 use crate::ids::SearchAttributeName;
 use crate::limits;
 use crate::time::Timestamp;
@@ -169,7 +169,7 @@ pub fn check_new_name(name: &str) -> Result<SearchAttributeName, String> {
         let limit = limits::SEARCH_NAME_BYTES_MAX;
         return Err(format!("the name is {} bytes long; the limit is {limit} bytes", name.len()));
     }
-    if Column::of_name(name).is_some() {
+    if [Subject::Workflows, Subject::Activities].into_iter().any(|subject| Column::of_name(name, subject).is_some()) {
         return Err(format!("{name} is a column that every run has: choose another name"));
     }
     if WORDS_OF_FILTERS.iter().any(|word| word.eq_ignore_ascii_case(name)) {

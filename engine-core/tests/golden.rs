@@ -8,7 +8,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use engine_core::command::{Command, ContinueAsNew, UnreadSignal};
-use engine_core::event::{Marker, StepMarker, StepOutcome};
+use engine_core::event::{ActivityTimeouts, Marker, StandaloneActivity, StepMarker, StepOutcome};
 use engine_core::execution::{ActivityRef, Input};
 use engine_core::failure::{Failure, RetryState};
 use engine_core::ids::{PatchId, SignalName, StepName};
@@ -31,6 +31,8 @@ const SCENARIOS: &[Scenario] = &[
     ("activity_times_out", activity_times_out),
     ("activity_canceled_before_its_start", activity_canceled_before_its_start),
     ("activity_canceled_while_it_runs", activity_canceled_while_it_runs),
+    ("standalone_activity", standalone_activity),
+    ("standalone_activity_canceled", standalone_activity_canceled),
     ("worker_lost", worker_lost),
     ("server_restarted", server_restarted),
     ("signal_during_a_task", signal_during_a_task),
@@ -166,6 +168,33 @@ fn activity_canceled_while_it_runs() -> Run {
     run.send(Input::CancelActivity { activity, details: None, identity: "worker".into() })
         .expect("it was asked to stop");
     run.turn(vec![complete()]);
+    run
+}
+
+/// A run that is one activity, which fails once.
+fn standalone() -> Run {
+    Run::start_with(|started| {
+        let timeouts = ActivityTimeouts { start_to_close: Some(seconds(10)), ..ActivityTimeouts::default() };
+        started.activity = Some(Box::new(StandaloneActivity { timeouts, retry_policy: retry(0) }));
+    })
+}
+
+fn standalone_activity() -> Run {
+    let mut run = standalone();
+    let token = run.take_activity("order-1");
+    run.fail_activity(token, Failure::application("Busy", "later"));
+    run.advance_to_deadline();
+    let token = run.take_activity("order-1");
+    run.complete_activity(token);
+    run
+}
+
+fn standalone_activity_canceled() -> Run {
+    let mut run = standalone();
+    let token = run.take_activity("order-1");
+    run.cancel();
+    let activity = ActivityRef::Token(token);
+    run.send(Input::CancelActivity { activity, details: None, identity: "worker".into() }).expect("it was asked to");
     run
 }
 

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use engine_core::command::Command;
 use engine_core::event::{
-    Event, EventKind, Marker, PropertyChanges, ResetTo, StepMarker, StepOutcome, WorkerMetadata,
-    WorkflowTaskFailureCause,
+    ActivityTimeouts, Event, EventKind, Marker, PropertyChanges, ResetTo, StandaloneActivity, StepMarker, StepOutcome,
+    WorkerMetadata, WorkflowTaskFailureCause,
 };
 use engine_core::execution::{
     ActivityOperation, ActivityOptionChanges, ActivityRef, ActivityToken, Effect, Execution, Input, PeerAnswer,
@@ -18,7 +18,9 @@ use engine_core::execution::{
     WorkflowTaskToken,
 };
 use engine_core::failure::Failure;
-use engine_core::ids::{ActivityId, EventId, PatchId, SearchAttributeName, StepName, TaskQueueName, UpdateId};
+use engine_core::ids::{
+    ActivityId, EventId, PatchId, SearchAttributeName, StepName, TaskQueueName, UpdateId, WorkflowId,
+};
 use engine_core::limits;
 use engine_core::payload::Payload;
 use engine_core::peer::{ChildOutcome, ParentClosePolicy, PeerFailureCause};
@@ -189,6 +191,32 @@ fn step() -> impl Strategy<Value = Step> {
         2 => recent().prop_map(|token| Step::ClaimActivity { token }),
         8 => (any::<u8>(), any::<bool>()).prop_map(|(which, accepted)| Step::AnswerPeer { which, accepted }),
         4 => any::<u8>().prop_map(|which| Step::CloseChild { which }),
+        6 => (0..40_u16).prop_map(|deciseconds| Step::Wait { deciseconds }),
+        4 => Just(Step::WaitForDeadline),
+        1 => (0..30_u16).prop_map(|deciseconds| Step::ClockSetBack { deciseconds }),
+        3 => Just(Step::Crash),
+        2 => Just(Step::HandOver),
+        4 => Just(Step::EndGrace),
+        3 => Just(Step::Park),
+    ]
+}
+
+/// One thing that happens to a standalone activity.
+fn step_of_activity() -> impl Strategy<Value = Step> {
+    let recent = || prop_oneof![6 => Just(0_u8), 1 => any::<u8>()];
+    prop_oneof![
+        1 => Just(Step::Cancel),
+        1 => Just(Step::Pause),
+        3 => Just(Step::Resume),
+        1 => prop_oneof![9 => Just(Step::EndGrace), 1 => Just(Step::Terminate)],
+        12 => any::<u8>().prop_map(|which| Step::TakeActivity { which }),
+        2 => (recent(), any::<bool>()).prop_map(|(token, by_id)| Step::CompleteActivity { token, by_id }),
+        6 => (recent(), any::<bool>()).prop_map(|(token, by_id)| Step::FailActivity { token, by_id }),
+        2 => recent().prop_map(|token| Step::StopActivity { token }),
+        3 => (recent(), any::<bool>()).prop_map(|(token, details)| Step::Heartbeat { token, details }),
+        2 => recent().prop_map(|token| Step::LoseActivity { token }),
+        2 => recent().prop_map(|token| Step::ReleaseActivity { token }),
+        2 => recent().prop_map(|token| Step::ClaimActivity { token }),
         6 => (0..40_u16).prop_map(|deciseconds| Step::Wait { deciseconds }),
         4 => Just(Step::WaitForDeadline),
         1 => (0..30_u16).prop_map(|deciseconds| Step::ClockSetBack { deciseconds }),
@@ -802,7 +830,8 @@ fn check_history(history: &[Event]) {
             EventKind::WorkflowCompleted(_) | EventKind::WorkflowFailed(_) | EventKind::WorkflowCanceled(_)
         )
     });
-    if by_code.clone().count() < history.len() {
+    let has_code = !matches!(history.first().map(|event| &event.kind), Some(EventKind::WorkflowStarted(it)) if it.activity.is_some());
+    if has_code && by_code.clone().count() < history.len() {
         let mut last_task = by_code.take_while(|event| !matches!(event.kind, EventKind::WorkflowTaskCompleted(_)));
         let unseen =
             last_task.find(|event| event.kind.is_news() && !matches!(event.kind, EventKind::ActivityCanceled(_)));
@@ -834,5 +863,44 @@ proptest! {
             world.take(step);
         }
         world.finish();
+    }
+
+    #[test]
+    fn a_standalone_activity_ends_once_whatever_happens(
+        maximum_attempts in 0..3_u32,
+        timeouts in 0..8_u8,
+        delayed in any::<bool>(),
+        steps in proptest::collection::vec(step_of_activity(), 1..40),
+    ) {
+        let run = Run::start_with(|started| {
+            let set = |bit: u8, deciseconds: u64| (timeouts & bit != 0).then(|| seconds(deciseconds) / 10);
+            let timeouts = ActivityTimeouts {
+                schedule_to_close: set(1, 95),
+                schedule_to_start: set(2, 30),
+                start_to_close: Some(seconds(10)),
+                heartbeat: set(4, 15),
+            };
+            started.workflow_id = WorkflowId::from_trusted(activity_name(0));
+            started.first_task_backoff = if delayed { seconds(2) } else { seconds(0) };
+            started.activity = Some(Box::new(StandaloneActivity { timeouts, retry_policy: retry(maximum_attempts) }));
+        });
+        let mut world = World::new(run);
+        world.offered_task = None;
+        if !delayed {
+            world.offered_activities.insert(EventId::FIRST, 1);
+        }
+        for step in steps {
+            world.take(step);
+        }
+        let history = &world.run.history;
+        let of_code = history.iter().find(|event| matches!(event.kind, EventKind::WorkflowTaskScheduled(_)));
+        prop_assert_eq!(of_code, None, "it has no code");
+        let starts = history.iter().filter(|event| matches!(event.kind, EventKind::ActivityStarted(_))).count();
+        let is_closed = world.run.execution.close_status().is_some();
+        prop_assert!(starts <= usize::from(is_closed), "its last attempt is recorded with its end");
+        prop_assert_eq!(world.run.execution.pending_activities().len(), usize::from(!is_closed));
+        prop_assert!(!is_closed || (world.offered_activities.is_empty() && world.run.progress.is_empty()));
+        let closings = history.iter().filter(|event| event.kind.close_status().is_some()).count();
+        prop_assert_eq!(closings, usize::from(is_closed));
     }
 }

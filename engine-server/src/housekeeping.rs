@@ -25,7 +25,7 @@ use crate::namespaces::Namespace;
 use crate::node::NodeContext;
 use crate::rpc::history;
 use crate::shard::request::{LocalKey, Request, RequestKind, Responder, ServerError};
-use crate::store::{ExecutionRow, OWES_MESSAGES, RunKey};
+use crate::store::{ExecutionRow, NamespaceId, OWES_MESSAGES, RunKey};
 
 /// Runs round after round until the node stops.
 pub(crate) async fn run(context: Arc<NodeContext>) {
@@ -56,7 +56,9 @@ pub(crate) async fn run(context: Arc<NodeContext>) {
 pub(crate) async fn round(context: &Arc<NodeContext>, now: Timestamp, pause: Duration) -> Result<u64, ServerError> {
     let mut deleted = 0;
     for namespace in context.namespaces.all() {
-        deleted += sweep(context, &namespace, now, pause).await?;
+        for rows in [namespace.id, namespace.id.of_activities()] {
+            deleted += sweep(context, &namespace, rows, now, pause).await?;
+        }
         if namespace.settings.deleting {
             bury(context, &namespace).await?;
         }
@@ -83,9 +85,11 @@ fn fate(row: &ExecutionRow, namespace: &Namespace, now: Timestamp) -> Fate {
     if namespace.settings.deleting || is_over() { Fate::Deleted } else { Fate::Kept }
 }
 
+/// Goes through the runs of a namespace, or through its standalone activities: `rows` says under which number they are.
 async fn sweep(
     context: &Arc<NodeContext>,
     namespace: &Namespace,
+    rows: NamespaceId,
     now: Timestamp,
     pause: Duration,
 ) -> Result<u64, ServerError> {
@@ -96,9 +100,9 @@ async fn sweep(
     };
     let (mut after, mut deleted): (Option<RunId>, u64) = (None, 0);
     loop {
-        let (store, id) = (Arc::clone(&context.store), namespace.id);
+        let store = Arc::clone(&context.store);
         let page =
-            history::detached(async move { store.earliest_runs(id, after, limits::HOUSEKEEPING_PAGE).await }).await?;
+            history::detached(async move { store.earliest_runs(rows, after, limits::HOUSEKEEPING_PAGE).await }).await?;
         let Some(last) = page.last() else {
             return Ok(deleted);
         };
@@ -161,8 +165,11 @@ async fn terminate(context: &NodeContext, key: &RunKey) {
 async fn bury(context: &Arc<NodeContext>, namespace: &Namespace) -> Result<(), ServerError> {
     let mut unburied = context.unburied.lock().await;
     let (store, id) = (Arc::clone(&context.store), namespace.id);
-    let left = history::detached(async move { store.earliest_runs(id, None, 1).await }).await?;
-    if !left.is_empty() {
+    let left = history::detached(async move {
+        let workflows = store.earliest_runs(id, None, 1).await?;
+        Ok(workflows.len() + store.earliest_runs(id.of_activities(), None, 1).await?.len())
+    });
+    if left.await? > 0 {
         unburied.remove(&id);
         return Ok(());
     }
@@ -185,7 +192,7 @@ mod tests {
 
     use super::*;
     use crate::namespaces::{Retention, Settings};
-    use crate::store::{NamespaceId, ShardId};
+    use crate::store::ShardId;
 
     fn row(status: Option<CloseStatus>, closed_at: i64) -> ExecutionRow {
         ExecutionRow {

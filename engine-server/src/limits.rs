@@ -154,6 +154,15 @@ pub const RETENTION_MIN: Duration = Duration::from_secs(60);
 /// Longest retention that is not for ever.
 pub const RETENTION_MAX: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 
+/// How many standalone activities one step of a call that runs many again reads whole and starts: each may have 2 MiB of arguments.
+pub const AGAIN_PAGE: u32 = 50;
+
+/// Most standalone activities that one call runs again, unless it says how many.
+pub const AGAIN_DEFAULT: u32 = 10_000;
+
+/// Most standalone activities that one call can run again: it is a stream that somebody reads, and a repeat goes on where it ended.
+pub const AGAIN_MAX: u32 = 1_000_000;
+
 /// Largest page of a list.
 pub const LIST_PAGE_MAX: u32 = 1_000;
 

@@ -201,9 +201,9 @@ impl Namespaces {
         self.known.read().by_name.values().cloned().collect()
     }
 
-    /// The namespace of a number, if it was there when they were last read.
+    /// The namespace of a number, that of its activities included, if it was there when they were last read.
     pub(crate) fn by_id(&self, id: NamespaceId) -> Option<Arc<Namespace>> {
-        self.known.read().by_id.get(&id).cloned()
+        self.known.read().by_id.get(&id.home()).cloned()
     }
 
     fn by_name(&self, name: &str) -> Option<Arc<Namespace>> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use engine_core::limits::MESSAGE_BYTES_MAX;
 use engine_core::time::Timestamp;
+use engine_proto::v1::activity_service_server::ActivityServiceServer;
 use engine_proto::v1::namespace_service_server::NamespaceServiceServer;
 use engine_proto::v1::operation_service_server::OperationServiceServer;
 use engine_proto::v1::schedule_service_server::ScheduleServiceServer;
@@ -16,6 +17,7 @@ use tonic::service::Routes;
 
 use crate::housekeeping;
 use crate::node::{Node, NodeOptions};
+use crate::rpc::activity_service::ActivityCalls;
 use crate::rpc::namespace_service::NamespaceCalls;
 use crate::rpc::operation_service::Operations;
 use crate::rpc::schedule_service::ScheduleCalls;
@@ -84,11 +86,15 @@ impl Server {
         let operations = OperationServiceServer::new(Operations { context: Arc::clone(context) })
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        let activities = ActivityServiceServer::new(ActivityCalls { context: Arc::clone(context) })
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX);
         Routes::new(workflows)
             .add_service(workers)
             .add_service(namespaces)
             .add_service(schedules)
             .add_service(operations)
+            .add_service(activities)
     }
 
     /// Deletes at once what the retention of its namespaces does not keep as of `now`, of the shards that this server owns, and what
@@ -115,6 +121,7 @@ impl Server {
         health.set_serving::<NamespaceServiceServer<NamespaceCalls>>().await;
         health.set_serving::<ScheduleServiceServer<ScheduleCalls>>().await;
         health.set_serving::<OperationServiceServer<Operations>>().await;
+        health.set_serving::<ActivityServiceServer<ActivityCalls>>().await;
         let reflection = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(engine_proto::DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
@@ -140,6 +147,7 @@ impl Server {
         health.set_not_serving::<NamespaceServiceServer<NamespaceCalls>>().await;
         health.set_not_serving::<ScheduleServiceServer<ScheduleCalls>>().await;
         health.set_not_serving::<OperationServiceServer<Operations>>().await;
+        health.set_not_serving::<ActivityServiceServer<ActivityCalls>>().await;
         let stopping = async {
             self.shutdown().await;
             stop.cancel();

@@ -54,6 +54,7 @@ fn attributes(kind: &EventKind) -> Value {
         EventKind::WorkflowTimedOut(it) => json!({
             "retry_state": retry_state(it.retry_state),
             "new_run_id": run(it.new_run_id),
+            "failure": it.failure.as_ref().map(failure),
         }),
         EventKind::WorkflowCanceled(it) => json!({
             "workflow_task_completed_event_id": it.workflow_task_completed_event_id.0,
@@ -282,6 +283,10 @@ pub(crate) fn started(it: &WorkflowStarted) -> Value {
             "run_id": parent.run_id.to_string(),
             "initiated_event_id": parent.initiated_event_id.0,
         })),
+        "activity": it.activity.as_ref().map(|activity| json!({
+            "timeouts": timeouts(&activity.timeouts),
+            "retry_policy": retry_policy(&activity.retry_policy),
+        })),
         "seen_request_ids": it.seen_request_ids.iter().map(|id| id.as_str()).collect::<Vec<_>>(),
         "reset": it.reset.as_ref().map(|reset| json!({
             "base_run_id": reset.base_run_id.to_string(),
@@ -373,7 +378,7 @@ pub(super) fn payloads(them: &[Payload]) -> Vec<Value> {
     them.iter().map(payload::value).collect()
 }
 
-fn timeouts(it: &ActivityTimeouts) -> Value {
+pub(super) fn timeouts(it: &ActivityTimeouts) -> Value {
     json!({
         "schedule_to_close": duration(it.schedule_to_close),
         "schedule_to_start": duration(it.schedule_to_start),

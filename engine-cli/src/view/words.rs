@@ -46,7 +46,10 @@ impl Narrator {
                 it.new_run_id.map(|run| format!("continued by run {run}")).unwrap_or_default(),
             ],
             EventKind::WorkflowTimedOut(it) => vec![
-                "took too long".to_owned(),
+                match &it.failure {
+                    Some(failure) => one_line_words(failure, limit),
+                    None => "took too long".to_owned(),
+                },
                 retry_state_words(it.retry_state).to_owned(),
                 it.new_run_id.map(|run| format!("continued by run {run}")).unwrap_or_default(),
             ],

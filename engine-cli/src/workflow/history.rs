@@ -147,6 +147,7 @@ pub(super) mod tests {
             seen_request_ids: Vec::new(),
             reset: None,
             parent: None,
+            activity: None,
         }
     }
 

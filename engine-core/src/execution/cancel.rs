@@ -5,6 +5,8 @@
 //! | open   | no           | WorkflowCancelRequested (or buffered) |
 //! | open   | yes          | — (answers `Unchanged`)               |
 //! | closed | any          | — (answers `Unchanged`)               |
+//!
+//! A standalone activity has no code that decides: `activity::standalone` says what a request does to it.
 
 use crate::event::{EventKind, WorkflowCancelRequested};
 use crate::execution::draft::Draft;
@@ -15,6 +17,9 @@ impl Execution {
     pub(super) fn decide_request_cancel(&self, request: WorkflowCancelRequested, now: Timestamp) -> Transition {
         if self.closed.is_some() || self.cancel_requested {
             return Transition::reply(Reply::Unchanged);
+        }
+        if self.is_standalone_activity() {
+            return self.decide_cancel_standalone(request, now);
         }
         let mut draft = Draft::new(self, now);
         draft.arrive(EventKind::WorkflowCancelRequested(request));

@@ -100,7 +100,7 @@ impl Draft<'_> {
             }
         };
         let new_run_id = next.as_ref().map(|started| started.run_id);
-        self.close(EventKind::WorkflowTimedOut(WorkflowTimedOut { retry_state, new_run_id }));
+        self.close(EventKind::WorkflowTimedOut(WorkflowTimedOut { retry_state, new_run_id, failure: None }));
         self.start_next(next);
     }
 

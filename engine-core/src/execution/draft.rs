@@ -92,7 +92,8 @@ impl<'a> Draft<'a> {
         };
         let closes = self.events.last().is_some_and(|event| event.kind.close_status().is_some());
         let has_updates = self.needs_task_for_updates || (self.task == Task::Completed && self.leaves_updates());
-        if (self.has_news || has_updates) && needs_task && !closes {
+        let has_code = !self.run.is_standalone_activity();
+        if (self.has_news || has_updates) && has_code && needs_task && !closes {
             self.offer_workflow_task(1);
         }
         Transition {

@@ -201,7 +201,10 @@ impl Execution {
             | EventKind::WorkflowCanceled(_)
             | EventKind::WorkflowTerminated(_)
             | EventKind::WorkflowContinuedAsNew(_) => self.apply_closed(&event.kind, event.at),
-            EventKind::WorkflowCancelRequested(_) => self.cancel_requested = true,
+            EventKind::WorkflowCancelRequested(_) => {
+                self.cancel_requested = true;
+                self.apply_standalone_cancel_requested(event.id);
+            }
             EventKind::WorkflowSignaled(signal) => self.signals.note(signal.request_id.as_ref()),
             // These change something only together with the event that ends what they began.
             EventKind::WorkflowTaskScheduled(_) | EventKind::WorkflowTaskStarted(_) | EventKind::ActivityStarted(_) => {

@@ -534,6 +534,7 @@ impl Execution {
                 run_id: self.initiator(initiated_event_id),
                 initiated_event_id,
             })),
+            activity: None,
         }
     }
 

@@ -193,7 +193,7 @@ impl Check {
         if run.closed.is_some() {
             return Err(format!("{} follows the close event", event.kind.name()));
         }
-        if !self.check_adjacent(&event.kind)? {
+        if !self.check_adjacent(run, &event.kind)? {
             self.check_open(run, &event.kind)?;
         }
         self.expected = match &event.kind {
@@ -253,7 +253,7 @@ impl Check {
     }
 
     /// Checks events that belong directly behind each other. Returns whether `kind` is the second or third of such.
-    fn check_adjacent(&self, kind: &EventKind) -> Result<bool, String> {
+    fn check_adjacent(&self, run: &Execution, kind: &EventKind) -> Result<bool, String> {
         let task_end = if let EventKind::WorkflowTaskCompleted(end) = kind {
             Some((end.scheduled_event_id, end.started_event_id))
         } else if let EventKind::WorkflowTaskFailed(end) = kind {
@@ -278,6 +278,7 @@ impl Check {
             }
             Expected::ActivityEnd { scheduled_event_id, started_event_id } => {
                 kind.activity_end() == Some((scheduled_event_id, started_event_id))
+                    || (run.is_standalone_activity() && kind.close_status().is_some())
             }
         };
         if fits { Ok(true) } else { Err(format!("{} is not what must follow: {:?}", kind.name(), self.expected)) }
@@ -293,7 +294,7 @@ impl Check {
             Some(_) => Ok(()),
             None => Err(format!("{} refers to event {id}, which is no open timer", kind.name())),
         };
-        let task = |id: EventId| match self.last_completed == id && id.is_some() {
+        let task = |id: EventId| match self.last_completed == id && (id.is_some() || run.is_standalone_activity()) {
             true => Ok(()),
             false => {
                 Err(format!("{} refers to event {id}, which is not the last completed workflow task", kind.name()))
@@ -311,6 +312,9 @@ impl Check {
             EventKind::WorkflowStarted(_) => Err("WorkflowStarted comes twice".to_owned()),
             EventKind::WorkflowCancelRequested(_) if run.cancel_requested => {
                 Err("WorkflowCancelRequested comes twice".to_owned())
+            }
+            EventKind::WorkflowCompleted(_) | EventKind::WorkflowFailed(_) if run.is_standalone_activity() => {
+                Err(format!("{} does not follow ActivityStarted", kind.name()))
             }
             EventKind::WorkflowCompleted(end) => task(end.workflow_task_completed_event_id),
             EventKind::WorkflowFailed(end) => task(end.workflow_task_completed_event_id),

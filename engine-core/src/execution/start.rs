@@ -12,11 +12,13 @@
 //! | closed otherwise                | reuse: failed only                | start                                   |
 //! | closed                          | reuse: reject duplicate           | already started                         |
 //!
-//! The first workflow task is offered at once, unless `first_task_backoff` holds it back (`workflow_task`).
+//! The first workflow task is offered at once, unless `first_task_backoff` holds it back (`workflow_task`). A standalone activity has
+//! its first attempt in its place (`activity::standalone`).
 
 use std::time::Duration;
 
 use crate::event::{CloseStatus, Event, EventKind, WorkflowStarted};
+use crate::execution::activity::check_standalone;
 use crate::execution::check::{self, BadField};
 use crate::execution::deadline::Source;
 use crate::execution::properties;
@@ -136,6 +138,7 @@ pub(super) fn check_started(started: &WorkflowStarted) -> Result<(), BadField> {
     if let Some(policy) = &started.retry_policy {
         policy.validate().map_err(|invalid| BadField::new("retry_policy", invalid.to_string()))?;
     }
+    check_standalone(started)?;
     properties::check_search_attributes(&started.search_attributes)?;
     properties::check_text("summary", &started.summary, limits::SUMMARY_BYTES_MAX)?;
     properties::check_text("details", &started.details, limits::DETAILS_BYTES_MAX)?;
@@ -173,7 +176,10 @@ impl Execution {
         let mut transition = Transition::reply(Reply::Done);
         if started.first_task_backoff == Duration::ZERO {
             let task_queue = started.task_queue.clone();
-            transition.effects.push(Effect::OfferWorkflowTask { task_queue, attempt: 1 });
+            transition.effects.push(match started.activity {
+                None => Effect::OfferWorkflowTask { task_queue, attempt: 1 },
+                Some(_) => Effect::OfferActivity { scheduled_event_id: EventId::FIRST, attempt: 1, task_queue },
+            });
         }
         let kind = EventKind::WorkflowStarted(Box::new(started));
         transition.events.push(Event { id: EventId::FIRST, at: now, kind });
@@ -194,7 +200,10 @@ impl Execution {
             closed: None,
             cancel_requested: false,
             signals: super::signal::SeenRequests::default(),
-            workflow_task: super::workflow_task::WorkflowTask::first(at, delayed_until),
+            workflow_task: match started.activity {
+                None => super::workflow_task::WorkflowTask::first(at, delayed_until),
+                Some(_) => super::workflow_task::WorkflowTask::never(),
+            },
             activities: super::activity::Activities::default(),
             timers: super::timer::Timers::default(),
             peers: super::peer::Peers::default(),
@@ -210,7 +219,10 @@ impl Execution {
         }
         run.deadlines.shift(Source::Execution, None, run.execution_deadline());
         run.deadlines.shift(Source::Run, None, run.run_deadline());
-        run.deadlines.shift(Source::WorkflowTask, None, delayed_until);
+        if started.activity.is_none() {
+            run.deadlines.shift(Source::WorkflowTask, None, delayed_until);
+        }
+        run.open_standalone(started, at);
         run
     }
 }

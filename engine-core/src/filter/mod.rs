@@ -40,7 +40,7 @@ use crate::time::Timestamp;
 
 pub use instant::parse as parse_instant;
 pub use matches::{Listed, OrderKey};
-pub use parse::{parse_count, parse_list};
+pub use parse::{parse_count, parse_count_of, parse_list, parse_list_of};
 
 /// What a list or count asks for.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -101,6 +101,27 @@ pub enum Column {
     Attribute(Attribute),
 }
 
+/// What is listed: it decides by which names two of the columns go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Subject {
+    /// Runs of workflows: `WorkflowId`, `WorkflowType`.
+    #[default]
+    Workflows,
+    /// Standalone activities: `ActivityId`, `ActivityType`.
+    Activities,
+}
+
+impl Subject {
+    /// What the subject calls a column.
+    pub fn name_of(self, column: &Column) -> &str {
+        match (self, column) {
+            (Subject::Activities, Column::WorkflowId) => "ActivityId",
+            (Subject::Activities, Column::WorkflowType) => "ActivityType",
+            _ => column.name(),
+        }
+    }
+}
+
 impl Column {
     /// Those that every run has; not the search attributes.
     pub const ALL: [Column; 8] = [
@@ -130,7 +151,7 @@ impl Column {
     }
 
     /// The column of this name, of those that every run has.
-    pub(crate) fn of_name(name: &str) -> Option<Self> {
+    pub(crate) fn of_name(name: &str, subject: Subject) -> Option<Self> {
         // The name that the column has elsewhere.
         if name.eq_ignore_ascii_case("ExecutionStatus") {
             return Some(Column::Status);
@@ -140,7 +161,7 @@ impl Column {
             let name = SearchAttributeName::from_trusted(name);
             return Some(Column::Attribute(Attribute { name, search_type }));
         }
-        Self::ALL.into_iter().find(|column| column.name().eq_ignore_ascii_case(name))
+        Self::ALL.into_iter().find(|column| subject.name_of(column).eq_ignore_ascii_case(name))
     }
 
     fn kind(&self) -> Kind {

@@ -1,24 +1,36 @@
 //! From words to a filter.
 
 use super::lex::{Token, Word, error, lex};
-use super::{Attribute, Column, Comparison, Condition, Filter, Kind, Number, Order, SyntaxError, Value, instant};
+use super::{
+    Attribute, Column, Comparison, Condition, Filter, Kind, Number, Order, Subject, SyntaxError, Value, instant,
+};
 use crate::event::CloseStatus;
 use crate::ids::RunId;
 use crate::limits;
 use crate::search::{SearchType, SearchTypes, words_of};
 
-/// What a list asks for. `attributes` are those that are registered in the namespace.
+/// What a list of workflows asks for. `attributes` are those that are registered in the namespace.
 pub fn parse_list(text: &str, attributes: &SearchTypes) -> Result<Filter, SyntaxError> {
-    let mut parser = Parser::new(text, attributes)?;
+    parse_list_of(Subject::Workflows, text, attributes)
+}
+
+/// What a list asks for. `attributes` are those that are registered in the namespace.
+pub fn parse_list_of(subject: Subject, text: &str, attributes: &SearchTypes) -> Result<Filter, SyntaxError> {
+    let mut parser = Parser::new(subject, text, attributes)?;
     let condition = parser.condition_if_any()?;
     let order = if parser.takes_name("ORDER") { parser.order()? } else { Order::default() };
     parser.end("AND, OR or ORDER BY")?;
     Ok(Filter { condition, order, group_by: None })
 }
 
-/// What a count asks for. `attributes` are those that are registered in the namespace.
+/// What a count of workflows asks for. `attributes` are those that are registered in the namespace.
 pub fn parse_count(text: &str, attributes: &SearchTypes) -> Result<Filter, SyntaxError> {
-    let mut parser = Parser::new(text, attributes)?;
+    parse_count_of(Subject::Workflows, text, attributes)
+}
+
+/// What a count asks for. `attributes` are those that are registered in the namespace.
+pub fn parse_count_of(subject: Subject, text: &str, attributes: &SearchTypes) -> Result<Filter, SyntaxError> {
+    let mut parser = Parser::new(subject, text, attributes)?;
     let condition = parser.condition_if_any()?;
     let group_by = if parser.takes_name("GROUP") { Some(parser.group()?) } else { None };
     parser.end("AND, OR or GROUP BY")?;
@@ -26,6 +38,7 @@ pub fn parse_count(text: &str, attributes: &SearchTypes) -> Result<Filter, Synta
 }
 
 struct Parser<'a> {
+    subject: Subject,
     text: &'a str,
     attributes: &'a SearchTypes,
     tokens: Vec<Token>,
@@ -35,12 +48,12 @@ struct Parser<'a> {
 }
 
 impl<'a> Parser<'a> {
-    fn new(text: &'a str, attributes: &'a SearchTypes) -> Result<Self, SyntaxError> {
+    fn new(subject: Subject, text: &'a str, attributes: &'a SearchTypes) -> Result<Self, SyntaxError> {
         if text.len() > limits::FILTER_BYTES_MAX {
             let limit = limits::FILTER_BYTES_MAX;
             return Err(error("", 0, format!("the filter is {} bytes long; the limit is {limit} bytes", text.len())));
         }
-        Ok(Self { text, attributes, tokens: lex(text)?, next: 0, depth: 0, conditions: 0 })
+        Ok(Self { subject, text, attributes, tokens: lex(text)?, next: 0, depth: 0, conditions: 0 })
     }
 
     fn token(&self) -> &Token {
@@ -221,7 +234,7 @@ impl<'a> Parser<'a> {
 
     fn column(&mut self) -> Result<Column, SyntaxError> {
         let Word::Name(name) = &self.token().word else { return Err(self.expected("the name of a column")) };
-        let Some(column) = Column::of_name(name).or_else(|| self.attribute(name)) else {
+        let Some(column) = Column::of_name(name, self.subject).or_else(|| self.attribute(name)) else {
             return Err(error(self.text, self.token().at, self.no_column(name)));
         };
         self.take();
@@ -235,7 +248,7 @@ impl<'a> Parser<'a> {
     }
 
     fn no_column(&self, name: &str) -> String {
-        let columns: Vec<String> = Column::ALL.iter().map(|column| column.name().to_owned()).collect();
+        let columns: Vec<String> = Column::ALL.iter().map(|column| self.subject.name_of(column).to_owned()).collect();
         let columns = columns.join(", ");
         if self.attributes.is_empty() {
             return format!(

@@ -69,6 +69,7 @@ pub fn start_attributes() -> WorkflowStarted {
         seen_request_ids: Vec::new(),
         reset: None,
         parent: None,
+        activity: None,
     }
 }
 

@@ -51,6 +51,7 @@ impl History {
             seen_request_ids: Vec::new(),
             reset: None,
             parent: None,
+            activity: None,
         })));
         history
     }

@@ -74,6 +74,8 @@ pub struct QueuedTask {
     pub id: TaskId,
     /// The shard that knows it.
     pub shard: ShardId,
+    /// The namespace in the key of its run; that of its queue, or the standalone activities' of it.
+    pub namespace: NamespaceId,
     /// The workflow id of its run.
     pub workflow_id: Arc<str>,
     /// Which try.

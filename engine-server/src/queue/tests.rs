@@ -14,6 +14,7 @@ fn activity(number: u64) -> QueuedTask {
     QueuedTask {
         id: TaskId { run_id: RunId::from_uuid(Uuid::from_u128(7)), activity: EventId(number) },
         shard: ShardId(3),
+        namespace: NamespaceId(1),
         workflow_id: Arc::from("w"),
         attempt: 1,
         type_name: Arc::from("charge"),

@@ -3,6 +3,8 @@
 //! | file | noun |
 //! |---|---|
 //! | `workflow_service` | starts, signals, reads |
+//! | `activity_service` | standalone activities |
+//! | `again` | standalone activities that run once more |
 //! | `worker_service` | worker streams, activities from anywhere |
 //! | `namespace_service` | namespaces: what is known of them, registered attributes, retention |
 //! | `operation_service` | what operators do to runs: deletion, pauses, activities |
@@ -17,6 +19,8 @@
 //! | `validate` | limits of requests that the core does not see |
 //! | `status` | errors as gRPC statuses; the only file that decides codes |
 
+pub(crate) mod activity_service;
+mod again;
 pub(crate) mod history;
 pub(crate) mod namespace_service;
 pub(crate) mod operation_service;

@@ -182,8 +182,12 @@ impl NamespaceCalls {
         }
         let open = parse_count("Status = 'Running'", &SearchTypes::new()).expect("a filter of ours");
         let (store, id) = (Arc::clone(&self.context.store), namespace.id);
-        let counted = history::detached(async move { store.count(id, &open).await }).await?;
-        match counted.first().map_or(0, |(_, count)| *count) {
+        let counted = history::detached(async move {
+            let mut both = store.count(id, &open).await?;
+            both.extend(store.count(id.of_activities(), &open).await?);
+            Ok(both)
+        });
+        match counted.await?.iter().map(|(_, count)| count).sum::<u64>() {
             0 => Ok(()),
             count => Err(ServerError::Refused(format!(
                 "namespace {:?} has {count} open runs: wait for them, or delete it with terminate_open_runs",

@@ -120,7 +120,8 @@ fn successor(close: &Event) -> Option<RunId> {
     }
 }
 
-fn outcome(run_id: RunId, close: Event) -> v1::GetWorkflowResultResponse {
+/// How a run ended, by its last event.
+pub(crate) fn outcome(run_id: RunId, close: Event) -> v1::GetWorkflowResultResponse {
     let status = convert::close_status_to_proto(close.kind.close_status());
     let (result, failure) = match close.kind {
         EventKind::WorkflowCompleted(completed) => (completed.result, None),
@@ -129,7 +130,9 @@ fn outcome(run_id: RunId, close: Event) -> v1::GetWorkflowResultResponse {
             (None, Some(failure("workflow canceled", FailureKind::Canceled { details: canceled.details })))
         }
         EventKind::WorkflowTerminated(terminated) => (None, Some(failure(&terminated.reason, FailureKind::Terminated))),
-        EventKind::WorkflowTimedOut(_) => (None, Some(Failure::timeout(TimeoutKind::StartToClose, None))),
+        EventKind::WorkflowTimedOut(timed_out) => {
+            (None, Some(timed_out.failure.unwrap_or_else(|| Failure::timeout(TimeoutKind::StartToClose, None))))
+        }
         _ => (None, None),
     };
     v1::GetWorkflowResultResponse {

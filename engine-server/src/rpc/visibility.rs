@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use engine_core::filter::{Filter, Number, OrderKey, SyntaxError, parse_count, parse_list};
+use engine_core::filter::{Filter, Number, OrderKey, Subject, SyntaxError, parse_count_of, parse_list_of};
 use engine_core::ids::RunId;
 use engine_core::search::SearchTypes;
 use engine_proto::v1;
@@ -13,10 +13,26 @@ use crate::limits;
 use crate::namespaces::Namespace;
 use crate::node::NodeContext;
 use crate::shard::request::ServerError;
-use crate::store::{ExecutionRow, Search};
+use crate::store::{ExecutionRow, NamespaceId, Search};
 
-/// A page of runs, and the token of the next page; empty if this was the last.
-pub(super) async fn list(
+/// What is listed, and under which number its rows are.
+fn rows_of(namespace: &Namespace, subject: Subject) -> NamespaceId {
+    match subject {
+        Subject::Workflows => namespace.id,
+        Subject::Activities => namespace.id.of_activities(),
+    }
+}
+
+/// Which page of a list a request asks for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PageOf<'a> {
+    pub(super) query: &'a str,
+    pub(super) size: u32,
+    pub(super) token: &'a [u8],
+}
+
+/// A page of workflows, and the token of the next page; empty if this was the last.
+pub(super) async fn list_workflows(
     context: &NodeContext,
     namespace: &Namespace,
     request: &v1::ListWorkflowsRequest,
@@ -27,41 +43,73 @@ pub(super) async fn list(
             "cannot be combined with status, workflow_type and workflow_id: say it all in the query",
         ));
     }
-    let filter = parsed(context, namespace, |attributes| parse_list(&request.query, attributes)).await?;
-    let limit = validate::page_size(request.page_size, limits::LIST_PAGE_DEFAULT, limits::LIST_PAGE_MAX)?;
-    let after = match request.page_token.as_slice() {
+    let page = PageOf { query: &request.query, size: request.page_size, token: &request.page_token };
+    list(context, namespace, Subject::Workflows, page).await
+}
+
+/// A page of runs, and the token of the next page; empty if this was the last.
+pub(super) async fn list(
+    context: &NodeContext,
+    namespace: &Namespace,
+    subject: Subject,
+    page: PageOf<'_>,
+) -> Result<(Vec<ExecutionRow>, Vec<u8>), ServerError> {
+    let filter = list_filter(context, namespace, subject, page.query).await?;
+    let limit = validate::page_size(page.size, limits::LIST_PAGE_DEFAULT, limits::LIST_PAGE_MAX)?;
+    let after = match page.token {
         [] => None,
         token => Some(
-            decode(token, &request.query)
+            decode(token, page.query)
                 .ok_or_else(|| invalid("page_token", "is not a token of this query: start again without one"))?,
         ),
     };
     let order = filter.order.clone();
-    let search = Search { namespace: namespace.id, filter, after, limit };
+    let search = Search { namespace: rows_of(namespace, subject), filter, after, limit };
     let store = Arc::clone(&context.store);
     let rows = history::detached(async move { store.search(&search).await }).await?;
     let token = match rows.last() {
         Some(last) if rows.len() == limit as usize => {
-            encode(&last.listed().order_key(&order), last.key.run_id, &request.query)
+            encode(&last.listed().order_key(&order), last.key.run_id, page.query)
         }
         Some(_) | None => Vec::new(),
     };
     Ok((rows, token))
 }
 
-pub(super) async fn count(
+/// What a list asks for.
+pub(super) async fn list_filter(
+    context: &NodeContext,
+    namespace: &Namespace,
+    subject: Subject,
+    query: &str,
+) -> Result<Filter, ServerError> {
+    parsed(context, namespace, |attributes| parse_list_of(subject, query, attributes)).await
+}
+
+pub(super) async fn count_workflows(
     context: &NodeContext,
     namespace: &Namespace,
     query: &str,
 ) -> Result<v1::CountWorkflowsResponse, ServerError> {
-    let filter = parsed(context, namespace, |attributes| parse_count(query, attributes)).await?;
+    let (count, groups) = count(context, namespace, Subject::Workflows, query).await?;
+    Ok(v1::CountWorkflowsResponse { count, groups })
+}
+
+/// How many runs a query means in all, and in its groups if it has any.
+pub(super) async fn count(
+    context: &NodeContext,
+    namespace: &Namespace,
+    subject: Subject,
+    query: &str,
+) -> Result<(u64, Vec<v1::WorkflowGroup>), ServerError> {
+    let filter = parsed(context, namespace, |attributes| parse_count_of(subject, query, attributes)).await?;
     let is_grouped = filter.group_by.is_some();
-    let (store, namespace) = (Arc::clone(&context.store), namespace.id);
-    let groups = history::detached(async move { store.count(namespace, &filter).await }).await?;
+    let (store, rows) = (Arc::clone(&context.store), rows_of(namespace, subject));
+    let groups = history::detached(async move { store.count(rows, &filter).await }).await?;
     let count = groups.iter().map(|(_, count)| count).sum();
     let group = |(value, count)| v1::WorkflowGroup { value, count };
     let groups = if is_grouped { groups.into_iter().map(group).collect() } else { Vec::new() };
-    Ok(v1::CountWorkflowsResponse { count, groups })
+    Ok((count, groups))
 }
 
 /// What a text means with the attributes that are registered; they are read again before one is called unknown.

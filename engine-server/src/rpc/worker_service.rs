@@ -16,6 +16,7 @@ use tonic::{Request as Call, Response, Status, Streaming};
 
 use crate::limits;
 use crate::node::NodeContext;
+use crate::rpc::activity_service;
 use crate::rpc::status::to_status;
 use crate::rpc::validate;
 use crate::rpc::workflow_service::Target;
@@ -147,9 +148,10 @@ impl Workers {
     ) -> Result<Replied, ServerError> {
         match convert::required("activity", named)? {
             Named::Token(token) => {
-                let namespace = self.context.namespaces.id(&self.context.store, "namespace", namespace).await?;
+                let asked = self.context.namespaces.id(&self.context.store, "namespace", namespace).await?;
                 let token = ActivityToken::decode(&token)?;
-                if NamespaceId(token.namespace_id) != namespace {
+                let namespace = NamespaceId(token.namespace_id);
+                if namespace.home() != asked {
                     return Err(ServerError::Invalid {
                         field: "token".into(),
                         problem: "belongs to another namespace".into(),
@@ -162,7 +164,10 @@ impl Workers {
             }
             Named::Id(by_id) => {
                 let activity_id = convert::required_id("by_id.activity_id", &by_id.activity_id, ActivityId::parse)?;
-                let target = Target::parse(&self.context, namespace, by_id.execution).await?;
+                let target = match by_id.execution {
+                    Some(execution) => Target::parse(&self.context, namespace, Some(execution)).await?,
+                    None => activity_service::target(&self.context, namespace, activity_id.as_str(), "").await?,
+                };
                 target.input(&self.context, input(ActivityRef::Id(activity_id))).await
             }
         }

@@ -56,9 +56,12 @@ impl Target {
         Ok(Target { namespace, shard, workflow_id: workflow_id.as_str().into(), run_id })
     }
 
+    fn key(&self) -> LocalKey {
+        LocalKey { namespace: self.namespace, workflow_id: Arc::clone(&self.workflow_id) }
+    }
+
     pub(crate) fn request(&self, kind: RequestKind) -> Request {
-        let key = LocalKey { namespace: self.namespace, workflow_id: Arc::clone(&self.workflow_id) };
-        Request { shard: self.shard, key, kind }
+        Request { shard: self.shard, key: self.key(), kind }
     }
 
     pub(crate) fn run_key(&self, run_id: RunId) -> RunKey {
@@ -153,13 +156,14 @@ impl Target {
             workflow_id: self.workflow_id.as_ref().to_owned(),
         };
         let rows = history::detached(async move { store.latest_runs(&[key]).await }).await?;
-        let not_found = || ServerError::NotFound { kind: "workflow", name: self.workflow_id.as_ref().to_owned() };
+        let not_found =
+            || ServerError::NotFound { kind: self.key().noun(), name: self.workflow_id.as_ref().to_owned() };
         rows.into_iter().next().flatten().ok_or_else(not_found)
     }
 }
 
 /// Where a lane will answer.
-type Answer<T> = oneshot::Receiver<Result<T, ServerError>>;
+pub(crate) type Answer<T> = oneshot::Receiver<Result<T, ServerError>>;
 
 /// The answer of a lane. A lane that stopped drops its callers.
 pub(crate) fn received<T>(answer: Result<T, oneshot::error::RecvError>) -> Result<T, ServerError> {
@@ -256,7 +260,7 @@ impl WorkflowService for Workflows {
         let request = call.into_inner();
         let count = async {
             let namespace = self.context.namespaces.get(&self.context.store, "namespace", &request.namespace).await?;
-            visibility::count(&self.context, &namespace, &request.query).await
+            visibility::count_workflows(&self.context, &namespace, &request.query).await
         };
         count.await.map(Response::new).map_err(to_status)
     }
@@ -373,13 +377,16 @@ impl Workflows {
             .check_attributes(&self.context.store, namespace, &started.search_attributes)
             .await?
             .map_err(|problem| ServerError::Invalid { field: "search_attributes".into(), problem })?;
-        let workflow_id: Arc<str> = started.workflow_id.as_str().into();
-        let shard = self.context.shard_of(namespace, &workflow_id);
-        let (reply, answer) = oneshot::channel();
-        let start = StartRequest { started, reuse, conflict, watch, with, reply };
-        let key = LocalKey { namespace, workflow_id: Arc::clone(&workflow_id) };
-        self.context.send_start(Request { shard, key, kind: RequestKind::Start(Box::new(start)) }).await?;
-        Ok((Target { namespace, workflow_id, shard, run_id: None }, answer))
+        send_start(&self.context, namespace, |reply| StartRequest {
+            started,
+            reuse,
+            conflict,
+            watch,
+            with,
+            again: None,
+            reply,
+        })
+        .await
     }
 
     async fn signal(&self, request: v1::SignalWorkflowRequest) -> Result<Replied, ServerError> {
@@ -456,7 +463,7 @@ impl Workflows {
     async fn list(&self, request: v1::ListWorkflowsRequest) -> Result<v1::ListWorkflowsResponse, ServerError> {
         let namespace = self.context.namespaces.get(&self.context.store, "namespace", &request.namespace).await?;
         if !request.query.is_empty() {
-            let (rows, next_page_token) = visibility::list(&self.context, &namespace, &request).await?;
+            let (rows, next_page_token) = visibility::list_workflows(&self.context, &namespace, &request).await?;
             return Ok(v1::ListWorkflowsResponse { workflows: rows.iter().map(summary).collect(), next_page_token });
         }
         let size = validate::page_size(request.page_size, limits::LIST_PAGE_DEFAULT, limits::LIST_PAGE_MAX)?;
@@ -490,6 +497,28 @@ impl Workflows {
     }
 }
 
+/// Sends a start, which is made with where its answer goes, to its lane. `namespace` is that of its key.
+pub(crate) async fn send_start(
+    context: &NodeContext,
+    namespace: NamespaceId,
+    make: impl FnOnce(oneshot::Sender<Result<StartReply, ServerError>>) -> StartRequest,
+) -> Result<(Target, Answer<StartReply>), ServerError> {
+    let (reply, answer) = oneshot::channel();
+    let start = make(reply);
+    let workflow_id: Arc<str> = start.started.workflow_id.as_str().into();
+    let shard = context.shard_of(namespace, &workflow_id);
+    let target = Target { namespace, workflow_id, shard, run_id: None };
+    context.send_start(target.request(RequestKind::Start(Box::new(start)))).await?;
+    Ok((target, answer))
+}
+
+/// A run id that sorts by its time.
+pub(crate) fn new_run_id(now: Timestamp) -> RunId {
+    let mut random = [0; 10];
+    random.copy_from_slice(&uuid::Uuid::now_v7().as_bytes()[6..]);
+    RunId::from_parts(now, random)
+}
+
 /// Checks a start that is to be made later, as if it came now.
 pub(crate) fn check_start(request: v1::StartWorkflowRequest, now: Timestamp) -> Result<(), ServerError> {
     Execution::begin(started(request, now)?, now)?;
@@ -517,9 +546,7 @@ pub(crate) fn started(request: v1::StartWorkflowRequest, now: Timestamp) -> Resu
         .transpose()
         .map_err(|error| error.inside("retry_policy"))?;
     let duration = |field, value| convert::optional_duration_from_proto(field, value);
-    let mut random = [0; 10];
-    random.copy_from_slice(&uuid::Uuid::now_v7().as_bytes()[6..]);
-    let run_id = RunId::from_parts(now, random);
+    let run_id = new_run_id(now);
     Ok(WorkflowStarted {
         namespace: convert::required_id("namespace", &request.namespace, Namespace::parse)?,
         workflow_id: convert::required_id("workflow_id", &request.workflow_id, WorkflowId::parse)?,
@@ -552,6 +579,7 @@ pub(crate) fn started(request: v1::StartWorkflowRequest, now: Timestamp) -> Resu
         seen_request_ids: Vec::new(),
         reset: None,
         parent: None,
+        activity: None,
     })
 }
 
@@ -575,7 +603,7 @@ fn outcome(reply: Result<StartReply, ServerError>) -> v1::start_workflow_outcome
     }
 }
 
-fn reuse_policy(number: i32) -> Result<IdReusePolicy, ConvertError> {
+pub(crate) fn reuse_policy(number: i32) -> Result<IdReusePolicy, ConvertError> {
     use v1::WorkflowIdReusePolicy as Message;
     match Message::try_from(number) {
         Ok(Message::Unspecified | Message::AllowDuplicate) => Ok(IdReusePolicy::AllowDuplicate),
@@ -585,7 +613,7 @@ fn reuse_policy(number: i32) -> Result<IdReusePolicy, ConvertError> {
     }
 }
 
-fn conflict_policy(number: i32) -> Result<IdConflictPolicy, ConvertError> {
+pub(crate) fn conflict_policy(number: i32) -> Result<IdConflictPolicy, ConvertError> {
     use v1::WorkflowIdConflictPolicy as Message;
     match Message::try_from(number) {
         Ok(Message::Unspecified | Message::Fail) => Ok(IdConflictPolicy::Fail),
@@ -665,7 +693,7 @@ fn pending_workflow_task(task: PendingWorkflowTask) -> v1::PendingWorkflowTask {
     }
 }
 
-fn pending_activity(activity: PendingActivity) -> v1::PendingActivity {
+pub(crate) fn pending_activity(activity: PendingActivity) -> v1::PendingActivity {
     v1::PendingActivity {
         activity_id: activity.activity_id.as_str().to_owned(),
         activity_type: activity.activity_type.as_str().to_owned(),

@@ -83,6 +83,8 @@ pub(crate) enum NotAsked {
 pub(crate) struct InHand {
     /// The task's token, as the worker has it.
     pub(crate) token: Bytes,
+    /// The namespace in the key of its run.
+    pub(crate) namespace: NamespaceId,
     /// The workflow id of its run, where messages about it go.
     pub(crate) workflow_id: std::sync::Arc<str>,
 }

@@ -83,7 +83,7 @@ pub(crate) async fn open(
     let refused_tasks = claim_all(context, &session, &hello, &mut had).await;
     // What it had but does not name never reached it.
     for (id, task) in had {
-        release(context, namespace, id, &task).await;
+        release(context, id, &task).await;
     }
     let welcome = v1::Welcome {
         refused_tasks,
@@ -147,7 +147,7 @@ async fn claim_all(
         };
         had.remove(&id);
         let input = claim_input(&id, &in_hand, &session.identity);
-        let (Some(input), true) = (input, namespace == session.namespace) else {
+        let (Some(input), true) = (input, namespace.home() == session.namespace) else {
             refused.push(token.clone());
             continue;
         };
@@ -176,15 +176,17 @@ fn parse_token(kind: TaskKind, token: &[u8]) -> Result<(TaskId, NamespaceId, InH
     match kind {
         TaskKind::Workflow => {
             let parsed = WorkflowTaskToken::decode(token)?;
+            let namespace = NamespaceId(parsed.namespace_id);
             let id = TaskId { run_id: parsed.run_id, activity: EventId::NONE };
-            let in_hand = InHand { token: bytes, workflow_id: parsed.workflow_id.as_str().into() };
-            Ok((id, NamespaceId(parsed.namespace_id), in_hand))
+            let in_hand = InHand { token: bytes, namespace, workflow_id: parsed.workflow_id.as_str().into() };
+            Ok((id, namespace, in_hand))
         }
         TaskKind::Activity => {
             let parsed = ActivityToken::decode(token)?;
+            let namespace = NamespaceId(parsed.namespace_id);
             let id = TaskId { run_id: parsed.run_id, activity: parsed.task.scheduled_event_id };
-            let in_hand = InHand { token: bytes, workflow_id: parsed.workflow_id.as_str().into() };
-            Ok((id, NamespaceId(parsed.namespace_id), in_hand))
+            let in_hand = InHand { token: bytes, namespace, workflow_id: parsed.workflow_id.as_str().into() };
+            Ok((id, namespace, in_hand))
         }
     }
 }
@@ -251,7 +253,9 @@ async fn take_result(context: &NodeContext, session: &Arc<Session>, result: v1::
         other => other,
     };
     match parse_result(session, result) {
-        Ok((request_namespace, workflow_id, task, cached_up_to, input)) if request_namespace == session.namespace => {
+        Ok((request_namespace, workflow_id, task, cached_up_to, input))
+            if request_namespace.home() == session.namespace =>
+        {
             let input = with_known_attributes(context, request_namespace, input).await;
             let result = SessionResult { session: Arc::clone(session), result_id, task, cached_up_to };
             let responder = Responder::Result(Box::new(result));
@@ -414,7 +418,8 @@ async fn take_heartbeat(context: &NodeContext, session: &Arc<Session>, heartbeat
     let Ok(token) = ActivityToken::decode(&heartbeat.token) else {
         return;
     };
-    if NamespaceId(token.namespace_id) != session.namespace {
+    let namespace = NamespaceId(token.namespace_id);
+    if namespace.home() != session.namespace {
         return;
     }
     let details = heartbeat.details.map(convert::payload_from_proto).filter(|d| d.size() <= PAYLOAD_BYTES_MAX);
@@ -422,7 +427,7 @@ async fn take_heartbeat(context: &NodeContext, session: &Arc<Session>, heartbeat
     let responder = Responder::Heartbeat { session: Arc::clone(session), token: heartbeat.token.into() };
     let kind = RequestKind::Input { run_id: Some(token.run_id), input: Box::new(input), responder };
     let workflow_id: Arc<str> = token.workflow_id.as_str().into();
-    let shard = context.shard_of(session.namespace, &workflow_id);
-    let key = LocalKey { namespace: session.namespace, workflow_id };
+    let shard = context.shard_of(namespace, &workflow_id);
+    let key = LocalKey { namespace, workflow_id };
     context.send(Request { shard, key, kind }).await;
 }

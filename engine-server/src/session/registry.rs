@@ -39,7 +39,6 @@ struct Inner {
 struct Lost {
     session: SessionId,
     worker_id: Uuid,
-    namespace: NamespaceId,
     task: InHand,
 }
 
@@ -95,11 +94,11 @@ impl Sessions {
         let mut claims = Vec::new();
         for session in self.all() {
             for (id, task) in session.tasks() {
-                let shard = context.shard_of(session.namespace, &task.workflow_id);
+                let shard = context.shard_of(task.namespace, &task.workflow_id);
                 if wanted(shard)
                     && let Some(input) = claim_input(&id, &task, &session.identity)
                 {
-                    let key = LocalKey { namespace: session.namespace, workflow_id: Arc::clone(&task.workflow_id) };
+                    let key = LocalKey { namespace: task.namespace, workflow_id: Arc::clone(&task.workflow_id) };
                     let claim = Claim { task: id, input, in_hand: task, session: Arc::clone(&session), reply: None };
                     claims.push(Request { shard, key, kind: RequestKind::Claim(Box::new(claim)) });
                 }
@@ -128,7 +127,7 @@ impl Sessions {
             return;
         }
         for (id, task) in workflow_tasks {
-            release(context, session.namespace, id, &task).await;
+            release(context, id, &task).await;
         }
         if activities.is_empty() {
             return;
@@ -137,8 +136,7 @@ impl Sessions {
         {
             let mut inner = self.inner.lock();
             for (id, task) in activities {
-                let (worker_id, namespace) = (session.worker_id, session.namespace);
-                inner.lost.insert(id, Lost { session: session.id, worker_id, namespace, task });
+                inner.lost.insert(id, Lost { session: session.id, worker_id: session.worker_id, task });
             }
         }
         let context = Arc::clone(context);
@@ -159,30 +157,30 @@ impl Sessions {
             ids.into_iter().filter_map(|id| inner.lost.remove(&id).map(|lost| (id, lost))).collect()
         };
         for (id, lost) in lost {
-            lose(context, lost.namespace, id, &lost.task).await;
+            lose(context, id, &lost.task).await;
         }
     }
 }
 
 /// The worker that had the activity is gone for good.
-pub(crate) async fn lose(context: &NodeContext, namespace: NamespaceId, id: TaskId, task: &InHand) {
+pub(crate) async fn lose(context: &NodeContext, id: TaskId, task: &InHand) {
     if let Ok(token) = ActivityToken::decode(&task.token) {
-        send(context, namespace, id, task, Input::LoseActivity { token: token.task }).await;
+        send(context, id, task, Input::LoseActivity { token: token.task }).await;
     }
 }
 
 /// The worker does not have the task, so it goes to another.
-pub(crate) async fn release(context: &NodeContext, namespace: NamespaceId, id: TaskId, task: &InHand) {
+pub(crate) async fn release(context: &NodeContext, id: TaskId, task: &InHand) {
     let kind = if id.activity == EventId::NONE { TaskKind::Workflow } else { TaskKind::Activity };
     if let Some(input) = release_input(kind, &task.token) {
-        send(context, namespace, id, task, input).await;
+        send(context, id, task, input).await;
     }
 }
 
-async fn send(context: &NodeContext, namespace: NamespaceId, id: TaskId, task: &InHand, input: Input) {
-    let key = LocalKey { namespace, workflow_id: Arc::clone(&task.workflow_id) };
+async fn send(context: &NodeContext, id: TaskId, task: &InHand, input: Input) {
+    let key = LocalKey { namespace: task.namespace, workflow_id: Arc::clone(&task.workflow_id) };
     let kind = RequestKind::Input { run_id: Some(id.run_id), input: Box::new(input), responder: Responder::Nobody };
-    context.send(Request { shard: context.shard_of(namespace, &task.workflow_id), key, kind }).await;
+    context.send(Request { shard: context.shard_of(task.namespace, &task.workflow_id), key, kind }).await;
 }
 
 /// The input with which a worker claims a task; `None` if the token is not a token.

@@ -79,6 +79,7 @@ pub(crate) fn release(run: &mut HotRun, shard: ShardId, key: &LocalKey, effect: 
         Effect::OfferWorkflowTask { task_queue, attempt } => vec![Release::Offer(QueuedTask {
             id: task_id(EventId::NONE),
             shard,
+            namespace: key.namespace,
             workflow_id: Arc::clone(&key.workflow_id),
             attempt,
             type_name: run.execution.started().workflow_type.as_str().into(),
@@ -100,11 +101,12 @@ pub(crate) fn release(run: &mut HotRun, shard: ShardId, key: &LocalKey, effect: 
             vec![Release::Offer(QueuedTask {
                 id: task_id(scheduled_event_id),
                 shard,
+                namespace: key.namespace,
                 workflow_id: Arc::clone(&key.workflow_id),
                 attempt,
                 type_name: type_name.as_str().into(),
                 queue: QueueKey {
-                    namespace: key.namespace,
+                    namespace: key.namespace.home(),
                     name: task_queue.as_str().into(),
                     kind: TaskKind::Activity,
                 },
@@ -168,7 +170,7 @@ pub(crate) fn message(
         | Reply::WorkflowTaskDropped
         | Reply::WorkflowTaskRefused { .. } => return None,
     };
-    let in_hand = InHand { token, workflow_id: Arc::clone(&task.workflow_id) };
+    let in_hand = InHand { token, namespace: task.namespace, workflow_id: Arc::clone(&task.workflow_id) };
     Some(HandOut { session: Arc::clone(session), task: task.clone(), in_hand, message })
 }
 
@@ -220,7 +222,10 @@ fn activity_task(run: &HotRun, task: &QueuedTask, started: &StartedActivity) -> 
             workflow_id: run.key.workflow_id.clone(),
             run_id: run.run_id().to_string(),
         }),
-        workflow_type: run.execution.started().workflow_type.as_str().to_owned(),
+        workflow_type: match run.execution.is_standalone_activity() {
+            true => String::new(),
+            false => run.execution.started().workflow_type.as_str().to_owned(),
+        },
         activity_id: started.activity_id.as_str().to_owned(),
         activity_type: started.activity_type.as_str().to_owned(),
         task_queue: task.queue.name.as_ref().to_owned(),

@@ -450,13 +450,13 @@ impl Lane {
             }
             Release::Queried(turn, answer) => drop(turn.send(answer)),
             Release::Claimed(claim, answer) => {
-                let workflow_id = Arc::clone(&claim.in_hand.workflow_id);
+                let (namespace, workflow_id) = (claim.in_hand.namespace, Arc::clone(&claim.in_hand.workflow_id));
                 let token = claim.in_hand.token.clone();
                 let kind = if claim.task.activity == EventId::NONE { TaskKind::Workflow } else { TaskKind::Activity };
                 if answer.is_ok() {
                     if !claim.session.keep(claim.task, claim.in_hand) {
                         // Its stream broke again: as if it had never come back.
-                        self.take_back(claim.session.namespace, workflow_id, claim.task.run_id, kind, &token);
+                        self.take_back(namespace, workflow_id, claim.task.run_id, kind, &token);
                     } else if kind == TaskKind::Workflow {
                         claim.session.send(handout::durable(claim.task.run_id, &token));
                     }
@@ -535,7 +535,7 @@ impl Lane {
             return;
         }
         // The stream broke while the task was on its way.
-        self.take_back(task.queue.namespace, task.workflow_id, task.id.run_id, task.queue.kind, &token);
+        self.take_back(task.namespace, task.workflow_id, task.id.run_id, task.queue.kind, &token);
     }
 
     fn take_back(
@@ -590,7 +590,7 @@ fn hand_out_request(context: &NodeContext, push: Push) -> Option<Request> {
         pushes.into_iter().for_each(|push| context.deliver(push));
         return None;
     };
-    let key = LocalKey { namespace: task.queue.namespace, workflow_id: Arc::clone(&task.workflow_id) };
+    let key = LocalKey { namespace: task.namespace, workflow_id: Arc::clone(&task.workflow_id) };
     Some(Request { shard: task.shard, key, kind: RequestKind::HandOut { task, session } })
 }
 

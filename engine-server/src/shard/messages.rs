@@ -60,6 +60,7 @@ pub(crate) fn send(
             // Made later than the latest run of its id by its shard; here it is made to tell when it began.
             started.run_id = started.run_id.max(started.run_id.successor(EventId::FIRST, now));
             let start = StartRequest {
+                again: None,
                 started: *started,
                 reuse,
                 conflict: IdConflictPolicy::Fail,

@@ -29,6 +29,13 @@ pub(crate) struct LocalKey {
     pub(crate) workflow_id: Arc<str>,
 }
 
+impl LocalKey {
+    /// What people call what it names.
+    pub(crate) fn noun(&self) -> &'static str {
+        if self.namespace.is_of_activities() { "activity" } else { "workflow" }
+    }
+}
+
 /// What reaches a shard.
 #[derive(Debug)]
 pub(crate) struct Request {
@@ -140,6 +147,9 @@ pub(crate) struct StartRequest {
     pub(crate) watch: bool,
     /// A signal or an update that reaches the run in the same transaction.
     pub(crate) with: Option<Box<Input>>,
+    /// Start only as what follows this run: the latest of its id, and closed. If it is not listed as completed it is listed as continued
+    /// from then on.
+    pub(crate) again: Option<RunId>,
     /// Who waits.
     pub(crate) reply: oneshot::Sender<Result<StartReply, ServerError>>,
 }

@@ -62,9 +62,27 @@ pub struct ShardId(pub i32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Epoch(pub i64);
 
-/// The number of a namespace, given when it is created.
+/// The number of a namespace, from 1, given when it is created; negated where it is about its standalone activities.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NamespaceId(pub i32);
+
+impl NamespaceId {
+    /// Under which number the rows of the namespace's standalone activities are kept: they have ids, lists and indexes of their own, and
+    /// a list of workflows never reads past them. Numbers of namespaces are positive.
+    pub fn of_activities(self) -> Self {
+        Self(-self.home().0)
+    }
+
+    /// The namespace itself, whichever of its rows a number is of.
+    pub fn home(self) -> Self {
+        Self(self.0.abs())
+    }
+
+    /// Whether rows of this number are of standalone activities.
+    pub fn is_of_activities(self) -> bool {
+        self.0 < 0
+    }
+}
 
 /// A store failed, or refused. Says what the caller may assume.
 #[derive(Debug, thiserror::Error)]

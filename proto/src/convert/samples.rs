@@ -10,9 +10,9 @@ use engine_core::cron::Cron;
 use engine_core::event::{
     ActivityCancelRequested, ActivityCanceled, ActivityCompleted, ActivityFailed, ActivityScheduled, ActivityStarted,
     ActivityTimedOut, ActivityTimeouts, CloseStatus, ContinueAsNewReasons, Event, EventKind, MarkerRecorded,
-    PauseChange, PropertiesModified, PropertyChanges, SearchAttributesUpserted, StatePublished, TimerCanceled,
-    TimerFired, TimerStarted, UpdateOutcome, UpdateRequest, WorkerMetadata, WorkflowCancelRequested, WorkflowCanceled,
-    WorkflowCompleted, WorkflowContinuedAsNew, WorkflowFailed, WorkflowSignaled, WorkflowStarted,
+    PauseChange, PropertiesModified, PropertyChanges, SearchAttributesUpserted, StandaloneActivity, StatePublished,
+    TimerCanceled, TimerFired, TimerStarted, UpdateOutcome, UpdateRequest, WorkerMetadata, WorkflowCancelRequested,
+    WorkflowCanceled, WorkflowCompleted, WorkflowContinuedAsNew, WorkflowFailed, WorkflowSignaled, WorkflowStarted,
     WorkflowTaskCompleted, WorkflowTaskFailed, WorkflowTaskFailureCause, WorkflowTaskScheduled, WorkflowTaskStarted,
     WorkflowTaskTimedOut, WorkflowTerminated, WorkflowTimedOut, WorkflowUpdateAccepted, WorkflowUpdateCompleted,
 };
@@ -336,6 +336,7 @@ fn started_in_full() -> WorkflowStarted {
         summary: String::new(),
         details: String::new(),
         parent: Some(Box::new(parent())),
+        activity: Some(Box::new(StandaloneActivity { timeouts: timeouts(), retry_policy: retry_policy() })),
         seen_request_ids: vec![RequestId::from_trusted("seen-1"), RequestId::from_trusted("seen-2")],
         reset: None,
     }
@@ -359,6 +360,7 @@ fn started_with_the_least() -> WorkflowStarted {
         identity: String::new(),
         memo: Vec::new(),
         parent: None,
+        activity: None,
         seen_request_ids: Vec::new(),
         reset: Some(Box::new(reset_origin())),
         ..started_in_full()
@@ -547,7 +549,11 @@ fn workflow_events() -> Vec<EventKind> {
     ];
     for retry_state in RETRY_STATES {
         let new_run_id = (retry_state == RetryState::InProgress).then(|| run(9));
-        kinds.push(EventKind::WorkflowTimedOut(WorkflowTimedOut { retry_state, new_run_id }));
+        kinds.push(EventKind::WorkflowTimedOut(WorkflowTimedOut {
+            retry_state,
+            new_run_id,
+            failure: failures().pop(),
+        }));
     }
     for failure in failures() {
         kinds.push(EventKind::WorkflowFailed(WorkflowFailed {
@@ -739,6 +745,7 @@ pub(super) fn golden_started() -> Event {
         last_result: None,
         cron: None,
         parent: None,
+        activity: None,
         seen_request_ids: Vec::new(),
         reset: None,
         ..started_in_full()

@@ -74,6 +74,7 @@ fn task(number: u64, kind: TaskKind, preferred_worker: Option<Uuid>) -> QueuedTa
     QueuedTask {
         id: TaskId { run_id: RunId::from_uuid(Uuid::from_u128(u128::from(number))), activity },
         shard: ShardId(1),
+        namespace: NamespaceId(1),
         workflow_id: Arc::from("order-4711"),
         attempt: 1,
         type_name: Arc::from(type_name),

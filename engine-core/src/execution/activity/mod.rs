@@ -31,16 +31,20 @@
 //! earliest of its own; changes go through [`Activities::change`], which keeps entry and sums right, so that no input but
 //! closing the run costs more than what it touches.
 //!
-//! `open` holds the open activities of a run with their sums, `schedule` the commands, `attempt` what moves an attempt between queue and worker, `outcome` how attempts end, `operate` what operators do.
+//! `open` holds the open activities of a run with their sums, `schedule` the commands, `attempt` what moves an attempt between queue and worker, `outcome` how attempts end, `operate` what operators do, `standalone`
+//! activities without a workflow.
 
 mod attempt;
 mod open;
 mod operate;
 mod outcome;
 mod schedule;
+mod standalone;
 
 pub(super) use open::Activities;
 pub use operate::{ActivityChange, ActivityOperation, ActivityOptionChanges, ActivityOptions};
+use standalone::STANDALONE;
+pub(super) use standalone::check_standalone;
 
 use crate::event::ActivityScheduled;
 use crate::execution::pause::RunTime;
@@ -261,6 +265,13 @@ impl Execution {
         self.change_activity(scheduled_event_id, |activity| {
             activity.cancel_requested_event_id.get_or_insert(request);
         });
+    }
+
+    /// The run was asked to stop, which is its activity if it is one.
+    pub(super) fn apply_standalone_cancel_requested(&mut self, request: EventId) {
+        if self.is_standalone_activity() {
+            self.apply_activity_cancel_requested(STANDALONE, request);
+        }
     }
 
     pub(super) fn apply_activity_ended(&mut self, scheduled_event_id: EventId) {

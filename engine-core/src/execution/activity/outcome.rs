@@ -257,7 +257,7 @@ impl Draft<'_> {
             self.resolve(scheduled_event_id, activity, None, "", end);
         } else {
             self.delete_progress(scheduled_event_id, activity);
-            self.arrive(end(EventId::NONE));
+            self.record_end(scheduled_event_id, end(EventId::NONE));
         }
     }
 
@@ -283,7 +283,7 @@ impl Draft<'_> {
             details,
             identity: identity.to_owned(),
         };
-        self.arrive(EventKind::ActivityCanceled(end));
+        self.record_end(scheduled_event_id, EventKind::ActivityCanceled(end));
     }
 
     /// Ends the activity: `ActivityStarted` of the last attempt, then `end`, appended or buffered. `token` and `reporter` say
@@ -314,7 +314,7 @@ impl Draft<'_> {
             self.buffer_at(self.clock(), end(EventId::NONE));
         } else {
             let started_event_id = self.push_at(started_at, start);
-            self.push(end(started_event_id));
+            self.record_end(scheduled_event_id, end(started_event_id));
         }
     }
 

@@ -9,6 +9,7 @@ use crate::execution::{Effect, Execution};
 use crate::ids::{ActivityId, EventId};
 use crate::limits;
 use crate::payload;
+use crate::retry::RetryPolicy;
 
 impl Draft<'_> {
     pub(in crate::execution) fn schedule_activity(
@@ -109,7 +110,7 @@ impl Draft<'_> {
 impl Execution {
     /// Fills in the timeouts that the command left out: the run timeout caps all, a missing schedule-to-close is the run
     /// timeout, and a missing schedule-to-start or start-to-close is schedule-to-close.
-    fn fill_in(&self, asked: ActivityTimeouts) -> ActivityTimeouts {
+    pub(super) fn fill_in(&self, asked: ActivityTimeouts) -> ActivityTimeouts {
         let capped = |timeout: Option<std::time::Duration>, cap: Option<std::time::Duration>| match (timeout, cap) {
             (Some(timeout), Some(cap)) => Some(timeout.min(cap)),
             (timeout, None) => timeout,
@@ -128,7 +129,13 @@ impl Execution {
 }
 
 fn check_schedule(command: &ScheduleActivity) -> Result<(), BadField> {
-    let timeouts = &command.timeouts;
+    check_options(&command.timeouts, command.retry_policy.as_ref())?;
+    check_text("summary", &command.summary, limits::SUMMARY_BYTES_MAX)?;
+    check::payload_size("input", payload::total_size(&command.input))
+}
+
+/// Checks how an activity is to be run.
+pub(super) fn check_options(timeouts: &ActivityTimeouts, retry_policy: Option<&RetryPolicy>) -> Result<(), BadField> {
     check::timeout("schedule_to_close", timeouts.schedule_to_close)?;
     check::timeout("schedule_to_start", timeouts.schedule_to_start)?;
     check::timeout("start_to_close", timeouts.start_to_close)?;
@@ -136,11 +143,10 @@ fn check_schedule(command: &ScheduleActivity) -> Result<(), BadField> {
     if timeouts.start_to_close.is_none() && timeouts.schedule_to_close.is_none() {
         return Err(BadField::new("start_to_close", "one of start_to_close and schedule_to_close must be set"));
     }
-    check_text("summary", &command.summary, limits::SUMMARY_BYTES_MAX)?;
-    if let Some(policy) = &command.retry_policy {
-        policy.validate().map_err(|invalid| BadField::new("retry_policy", invalid.to_string()))?;
+    match retry_policy {
+        Some(policy) => policy.validate().map_err(|invalid| BadField::new("retry_policy", invalid.to_string())),
+        None => Ok(()),
     }
-    check::payload_size("input", payload::total_size(&command.input))
 }
 
 #[cfg(test)]
@@ -149,7 +155,6 @@ mod tests {
 
     use super::*;
     use crate::execution::support::*;
-    use crate::retry::RetryPolicy;
 
     #[test]
     fn a_scheduled_activity_is_offered_in_its_own_queue_or_the_run_s() {

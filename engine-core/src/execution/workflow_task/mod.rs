@@ -119,6 +119,11 @@ impl WorkflowTask {
         }
     }
 
+    /// That of a run without workflow code.
+    pub(super) fn never() -> Self {
+        Self { state: State::Unneeded, news_at: None, ..Self::first(Timestamp::EPOCH, None) }
+    }
+
     /// Whether there is one, wherever it is.
     pub(super) fn is_pending(&self) -> bool {
         self.state != State::Unneeded
@@ -235,7 +240,7 @@ impl Execution {
 
     /// Notes that the run has had news for its code since `at`.
     pub(super) fn apply_news_at(&mut self, at: Timestamp) {
-        if self.closed.is_some() {
+        if self.closed.is_some() || self.is_standalone_activity() {
             return;
         }
         self.change_task(|task| {

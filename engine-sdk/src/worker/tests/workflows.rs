@@ -113,6 +113,7 @@ impl History {
             seen_request_ids: Vec::new(),
             reset: None,
             parent: None,
+            activity: None,
         };
         let mut history = Self { run_id, workflow_type, events: Vec::new(), sent: 0 };
         history.push(EventKind::WorkflowStarted(Box::new(started)));

@@ -105,7 +105,7 @@ impl Shards {
         latest: Option<&ExecutionRow>,
         now: Timestamp,
     ) {
-        let not_found = || ServerError::NotFound { kind: "workflow", name: key.workflow_id.as_ref().to_owned() };
+        let not_found = || ServerError::NotFound { kind: key.noun(), name: key.workflow_id.as_ref().to_owned() };
         let closed_row = |run_id: Option<RunId>| match latest {
             None => Err(not_found()),
             Some(row) => match run_id {

@@ -1,5 +1,6 @@
 //! How a run begins: as the first of its workflow id for all that is known, or after a look at what the id has.
 
+use engine_core::event::CloseStatus;
 use engine_core::execution::{Execution, Input, LatestRun, StartDecision, Transition, decide_start};
 use engine_core::ids::{EventId, RequestId, RunId};
 use engine_core::time::Timestamp;
@@ -23,12 +24,13 @@ impl Shards {
         latest: Option<&ExecutionRow>,
         now: Timestamp,
     ) {
-        let StartRequest { mut started, reuse, conflict, watch, with, reply } = request;
+        let StartRequest { mut started, reuse, conflict, watch, with, again, reply } = request;
         let hot = self.shards.get(&id).and_then(|shard| match shard.slots.get(&key) {
             Some(Slot::Hot(run)) => Some(run),
             Some(Slot::Loading(_) | Slot::Starting(_)) | None => None,
         });
         let after = hot.map_or(0, |run| run.last_batch);
+        let row = again.and_then(|_| hot.map(|run| run.row()).or_else(|| latest.cloned()));
         let latest = match hot {
             Some(run) => Some(LatestRun {
                 run_id: run.run_id(),
@@ -63,7 +65,15 @@ impl Shards {
                 let error = already_started(&key, run_id, status);
                 return self.gather.release_after(after, Release::Started(reply, Err(error)));
             }
-            StartDecision::Start => {}
+            StartDecision::Start => {
+                if let Some(repeated) = again
+                    && latest.as_ref().is_none_or(|latest| latest.run_id != repeated)
+                {
+                    let error =
+                        ServerError::Refused(format!("run {repeated} is not the latest of {:?}", key.workflow_id));
+                    return self.gather.release_after(after, Release::Started(reply, Err(error)));
+                }
+            }
             StartDecision::TerminateAndStart(_) => {
                 // Checked before the old run is touched: a refused start changes nothing.
                 if let Err(rejection) = Execution::begin(started.clone(), now) {
@@ -80,6 +90,9 @@ impl Shards {
         match Execution::begin(started, now) {
             Ok(transition) => {
                 self.begin(id, &key, transition, now);
+                if let Some(row) = row {
+                    self.list_as_continued(&row);
+                }
                 let shard = self.shards.get_mut(&id).filter(|_| watch);
                 let news = shard.map(|shard| subscribe(&mut shard.subscriptions, run_id));
                 // In the batch of the start: either both are durable, or neither is.
@@ -88,6 +101,16 @@ impl Shards {
                 self.gather.release_after(self.gather.number(), Release::Started(reply, answer));
             }
             Err(rejection) => self.gather.release_after(after, Release::Started(reply, Err(rejection.into()))),
+        }
+    }
+
+    /// Another run takes the place of one that closed without completing: whoever lists what failed no longer finds it. In the batch of
+    /// that run's start.
+    fn list_as_continued(&mut self, row: &ExecutionRow) {
+        if let (Some(status), Some(at)) = (row.status, row.closed_at)
+            && status != CloseStatus::Completed
+        {
+            self.gather.close(&row.key, CloseStatus::ContinuedAsNew, at, row.history_length);
         }
     }
 
@@ -180,14 +203,14 @@ impl Shards {
     }
 }
 
-fn already_started(key: &LocalKey, run_id: RunId, status: Option<engine_core::event::CloseStatus>) -> ServerError {
-    let id = &key.workflow_id;
+fn already_started(key: &LocalKey, run_id: RunId, status: Option<CloseStatus>) -> ServerError {
+    let (id, noun) = (&key.workflow_id, key.noun());
     let message = match status {
         None => format!(
-            "workflow {id:?} is already running as run {run_id}; use its handle, or set id_conflict_policy to USE_EXISTING or TERMINATE_EXISTING"
+            "{noun} {id:?} is already running as run {run_id}; use its handle, or set id_conflict_policy to USE_EXISTING or TERMINATE_EXISTING"
         ),
         Some(status) => format!(
-            "workflow {id:?} has a closed run {run_id} ({status:?}) that id_reuse_policy protects; choose another workflow id or policy"
+            "{noun} {id:?} has a closed run {run_id} ({status:?}) that id_reuse_policy protects; choose another {noun} id or policy"
         ),
     };
     ServerError::AlreadyStarted { run_id, message }

@@ -5,10 +5,11 @@ use std::time::Duration;
 use engine_core::event::{
     ActivityCancelRequested, ActivityCanceled, ActivityCompleted, ActivityFailed, ActivityScheduled, ActivityStarted,
     ActivityTimedOut, ContinueAsNewReasons, Event, EventKind, MarkerRecorded, PauseChange, PropertiesModified,
-    SearchAttributesUpserted, StatePublished, TimerCanceled, TimerFired, TimerStarted, WorkflowCancelRequested,
-    WorkflowCanceled, WorkflowCompleted, WorkflowContinuedAsNew, WorkflowFailed, WorkflowSignaled, WorkflowStarted,
-    WorkflowTaskCompleted, WorkflowTaskFailed, WorkflowTaskScheduled, WorkflowTaskStarted, WorkflowTaskTimedOut,
-    WorkflowTerminated, WorkflowTimedOut, WorkflowUpdateAccepted, WorkflowUpdateCompleted,
+    SearchAttributesUpserted, StandaloneActivity, StatePublished, TimerCanceled, TimerFired, TimerStarted,
+    WorkflowCancelRequested, WorkflowCanceled, WorkflowCompleted, WorkflowContinuedAsNew, WorkflowFailed,
+    WorkflowSignaled, WorkflowStarted, WorkflowTaskCompleted, WorkflowTaskFailed, WorkflowTaskScheduled,
+    WorkflowTaskStarted, WorkflowTaskTimedOut, WorkflowTerminated, WorkflowTimedOut, WorkflowUpdateAccepted,
+    WorkflowUpdateCompleted,
 };
 use engine_core::event::{Fork, ResetOrigin, ResetTo, WorkflowRepaired};
 use engine_core::failure::Failure;
@@ -53,7 +54,7 @@ fn kind(attributes: Attributes) -> Result<EventKind, ConvertError> {
             EventKind::WorkflowFailed(workflow_failed(message).inside("workflow_failed")?)
         }
         Attributes::WorkflowTimedOut(message) => {
-            EventKind::WorkflowTimedOut(workflow_timed_out(&message).inside("workflow_timed_out")?)
+            EventKind::WorkflowTimedOut(workflow_timed_out(message).inside("workflow_timed_out")?)
         }
         Attributes::WorkflowCanceled(message) => EventKind::WorkflowCanceled(WorkflowCanceled {
             workflow_task_completed_event_id: EventId(message.workflow_task_completed_event_id),
@@ -265,6 +266,14 @@ pub fn workflow_started_from_proto(message: v1::WorkflowStarted) -> Result<Workf
         parent: message.parent.map(super::super::peer::parent_from_proto).transpose().inside("parent")?.map(Box::new),
         seen_request_ids: message.seen_request_ids.into_iter().map(RequestId::from_trusted).collect(),
         reset: message.reset.map(reset_origin).transpose().inside("reset")?.map(Box::new),
+        activity: message.activity.map(standalone_activity).transpose().inside("activity")?.map(Box::new),
+    })
+}
+
+fn standalone_activity(message: v1::StandaloneActivity) -> Result<StandaloneActivity, ConvertError> {
+    Ok(StandaloneActivity {
+        timeouts: activity_timeouts_from_proto(message.timeouts.unwrap_or_default()).inside("timeouts")?,
+        retry_policy: retry_policy_from_proto(message.retry_policy.unwrap_or_default()).inside("retry_policy")?,
     })
 }
 
@@ -291,10 +300,11 @@ fn workflow_failed(message: v1::WorkflowFailed) -> Result<WorkflowFailed, Conver
     })
 }
 
-fn workflow_timed_out(message: &v1::WorkflowTimedOut) -> Result<WorkflowTimedOut, ConvertError> {
+fn workflow_timed_out(message: v1::WorkflowTimedOut) -> Result<WorkflowTimedOut, ConvertError> {
     Ok(WorkflowTimedOut {
         retry_state: retry_state_from_proto("retry_state", message.retry_state)?,
         new_run_id: optional_run_id("new_run_id", &message.new_run_id)?,
+        failure: message.failure.map(failure_from_proto).transpose().inside("failure")?,
     })
 }
 

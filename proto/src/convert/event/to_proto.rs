@@ -40,6 +40,7 @@ fn attributes(kind: &EventKind) -> Attributes {
         EventKind::WorkflowTimedOut(it) => Attributes::WorkflowTimedOut(v1::WorkflowTimedOut {
             retry_state: retry_state_to_proto(it.retry_state).into(),
             new_run_id: optional_run(it.new_run_id),
+            failure: it.failure.as_ref().map(failure_to_proto),
         }),
         EventKind::WorkflowCanceled(it) => Attributes::WorkflowCanceled(v1::WorkflowCanceled {
             workflow_task_completed_event_id: it.workflow_task_completed_event_id.0,
@@ -237,6 +238,10 @@ pub fn workflow_started_to_proto(started: &WorkflowStarted) -> v1::WorkflowStart
         parent: started.parent.as_deref().map(super::super::peer::parent_to_proto),
         seen_request_ids: started.seen_request_ids.iter().map(ToString::to_string).collect(),
         reset: started.reset.as_deref().map(reset_origin),
+        activity: started.activity.as_ref().map(|activity| v1::StandaloneActivity {
+            timeouts: Some(activity_timeouts_to_proto(&activity.timeouts)),
+            retry_policy: Some(retry_policy_to_proto(&activity.retry_policy)),
+        }),
     }
 }
 
