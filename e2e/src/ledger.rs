@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 /// One line: something that an activity did to the world.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Effect {
-    /// The run's workflow id.
+    /// The run's workflow id; empty if the activity is a standalone one.
     pub workflow_id: String,
     /// The run.
     pub run_id: String,

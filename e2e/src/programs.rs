@@ -65,7 +65,7 @@ impl World {
     fn effect(&self, ctx: &ActivityContext) -> anyhow::Result<String> {
         let info = ctx.info();
         let effect = Effect {
-            workflow_id: info.workflow_id.to_string(),
+            workflow_id: info.workflow_id.as_ref().map(ToString::to_string).unwrap_or_default(),
             run_id: info.run_id.to_string(),
             activity_id: info.activity_id.to_string(),
             attempt: ctx.attempt(),

@@ -11,7 +11,9 @@ pub use futures::{join, try_join};
 pub use serde::{Deserialize, Serialize};
 
 pub use crate::activity::ActivityContext;
-pub use crate::client::{Client, ScheduleHandle, UpdateFailure, WorkflowFailure, WorkflowHandle};
+pub use crate::client::{
+    ActivityHandle, Client, ScheduleHandle, StandaloneFailure, UpdateFailure, WorkflowFailure, WorkflowHandle,
+};
 pub use crate::data::RawArguments;
 #[cfg(feature = "embedded")]
 pub use crate::engine::Engine;

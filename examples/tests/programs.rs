@@ -74,6 +74,26 @@ fn nightly_reports_each_night_once_though_the_clock_is_changed() {
 }
 
 #[test]
+fn job_queue_runs_its_dead_letters_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = run(directory.path(), env!("CARGO_BIN_EXE_job_queue"), &[]);
+    let expected = "cat.png: 7 bytes\n\
+                    dog.avif: the activity failed: ActivityError: dog.avif is in an unknown format\n\
+                    eel.png: 7 bytes\n\
+                    fox.avif: the activity failed: ActivityError: fox.avif is in an unknown format\n\
+                    2 dead letters\n2 run again; fox.avif: 8 bytes\n";
+    assert_eq!(stdout(&output), expected);
+}
+
+#[test]
+fn film_studio_goes_on_elsewhere_when_its_host_is_gone() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = run(directory.path(), env!("CARGO_BIN_EXE_film_studio"), &[]);
+    let expected = "Metropolis is on host-a\nMetropolis is on host-b\nMetropolis was rendered on host-b\n";
+    assert_eq!(stdout(&output), expected);
+}
+
+#[test]
 fn order_saga_tells_what_became_of_orders() {
     let directory = tempfile::tempdir().unwrap();
     let arguments = ["--orders", "2", "--refuse", "1", "--name", "order"];

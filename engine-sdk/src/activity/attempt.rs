@@ -16,17 +16,17 @@ use engine_core::time::Timestamp;
 pub struct ActivityAttempt {
     /// Namespace of the run.
     pub namespace: Namespace,
-    /// The run's workflow id.
-    pub workflow_id: WorkflowId,
-    /// The run that asked for the activity.
+    /// The workflow whose run asked for the activity; `None` if it is a standalone one.
+    pub workflow_id: Option<WorkflowId>,
+    /// The run that asked for the activity; of a standalone one, its own.
     pub run_id: RunId,
-    /// The run's type.
-    pub workflow_type: WorkflowType,
-    /// The activity's id within the run.
+    /// The workflow's type; `None` if the activity is a standalone one.
+    pub workflow_type: Option<WorkflowType>,
+    /// The activity's id: within the run, or of a standalone one the user's key.
     pub activity_id: ActivityId,
     /// The code that it runs.
     pub activity_type: ActivityType,
-    /// The queue that it came from.
+    /// The queue that it came from: the worker's own one, if that is where it was offered (`Worker::own_queue`).
     pub task_queue: TaskQueueName,
     /// Which try this is, from 1.
     pub attempt: u32,

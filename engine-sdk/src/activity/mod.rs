@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::attempt::{ActivityAttempt, CancelReason};
 pub(crate) use self::heartbeat::{HeartbeatSlot, throttle_interval};
-pub(crate) use self::state::SharedState;
+pub(crate) use self::state::{OwnQueue, SharedState};
 pub use self::testing::TestContext;
 use crate::data::{self, DataError};
 use crate::error::ActivityError;
@@ -105,6 +105,12 @@ impl ActivityContext {
             Some(value) => value,
             None => panic!("{}", self.inner.state.missing::<T>(&self.inner.attempt.activity_type)),
         }
+    }
+
+    /// The queue that this worker alone serves ([`Worker::own_queue`](crate::worker::Worker::own_queue)); `None` if it has none. An
+    /// activity that returns it lets its workflow, or whoever started it, send what follows to the same host.
+    pub fn own_queue(&self) -> Option<&str> {
+        self.try_state::<OwnQueue>().map(|queue| queue.0.as_str())
     }
 
     /// Tells the server that the attempt is alive and how far it is. `details` reach the next attempt

@@ -37,6 +37,10 @@ impl SharedState {
     }
 }
 
+/// The queue that its worker alone serves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OwnQueue(pub(crate) String);
+
 impl fmt::Debug for SharedState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SharedState").field("values", &self.values.len()).finish()

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use serde::Serialize;
 
 use super::heartbeat::HeartbeatSlot;
-use super::state::SharedState;
+use super::state::{OwnQueue, SharedState};
 use super::{ActivityAttempt, ActivityContext, CancelReason, Stop};
 use crate::data;
 
@@ -33,9 +33,9 @@ impl TestContext {
         Self {
             attempt: ActivityAttempt {
                 namespace: Namespace::from_trusted("test"),
-                workflow_id: WorkflowId::from_trusted("test-workflow"),
+                workflow_id: Some(WorkflowId::from_trusted("test-workflow")),
                 run_id: RunId::from_parts(started_at, [1; 10]),
-                workflow_type: WorkflowType::from_trusted("test_workflow"),
+                workflow_type: Some(WorkflowType::from_trusted("test_workflow")),
                 activity_id: ActivityId::from_trusted("1"),
                 activity_type: ActivityType::from_trusted("test_activity"),
                 task_queue: TaskQueueName::from_trusted("test"),
@@ -63,6 +63,12 @@ impl TestContext {
     pub fn state<T: Send + Sync + 'static>(mut self, value: T) -> Self {
         self.state.insert(Arc::new(value));
         self
+    }
+
+    /// What `ctx.own_queue()` answers.
+    #[must_use]
+    pub fn own_queue(self, queue: impl Into<String>) -> Self {
+        self.state(OwnQueue(queue.into()))
     }
 
     /// Which try this is, from 1.

@@ -18,6 +18,7 @@ pub struct ActivityTarget(Target);
 enum Target {
     Token(Vec<u8>),
     Id { workflow_id: String, run_id: Option<RunId>, activity_id: String },
+    Standalone { activity_id: String },
 }
 
 impl ActivityTarget {
@@ -32,24 +33,33 @@ impl ActivityTarget {
     }
 }
 
+impl ActivityTarget {
+    /// Whatever attempt of a standalone activity is current, by its id.
+    pub fn standalone(activity_id: impl Into<String>) -> Self {
+        Self(Target::Standalone { activity_id: activity_id.into() })
+    }
+}
+
 /// Each request has its own generated type for the same choice.
 macro_rules! target_to_proto {
     ($target:expr, $module:ident) => {
         match &$target.0 {
             Target::Token(token) => Ok(v1::$module::Activity::Token(token.clone())),
             Target::Id { workflow_id, run_id, activity_id } => {
-                by_id(workflow_id, *run_id, activity_id).map(v1::$module::Activity::ById)
+                by_id(Some((workflow_id, *run_id)), activity_id).map(v1::$module::Activity::ById)
             }
+            Target::Standalone { activity_id } => by_id(None, activity_id).map(v1::$module::Activity::ById),
         }
     };
 }
 
-fn by_id(workflow_id: &str, run_id: Option<RunId>, activity_id: &str) -> Result<v1::ActivityById, ClientError> {
+fn by_id(workflow: Option<(&str, Option<RunId>)>, activity_id: &str) -> Result<v1::ActivityById, ClientError> {
     let activity_id = ActivityId::parse(activity_id).map_err(|error| ClientError::invalid_id("activity_id", error))?;
-    Ok(v1::ActivityById {
-        execution: Some(execution(&parse_workflow_id(workflow_id)?, run_id)),
-        activity_id: activity_id.as_str().to_owned(),
-    })
+    let execution = match workflow {
+        Some((workflow_id, run_id)) => Some(execution(&parse_workflow_id(workflow_id)?, run_id)),
+        None => None,
+    };
+    Ok(v1::ActivityById { execution, activity_id: activity_id.as_str().to_owned() })
 }
 
 impl Client {

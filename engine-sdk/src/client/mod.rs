@@ -16,6 +16,7 @@
 //! | `schedule_handle` | one schedule: where it stands, pause, trigger, backfill |
 //! | `pages` | a run's history for a worker that does not have it |
 //! | `activities` | activities that are completed elsewhere |
+//! | `standalone/` | standalone activities: how they are started, listed, stopped and run again |
 //! | `error` | why a request failed |
 //! | `retry` | calls that are made until they are answered |
 
@@ -33,6 +34,7 @@ mod query;
 mod retry;
 mod schedule;
 mod schedule_handle;
+mod standalone;
 mod start;
 mod start_many;
 #[cfg(test)]
@@ -67,6 +69,9 @@ pub(crate) use self::retry::{Patience, until_answered};
 pub use self::schedule::ScheduleBuilder;
 pub use self::schedule_handle::{
     ScheduleDescription, ScheduleHandle, ScheduleStart, ScheduleStartOutcome, ScheduleSummary,
+};
+pub use self::standalone::{
+    ActivityDescription, ActivityHandle, ActivityStart, ActivitySummary, RunAgainProgress, StandaloneFailure,
 };
 pub use self::start::{IdConflictPolicy, IdReusePolicy, WorkflowStart};
 pub use self::update::{UpdateFailure, UpdateHandle, UpdateSend};

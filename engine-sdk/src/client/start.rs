@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use super::handle::RESULT_WAIT;
 use super::outcome::outcome;
+use super::start_many::{Answers, Starts, start_many};
 use super::{
     Client, ClientError, ScheduleBuilder, WorkflowFailure, WorkflowHandle, new_request_id, payload_to_proto,
     until_answered,
@@ -279,7 +280,13 @@ impl<I, T> WorkflowStart<I, T> {
     ) -> Vec<Result<WorkflowHandle<T>, ClientError>> {
         let starts = starts.into_iter().map(|(workflow_id, input)| (workflow_id.into(), input));
         match self.template() {
-            Ok((client, _, template)) => super::start_many::start_many(&client, &template, starts).await,
+            Ok((client, _, template)) => {
+                let requests = starts.map(|(id, input)| template.request(id, &input).map_err(ClientError::from));
+                let outcomes = start_many::<Workflows>(&client, requests).await;
+                let handles =
+                    outcomes.into_iter().map(|outcome| outcome.and_then(|(id, run)| handle(&client, id, run)));
+                handles.collect()
+            }
             Err(error) => {
                 let problem = error.to_string();
                 let refused = |_| Err(ClientError::InvalidArgument { field: "memo".into(), message: problem.clone() });
@@ -390,6 +397,35 @@ impl<I> Template<I> {
     }
 }
 
+/// Starts of workflows, many in one call.
+struct Workflows;
+
+impl Starts for Workflows {
+    type Request = v1::StartWorkflowRequest;
+    type Started = v1::StartWorkflowResponse;
+
+    fn id(start: &Self::Request) -> &str {
+        &start.workflow_id
+    }
+
+    async fn send(client: &Client, starts: Vec<Self::Request>) -> Result<Answers<Self::Started>, ClientError> {
+        use v1::start_workflow_outcome::Outcome;
+        let request = v1::StartWorkflowsRequest { starts };
+        let service = client.transport().workflows();
+        let answer = until_answered(client.patience(), |_| {
+            let (mut service, request) = (service.clone(), request.clone());
+            async move { service.start_workflows(request).await }
+        });
+        let outcomes = answer.await?.outcomes.into_iter().map(|outcome| {
+            outcome.outcome.map(|outcome| match outcome {
+                Outcome::Started(started) => Ok(started),
+                Outcome::Refused(refusal) => Err(refusal),
+            })
+        });
+        Ok(outcomes.collect())
+    }
+}
+
 /// The handle of a workflow that was started.
 pub(super) fn handle<T>(
     client: &Client,
@@ -401,7 +437,7 @@ pub(super) fn handle<T>(
     Ok(WorkflowHandle { client, workflow_id, run_id: Some(run_id), is_new: started.started, output: PhantomData })
 }
 
-fn reuse_to_proto(policy: IdReusePolicy) -> v1::WorkflowIdReusePolicy {
+pub(super) fn reuse_to_proto(policy: IdReusePolicy) -> v1::WorkflowIdReusePolicy {
     match policy {
         IdReusePolicy::AllowDuplicate => v1::WorkflowIdReusePolicy::AllowDuplicate,
         IdReusePolicy::AllowDuplicateFailedOnly => v1::WorkflowIdReusePolicy::AllowDuplicateFailedOnly,
@@ -409,7 +445,7 @@ fn reuse_to_proto(policy: IdReusePolicy) -> v1::WorkflowIdReusePolicy {
     }
 }
 
-fn conflict_to_proto(policy: IdConflictPolicy) -> v1::WorkflowIdConflictPolicy {
+pub(super) fn conflict_to_proto(policy: IdConflictPolicy) -> v1::WorkflowIdConflictPolicy {
     match policy {
         IdConflictPolicy::Fail => v1::WorkflowIdConflictPolicy::Fail,
         IdConflictPolicy::UseExisting => v1::WorkflowIdConflictPolicy::UseExisting,

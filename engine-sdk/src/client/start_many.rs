@@ -2,15 +2,13 @@
 
 use engine_core::limits::STARTS_MAX;
 use engine_proto::v1;
-use engine_proto::v1::start_workflow_outcome::Outcome;
 use futures::{StreamExt, stream};
 use prost::Message;
 use tokio::time::Instant;
 use tonic::{Code, Status};
 
 use super::error::retry_delay;
-use super::start::{Template, handle};
-use super::{Client, ClientError, WorkflowHandle, until_answered};
+use super::{Client, ClientError};
 use crate::backoff::Backoff;
 use crate::transport::is_unavailable;
 
@@ -21,39 +19,58 @@ const REQUESTS_AT_ONCE: usize = 2;
 /// message.
 const REQUEST_BYTES: usize = 4 * 1024 * 1024;
 
-/// What became of one start, by its place among those of its request.
-type Outcomes<T> = Vec<Result<WorkflowHandle<T>, ClientError>>;
+/// What the engine answered for each start of a request; `None`: nothing, which it must not.
+pub(super) type Answers<S> = Vec<Option<Result<S, v1::StartWorkflowRefusal>>>;
 
-/// A start as it was encoded, or why it could not be.
-type Encoded = Result<v1::StartWorkflowRequest, ClientError>;
+/// What can be started many at once.
+pub(super) trait Starts {
+    /// One start.
+    type Request: Message + Clone;
+    /// What the engine says of one that was made.
+    type Started: Send;
 
-pub(super) async fn start_many<I, T>(
+    /// The id under which it is started.
+    fn id(start: &Self::Request) -> &str;
+
+    /// Makes one request of many starts until it is answered.
+    fn send(
+        client: &Client,
+        starts: Vec<Self::Request>,
+    ) -> impl Future<Output = Result<Answers<Self::Started>, ClientError>> + Send;
+}
+
+/// What became of one start: its id and what the engine said.
+type StartOutcome<S> = Result<(String, <S as Starts>::Started), ClientError>;
+
+/// What became of all, by their places among those of their request.
+type Outcomes<S> = Vec<StartOutcome<S>>;
+
+/// `starts` are encoded, or say why they could not be.
+pub(super) async fn start_many<S: Starts>(
     client: &Client,
-    template: &Template<I>,
-    mut starts: impl Iterator<Item = (String, I)>,
-) -> Outcomes<T> {
+    mut starts: impl Iterator<Item = Result<S::Request, ClientError>>,
+) -> Outcomes<S> {
     // Cut as they are needed, so that only what is under way is held in encoded form.
     let requests = std::iter::from_fn(|| {
         let mut bytes = 0;
         let mut request = Vec::new();
         while request.len() < STARTS_MAX && bytes < REQUEST_BYTES {
-            let Some((workflow_id, input)) = starts.next() else { break };
-            let start = template.request(workflow_id, &input).map_err(ClientError::from);
+            let Some(start) = starts.next() else { break };
             bytes += start.as_ref().map_or(0, Message::encoded_len);
             request.push(start);
         }
         (!request.is_empty()).then_some(request)
     });
-    let outcomes = stream::iter(requests).map(|request| make(client, request)).buffered(REQUESTS_AT_ONCE);
+    let outcomes = stream::iter(requests).map(|request| make::<S>(client, request)).buffered(REQUESTS_AT_ONCE);
     outcomes.concat().await
 }
 
 /// Makes one request until each of its starts is decided, or the client's patience is at its end.
-async fn make<T>(client: &Client, starts: Vec<Encoded>) -> Outcomes<T> {
+async fn make<S: Starts>(client: &Client, starts: Vec<Result<S::Request, ClientError>>) -> Outcomes<S> {
     let began = Instant::now();
     let patience = client.patience();
-    let mut outcomes: Vec<Option<Result<WorkflowHandle<T>, ClientError>>> = Vec::new();
-    let mut open: Vec<(usize, v1::StartWorkflowRequest)> = Vec::new();
+    let mut outcomes: Vec<Option<StartOutcome<S>>> = Vec::new();
+    let mut open: Vec<(usize, S::Request)> = Vec::new();
     for (place, start) in starts.into_iter().enumerate() {
         match start {
             Ok(request) => {
@@ -65,29 +82,24 @@ async fn make<T>(client: &Client, starts: Vec<Encoded>) -> Outcomes<T> {
     }
     let mut backoff = Backoff::new(super::retry::PAUSE_INITIAL, super::retry::PAUSE_MAX);
     while !open.is_empty() {
-        let request = v1::StartWorkflowsRequest { starts: open.iter().map(|(_, start)| start.clone()).collect() };
-        let service = client.transport().workflows();
-        let answer = until_answered(patience, |_| {
-            let (mut service, request) = (service.clone(), request.clone());
-            async move { service.start_workflows(request).await }
-        });
-        let answered = match answer.await {
-            Ok(answer) => answer.outcomes.into_iter().map(|outcome| outcome.outcome).collect(),
+        let answered = match S::send(client, open.iter().map(|(_, start)| start.clone()).collect()).await {
+            Ok(answers) => answers,
             Err(error) => {
-                fail_all(&mut outcomes, &open, error);
+                // The request was not answered, or refused as a whole: so was each start.
+                for (place, _) in &open {
+                    outcomes[*place] = Some(Err(error.repeated()));
+                }
                 break;
             }
         };
         let mut pause = backoff.pause();
         let mut again = Vec::new();
         let mut refused_for_now = Vec::new();
-        let mut answered: std::collections::VecDeque<Option<Outcome>> = answered;
+        let mut answered = answered.into_iter();
         for (place, start) in open {
-            match answered.pop_front().flatten() {
-                Some(Outcome::Started(started)) => {
-                    outcomes[place] = Some(handle(client, start.workflow_id, started));
-                }
-                Some(Outcome::Refused(refusal)) => {
+            match answered.next().flatten() {
+                Some(Ok(started)) => outcomes[place] = Some(Ok((S::id(&start).to_owned(), started))),
+                Some(Err(refusal)) => {
                     let status = status(refusal);
                     let hint = retry_delay(&status);
                     if is_unavailable(&status) || (status.code() == Code::ResourceExhausted && hint.is_some()) {
@@ -117,17 +129,6 @@ async fn make<T>(client: &Client, starts: Vec<Encoded>) -> Outcomes<T> {
         open = again;
     }
     outcomes.into_iter().map(|outcome| outcome.expect("each start was decided or failed")).collect()
-}
-
-/// The request was not answered, or refused as a whole: so was each start.
-fn fail_all<T>(
-    outcomes: &mut [Option<Result<WorkflowHandle<T>, ClientError>>],
-    open: &[(usize, v1::StartWorkflowRequest)],
-    error: ClientError,
-) {
-    for (place, _) in open {
-        outcomes[*place] = Some(Err(error.repeated()));
-    }
 }
 
 fn status(refusal: v1::StartWorkflowRefusal) -> Status {

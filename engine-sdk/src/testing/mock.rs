@@ -30,7 +30,7 @@ pub struct Call<I> {
     pub input: I,
     /// Which try it was, from 1.
     pub attempt: u32,
-    /// The workflow that asked for it.
+    /// The workflow that asked for it; empty if it is a standalone activity.
     pub workflow_id: String,
     /// The activity's id in its run.
     pub activity_id: String,
@@ -163,7 +163,7 @@ impl ActivityWatch {
             inner.calls.push(Call {
                 input: input.clone(),
                 attempt,
-                workflow_id: ctx.info().workflow_id.as_str().to_owned(),
+                workflow_id: ctx.info().workflow_id.as_ref().map(ToString::to_string).unwrap_or_default(),
                 activity_id: ctx.info().activity_id.as_str().to_owned(),
             });
             let fault =

@@ -12,6 +12,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use engine_core::limits;
+use engine_proto::v1::activity_service_client::ActivityServiceClient;
 use engine_proto::v1::namespace_service_client::NamespaceServiceClient;
 use engine_proto::v1::operation_service_client::OperationServiceClient;
 use engine_proto::v1::schedule_service_client::ScheduleServiceClient;
@@ -119,6 +120,12 @@ impl Transport {
 
     pub(crate) fn operations(&self) -> OperationServiceClient<Transport> {
         OperationServiceClient::new(self.clone())
+            .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(limits::MESSAGE_BYTES_MAX)
+    }
+
+    pub(crate) fn activities(&self) -> ActivityServiceClient<Transport> {
+        ActivityServiceClient::new(self.clone())
             .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
             .max_encoding_message_size(limits::MESSAGE_BYTES_MAX)
     }

@@ -12,7 +12,7 @@ use engine_core::limits;
 use engine_core::payload::Payload;
 use engine_core::time::Timestamp;
 use engine_proto::convert::{
-    ConvertError, activity_timeouts_from_proto, failure_from_proto, failure_to_proto, payload_from_proto,
+    ConvertError, activity_timeouts_from_proto, failure_from_proto, failure_to_proto, optional_id, payload_from_proto,
     payload_to_proto, payloads_from_proto, required, required_id, retry_policy_from_proto, run_id as parse_run_id,
     timestamp_from_proto,
 };
@@ -150,7 +150,7 @@ impl ActivityTasks {
             "activity",
             activity_type = %attempt.activity_type,
             activity_id = %attempt.activity_id,
-            workflow_id = %attempt.workflow_id,
+            workflow_id = attempt.workflow_id.as_ref().map(WorkflowId::as_str),
             run_id = %attempt.run_id,
             attempt = attempt.attempt,
         );
@@ -404,11 +404,16 @@ fn attempt_of(namespace: &Namespace, task: v1::ActivityTask) -> Result<(Activity
     let instant = |field: &str, at: Option<prost_types::Timestamp>| timestamp_from_proto(field, required(field, at)?);
     let timeouts: Option<ActivityTimeouts> = task.timeouts.map(activity_timeouts_from_proto).transpose()?;
     let started_at = instant("started_time", task.started_time)?;
+    // A standalone activity has none.
+    let workflow_type = optional_id("workflow_type", &task.workflow_type, WorkflowType::parse)?;
     let attempt = ActivityAttempt {
         namespace: namespace.clone(),
-        workflow_id: required_id("execution.workflow_id", &execution.workflow_id, WorkflowId::parse)?,
+        workflow_id: match &workflow_type {
+            Some(_) => Some(required_id("execution.workflow_id", &execution.workflow_id, WorkflowId::parse)?),
+            None => None,
+        },
         run_id: run_id_of(&execution.run_id)?,
-        workflow_type: required_id("workflow_type", &task.workflow_type, WorkflowType::parse)?,
+        workflow_type,
         activity_id: required_id("activity_id", &task.activity_id, ActivityId::parse)?,
         activity_type: required_id("activity_type", &task.activity_type, ActivityType::parse)?,
         task_queue: required_id("task_queue", &task.task_queue, TaskQueueName::parse)?,

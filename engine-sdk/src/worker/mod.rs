@@ -48,7 +48,7 @@ use self::options::Options;
 use self::registry::Registry;
 use self::session::Session;
 pub use self::shutdown::ShutdownHandle;
-use crate::activity::SharedState;
+use crate::activity::{OwnQueue, SharedState};
 use crate::client::{Client, ClientError};
 use crate::data::RawArguments;
 use crate::definition::{ActivityCode, WorkflowCode};
@@ -129,6 +129,18 @@ impl Worker {
             }
         }
         self
+    }
+
+    /// Serves this queue as well, which no other worker serves, and tells activities its name: `ctx.own_queue()`. A series of activities
+    /// stays on one host if the first returns that name and the others are scheduled with `.task_queue(name)`.
+    ///
+    /// The name is that of what they share: the host's, if it is on the host's disk and outlives the worker; a UUID, if it is in the
+    /// process. Tasks in the queue wait for a worker of this name, so give them a schedule-to-start timeout, and begin the series anew
+    /// elsewhere when it strikes.
+    pub fn own_queue(mut self, queue: impl Into<String>) -> Self {
+        let queue = queue.into();
+        self.state.insert(Arc::new(OwnQueue(queue.clone())));
+        self.queues([queue])
     }
 
     /// Adds a workflow's code. Its tasks come to this worker only if it is added.

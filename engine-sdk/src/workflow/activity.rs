@@ -242,7 +242,8 @@ impl Names {
     }
 }
 
-fn timeouts(options: &ActivityOptions) -> ActivityTimeouts {
+/// The timeouts that options mean.
+pub(crate) fn timeouts(options: &ActivityOptions) -> ActivityTimeouts {
     let unlimited = options.start_to_close.is_none() && options.schedule_to_close.is_none();
     ActivityTimeouts {
         schedule_to_close: options.schedule_to_close,

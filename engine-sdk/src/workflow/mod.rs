@@ -58,6 +58,7 @@ mod update;
 mod wait;
 mod waker;
 
+pub(crate) use activity::timeouts as activity_timeouts;
 pub use activity::{ActivityCall, ActivityFuture, CancellationType};
 pub use cell::{StateMut, StateRef, WorkflowState};
 pub use child::{ChildCall, ChildCancellation, ChildFuture, ChildHandle};
