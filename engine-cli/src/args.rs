@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::activity::ActivityArgs;
 use crate::config::{DatabaseArgs, LISTEN_DEFAULT, NodeArgs};
 use crate::error::EXIT_CODES;
 use crate::namespace::NamespaceArgs;
@@ -39,6 +40,9 @@ pub(crate) enum Command {
     /// Start workflows, send to them, look at them.
     #[command(visible_alias = "wf", after_help = EXIT_CODES)]
     Workflow(WorkflowArgs),
+    /// Start activities by themselves, without a workflow; look at them, stop them, run them again.
+    #[command(after_help = EXIT_CODES)]
+    Activity(ActivityArgs),
     /// Create, change and delete namespaces; how long runs are kept, and by what they can be listed.
     #[command(visible_alias = "ns", after_help = EXIT_CODES)]
     Namespace(NamespaceArgs),

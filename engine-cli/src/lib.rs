@@ -7,6 +7,7 @@
 //! | `config` | a server's settings: file, environment, flags |
 //! | `server` | `dev`, `serve`, `migrate` |
 //! | `workflow` | the client verbs, one file each |
+//! | `activity` | the verbs of standalone activities |
 //! | `namespace` | the verbs about namespaces |
 //! | `schedule` | the verbs of schedules |
 //! | `client` | the connection to a server, and what its errors mean |
@@ -21,6 +22,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
+mod activity;
 mod args;
 mod client;
 mod config;
@@ -67,6 +69,7 @@ fn execute(cli: Cli) -> Result<Exit, CliError> {
             Command::Serve(arguments) => server::serve(arguments, &mut output).await,
             Command::Migrate(arguments) => server::migrate(arguments, &mut output).await,
             Command::Workflow(arguments) => workflow::run(arguments, &mut output).await,
+            Command::Activity(arguments) => activity::run(arguments, &mut output).await,
             Command::Namespace(arguments) => namespace::run(arguments, &mut output).await,
             Command::Schedule(arguments) => schedule::run(arguments, &mut output).await,
         }

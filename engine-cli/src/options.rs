@@ -119,7 +119,8 @@ impl Attributes {
     }
 }
 
-fn split(words: &[String]) -> Result<Attributes, CliError> {
+/// What `--search-attribute` said.
+pub(crate) fn split(words: &[String]) -> Result<Attributes, CliError> {
     let attribute = |word: &String| {
         let (name, value) = word
             .split_once('=')
@@ -129,7 +130,8 @@ fn split(words: &[String]) -> Result<Attributes, CliError> {
     words.iter().map(attribute).collect::<Result<_, _>>().map(Attributes)
 }
 
-fn memo(words: &[String]) -> Result<BTreeMap<String, v1::Payload>, CliError> {
+/// What `--memo` said.
+pub(crate) fn memo(words: &[String]) -> Result<BTreeMap<String, v1::Payload>, CliError> {
     let fact = |word: &String| {
         let (key, value) = word
             .split_once('=')

@@ -487,3 +487,57 @@ async fn a_query_without_a_worker_and_published_state_without_values_say_so() {
     let (code, _, stderr) = server.ask("published", &["asked", "--at", "2"]);
     assert_eq!((code, stderr.as_str()), (1, "error: at_event_id: is 2, but the last event of the run is 1\n"));
 }
+
+#[tokio::test]
+async fn activities_are_started_listed_stopped_and_run_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::dev(&directory.path().join("engine.db")).await;
+    let ask = |words: &[&str]| {
+        let mut all = vec!["activity", "--address", &server.address];
+        all.extend(words);
+        let output = run(&all);
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    };
+    let json = |words: &[&str]| {
+        let mut all = words.to_vec();
+        all.extend(["--output", "json"]);
+        let (code, printed, said) = ask(&all);
+        assert_eq!(code, 0, "{said}");
+        serde_json::from_str::<Value>(&printed).unwrap()
+    };
+    assert_eq!(ask(&["list"]), (0, "no activities\n".to_owned(), String::new()));
+    let start = ["start", "--type", "print", "--queue", "printer", "-i", "1", "--summary", "a letter"];
+    let started = json(&[&start[..], &["--id", "letter"]].concat());
+    assert_eq!((&started["activity_id"], &started["started"]), (&"letter".into(), &true.into()));
+    let (code, _, said) = ask(&[&start[..], &["--id", "letter"]].concat());
+    assert_eq!(code, 6);
+    assert!(said.starts_with("error: activity \"letter\" is already running"), "{said}");
+    let described = json(&["describe", "letter"]);
+    assert_eq!(described["pending"]["state"], "SCHEDULED");
+    assert_eq!((&described["summary"], &described["input"][0]["data"]), (&"a letter".into(), &1.into()));
+    let (_, words, _) = ask(&["describe", "letter"]);
+    assert!(words.contains("no worker has taken it"), "{words}");
+    assert_eq!(ask(&["result", "letter", "--timeout", "0s"]).0, 7);
+    assert_eq!(ask(&["cancel", "letter", "--reason", "no stamps"]).1, "asked activity letter to stop\n");
+    let (code, printed, said) = ask(&["result", "letter"]);
+    assert_eq!((code, printed.as_str()), (3, ""));
+    assert!(said.starts_with("activity letter canceled"), "{said}");
+
+    // Nobody serves the queue, so it times out.
+    let late = ["--id", "late", "--schedule-to-start", "1ms"];
+    let (code, _, said) = ask(&[&["run"], &start[1..], &late].concat());
+    assert_eq!(code, 3);
+    assert!(said.contains("activity late timed out\n  schedule-to-start timeout"), "{said}");
+    assert_eq!(json(&["count", "-q", "Status = 'TimedOut'"])["count"], 1);
+    let (_, words, _) = ask(&["describe", "late"]);
+    assert!(words.contains("Why it timed out\n  schedule-to-start timeout"), "{words}");
+    let again = json(&["rerun", "letter"]);
+    assert_eq!(again["repeated_run_id"], started["run_id"]);
+    assert_eq!(ask(&["rerun", "letter"]).0, 1, "it is open");
+    assert_eq!(ask(&["rerun", "--query", "ActivityType = 'print'"]).1, "1 of 1 run again\n");
+    assert_eq!(json(&["list", "-q", "ActivityId = 'letter' AND Status = 'Running'"])[0]["run_id"], again["run_id"]);
+    assert_eq!(ask(&["terminate", "letter"]).1, "terminated activity letter\n");
+    assert_eq!(ask(&["describe", "nothing"]).0, 4);
+    assert_eq!(server.json("list", &[]), Value::Array(Vec::new()), "they are no workflows");
+}

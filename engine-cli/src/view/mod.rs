@@ -2,6 +2,7 @@
 //!
 //! | file | noun |
 //! |---|---|
+//! | `activity` | standalone activities: lists and descriptions |
 //! | `text` | short, harmless lines; sizes |
 //! | `time` | instants and durations |
 //! | `payload` | payloads, in both directions |
@@ -13,6 +14,7 @@
 //! | `run` | runs: lists and descriptions |
 //! | `table` | columns |
 
+pub(crate) mod activity;
 pub(crate) mod failure;
 pub(crate) mod json;
 pub(crate) mod payload;

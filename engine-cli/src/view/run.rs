@@ -269,7 +269,7 @@ fn activities(pending: &[v1::PendingActivity], now: Timestamp, width: Option<u16
     indented(columns, pending.iter().map(row).collect(), width)
 }
 
-fn activity_state(activity: &v1::PendingActivity, now: Timestamp) -> String {
+pub(super) fn activity_state(activity: &v1::PendingActivity, now: Timestamp) -> String {
     let worker = text::one_line(&activity.worker_identity, 60);
     let mut state = match activity.state() {
         v1::PendingTaskState::Unspecified => "unknown".to_owned(),
@@ -424,7 +424,7 @@ fn workflow_task_value(task: &v1::PendingWorkflowTask) -> Value {
     })
 }
 
-fn activity_value(activity: &v1::PendingActivity) -> Value {
+pub(super) fn activity_value(activity: &v1::PendingActivity) -> Value {
     let details = activity.heartbeat_details.clone().map(convert::payload_from_proto);
     json!({
         "activity_id": activity.activity_id,
@@ -478,11 +478,11 @@ fn pending_state(state: v1::PendingTaskState) -> &'static str {
     state.as_str_name().trim_start_matches("PENDING_TASK_STATE_")
 }
 
-fn instant(message: Option<prost_types::Timestamp>) -> Option<Timestamp> {
+pub(super) fn instant(message: Option<prost_types::Timestamp>) -> Option<Timestamp> {
     message.and_then(|message| convert::timestamp_from_proto("time", message).ok())
 }
 
-fn instant_value(message: Option<prost_types::Timestamp>) -> Value {
+pub(super) fn instant_value(message: Option<prost_types::Timestamp>) -> Value {
     instant(message).map_or(Value::Null, |at| json!(time::rfc3339(at)))
 }
 

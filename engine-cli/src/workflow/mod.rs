@@ -8,7 +8,7 @@ mod delete;
 mod describe;
 mod history;
 mod list;
-mod patience;
+pub(crate) mod patience;
 mod pause;
 mod published;
 mod query;
@@ -22,6 +22,7 @@ mod watch;
 
 use args::Verb;
 pub(crate) use args::WorkflowArgs;
+pub(crate) use start::repeatable;
 
 use crate::error::{CliError, Exit};
 use crate::output::Output;

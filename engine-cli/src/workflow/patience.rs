@@ -12,24 +12,24 @@ const PAUSE: Duration = Duration::from_millis(250);
 
 /// Counts the time since the server was last heard.
 #[derive(Debug)]
-pub(super) struct Patience {
+pub(crate) struct Patience {
     limit: Duration,
     lost_since: Option<Instant>,
 }
 
 impl Patience {
     /// Gives up when the server was not heard for `limit`.
-    pub(super) fn new(limit: Duration) -> Self {
+    pub(crate) fn new(limit: Duration) -> Self {
         Self { limit, lost_since: None }
     }
 
     /// The server was heard.
-    pub(super) fn heard(&mut self) {
+    pub(crate) fn heard(&mut self) {
         self.lost_since = None;
     }
 
     /// A call failed: returns after a pause if it is worth trying again, else with the error.
-    pub(super) async fn failed(&mut self, client: &Client, status: &Status) -> Result<(), CliError> {
+    pub(crate) async fn failed(&mut self, client: &Client, status: &Status) -> Result<(), CliError> {
         if !is_connection_lost(status) {
             return Err(client.error(status));
         }

@@ -89,7 +89,7 @@ fn signal(arguments: &StartArgs) -> Result<Option<v1::SignalWithStartRequest>, C
 }
 
 /// The error of a call whose effect is unknown if the connection was lost: says how to repeat it without harm.
-pub(super) fn repeatable(client: &Client, status: &tonic::Status, request_id: &str) -> CliError {
+pub(crate) fn repeatable(client: &Client, status: &tonic::Status, request_id: &str) -> CliError {
     match client.error(status) {
         CliError::Told(mut told) if client::is_connection_lost(status) => {
             told.message.push_str(&format!(
