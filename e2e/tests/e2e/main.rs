@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod activities;
 mod bad_code;
 mod bad_requests;
 mod bad_servers;
