@@ -1,5 +1,5 @@
-//! W9: everything is submitted as fast as it is accepted, and then awaited: workflows of three activities, then single activities of which
-//! some fail for good. Measured: submitted and completed per second, and the exact number that failed.
+//! W9: everything is submitted as fast as it is accepted, and then awaited: workflows of three activities, then single activities, standing
+//! alone, of which some fail for good. Measured: submitted and completed per second, and the exact number that failed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -32,6 +32,9 @@ pub(crate) struct W9 {
     /// How many single activities. A fifth of them fails half the time, and is tried three times.
     #[arg(long, default_value_t = 500_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     tasks: u64,
+    /// Makes each single activity that of a workflow around it, for whoever cannot do without one.
+    #[arg(long)]
+    tasks_in_workflows: bool,
     /// Decides which tasks fail and when. The same seed fails the same ones.
     #[arg(long, default_value_t = 1)]
     seed: u32,
@@ -101,14 +104,19 @@ impl W9 {
 
     /// Also returns how many tasks failed.
     async fn tasks(&self, rig: &Rig) -> Result<(Outcome, Times, u64)> {
-        let (prefix, seed) = (fresh_id(), self.seed);
+        let (prefix, seed, in_workflows) = (fresh_id(), self.seed, self.tasks_in_workflows);
         let failed = Arc::new(AtomicU64::new(0));
         let start = {
             let prefix = prefix.clone();
             move |client: Client, number: u64| {
                 let id = format!("{prefix}-{number}");
                 async move {
-                    client.workflow(task).id(id).queue(QUEUE).start((seed, Load::new(number))).await?;
+                    let input = (seed, Load::new(number));
+                    if in_workflows {
+                        client.workflow(task).id(id).queue(QUEUE).start(input).await?;
+                    } else {
+                        client.activity(flaky).id(id).queue(QUEUE).start(input).await?;
+                    }
                     Ok(())
                 }
             }
@@ -118,9 +126,21 @@ impl W9 {
             move |client: Client, number: u64| {
                 let (id, failed) = (format!("{prefix}-{number}"), Arc::clone(&failed));
                 async move {
-                    match (client.handle::<task>(id).result().await, fails_for_good(seed, number)) {
-                        (Ok(load), false) if load == Load::new(number) => {}
-                        (Err(WorkflowFailure::Failed(_)), true) => drop(failed.fetch_add(1, Ordering::Relaxed)),
+                    // Of what failed only that it did.
+                    let result = if in_workflows {
+                        match client.handle::<task>(id).result().await {
+                            Err(WorkflowFailure::Failed(_)) => None,
+                            result => Some(result?),
+                        }
+                    } else {
+                        match client.activity_handle::<flaky>(id).result().await {
+                            Err(StandaloneFailure::Failed(_)) => None,
+                            result => Some(result?),
+                        }
+                    };
+                    match (result, fails_for_good(seed, number)) {
+                        (Some(load), false) if load == Load::new(number) => {}
+                        (None, true) => drop(failed.fetch_add(1, Ordering::Relaxed)),
                         (other, fails) => bail!("task {number}, which is to fail: {fails}, ended as {other:?}"),
                     }
                     Ok(())
