@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use engine_sdk::client::{ClientError, PendingState, ResetFrom, ResetOptions};
 use engine_sdk::prelude::*;
+use futures::TryStreamExt as _;
 
 #[tokio::test]
 async fn a_closed_workflow_is_deleted() {
@@ -166,4 +167,46 @@ async fn an_open_activity_is_paused_changed_and_tried_again_at_once() {
     shutdown.shutdown();
     running.await.unwrap().unwrap();
     engine.shutdown().await;
+}
+
+#[workflow]
+async fn leaf(ctx: WorkflowContext) -> Result<String, WorkflowError> {
+    Ok(ctx.signals::<Approve>().recv().await.by)
+}
+
+#[workflow]
+async fn parent(ctx: WorkflowContext) -> Result<String, WorkflowError> {
+    let child = ctx.child(leaf).id("leaf").start(()).await?;
+    Ok(child.result().await?)
+}
+
+#[tokio::test]
+async fn a_child_deals_with_the_run_that_its_parent_was_reset_to() {
+    let directory = tempfile::tempdir().unwrap();
+    let sqlite = format!("sqlite://{}", directory.path().join("engine.db").display());
+    for url in ["memory:", &sqlite] {
+        let engine = Engine::open(url).await.unwrap();
+        let client = engine.client();
+        let worker = Worker::new(client.clone(), "families").workflow(parent).workflow(leaf);
+        let shutdown = worker.shutdown_handle();
+        let running = tokio::spawn(worker.run());
+        let handle = client.workflow(parent).id("parent").queue("families").start(()).await.unwrap();
+        // The code has seen that its child runs.
+        let is_done = |event: &engine_sdk::event::Event| event.kind.name() == "WorkflowTaskCompleted";
+        let mut events = std::pin::pin!(handle.watch());
+        let mut completed = 0;
+        while completed < 2 {
+            completed += usize::from(is_done(&events.try_next().await.unwrap().expect("the run is open")));
+        }
+        let because = ResetOptions::because("to see what becomes of the child");
+        let reset = handle.reset(ResetFrom::LastWorkflowTask, because).await.unwrap();
+        assert_ne!(reset.run_id(), handle.run_id());
+        assert!(handle.result().await.unwrap_err().to_string().contains("to see what becomes"));
+        client.handle_named::<String>("leaf").signal(Approve { by: "desk-3".into() }).await.unwrap();
+        assert_eq!(reset.result().await.unwrap(), "desk-3");
+        assert_eq!(client.count("WorkflowType = 'leaf'").await.unwrap(), 1, "the child was not started again");
+        shutdown.shutdown();
+        running.await.unwrap().unwrap();
+        engine.shutdown().await;
+    }
 }

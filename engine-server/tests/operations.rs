@@ -12,6 +12,8 @@ use engine_proto::v1::operation_service_client::OperationServiceClient;
 use engine_proto::v1::worker_service_client::WorkerServiceClient;
 use engine_proto::{convert, v1};
 use engine_server::Server;
+use engine_server::store::Store;
+use engine_server::store::faulty::{Fault, FaultyStore};
 use support::*;
 use tonic::service::Routes;
 use tonic::{Code, Status};
@@ -455,4 +457,42 @@ async fn an_operation_on_an_activity_that_is_not_open_is_refused() {
     assert_eq!((refusal.code(), refusal.message()), (Code::InvalidArgument, "activity_id: must not be empty"));
     terminate(&server, "w").await;
     assert_eq!(unpause_activity(&server, "a").await.unwrap_err().code(), Code::NotFound);
+}
+
+/// A reset whose commit is lost, or whose answer is: the caller repeats it, and there is one new run.
+async fn one_reset_survives(fault: Fault) {
+    let faulty = FaultyStore::new(store().await);
+    let server = start(Arc::clone(&faulty) as Arc<dyn Store>, options()).await;
+    let base = client(&server).start_workflow(start_request("w")).await.unwrap().into_inner().run_id;
+    let mut worker = Worker::connect(&server, hello(1), 10).await;
+    let task = worker.workflow_task().await;
+    worker.complete_workflow_task(&task, vec![]).await;
+    drop(worker);
+    signal(&server, "w", "one").await.unwrap();
+    let request = v1::ResetWorkflowRequest { request_id: "r1".into(), ..from(v1::ResetPoint::LastWorkflowTask) };
+    faulty.plan_next(fault);
+    let lost = reset(&server, request.clone()).await.unwrap_err();
+    assert_eq!(lost.code(), Code::Unavailable);
+    let answer = loop {
+        match reset(&server, request.clone()).await {
+            Ok(answer) => break answer,
+            // The shard is being recovered.
+            Err(status) => assert_eq!(status.code(), Code::Unavailable, "{status:?}"),
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(listed(&server).await, [answer.run_id.as_str(), base.as_str()]);
+    let expected =
+        ["WorkflowStarted", "WorkflowTaskScheduled", "WorkflowTaskStarted", "WorkflowTaskFailed", "WorkflowSignaled"];
+    assert_eq!(history(&server, "w").await, expected);
+}
+
+#[tokio::test]
+async fn a_reset_that_was_lost_is_repeated() {
+    one_reset_survives(Fault::FailBefore).await;
+}
+
+#[tokio::test]
+async fn a_reset_whose_answer_was_lost_is_not_done_twice() {
+    one_reset_survives(Fault::FailAfter).await;
 }
