@@ -77,6 +77,7 @@ pub enum EventKind {
     WorkflowPaused(PauseChange),
     WorkflowResumed(PauseChange),
     WorkflowRepaired(WorkflowRepaired),
+    WorkflowUpdateAdmitted(Box<UpdateRequest>),
     Peer(Box<PeerEvent>),
 }
 
@@ -639,7 +640,8 @@ pub struct WorkflowUpdateAccepted {
     pub update: UpdateRequest,
 }
 
-/// An update that somebody sent. Its id is the sender's key: within a run a repeat with the same id is the same update.
+/// An update that somebody sent. As an event (`WorkflowUpdateAdmitted`): a run that goes on from a point before which the update was not
+/// accepted yet has it from the run that was reset, and its code is asked again. Its id is the sender's key: within a run a repeat with the same id is the same update.
 #[derive(Debug, Clone, PartialEq)]
 pub struct UpdateRequest {
     /// Unique within the run.
@@ -725,6 +727,7 @@ impl EventKind {
             EventKind::WorkflowPaused(_) => "WorkflowPaused",
             EventKind::WorkflowResumed(_) => "WorkflowResumed",
             EventKind::WorkflowRepaired(_) => "WorkflowRepaired",
+            EventKind::WorkflowUpdateAdmitted(_) => "WorkflowUpdateAdmitted",
         }
     }
 
@@ -742,7 +745,8 @@ impl EventKind {
             | EventKind::ActivityFailed(_)
             | EventKind::ActivityTimedOut(_)
             | EventKind::ActivityCanceled(_)
-            | EventKind::TimerFired(_) => true,
+            | EventKind::TimerFired(_)
+            | EventKind::WorkflowUpdateAdmitted(_) => true,
             // The code is still at work and needs another task.
             EventKind::WorkflowTaskCompleted(end) => end.force_new_task,
             EventKind::WorkflowCompleted(_)
@@ -806,7 +810,8 @@ impl EventKind {
             | EventKind::WorkflowUpdateCompleted(_)
             | EventKind::WorkflowPaused(_)
             | EventKind::WorkflowResumed(_)
-            | EventKind::WorkflowRepaired(_) => None,
+            | EventKind::WorkflowRepaired(_)
+            | EventKind::WorkflowUpdateAdmitted(_) => None,
         }
     }
 
@@ -846,7 +851,8 @@ impl EventKind {
             | EventKind::WorkflowUpdateCompleted(_)
             | EventKind::WorkflowPaused(_)
             | EventKind::WorkflowResumed(_)
-            | EventKind::WorkflowRepaired(_) => None,
+            | EventKind::WorkflowRepaired(_)
+            | EventKind::WorkflowUpdateAdmitted(_) => None,
         }
     }
 }

@@ -591,7 +591,14 @@ impl World {
             _ => ResetPoint::FailedActivity { activity_id: None, result: (pick > 100).then(|| Payload::json("1")) },
         };
         let (reason, identity) = (String::new(), String::new());
-        let reset = Reset { point, excludes_signals: pick.is_multiple_of(5), reason, identity, request_id: None };
+        let reset = Reset {
+            point,
+            excludes_signals: pick.is_multiple_of(5),
+            excludes_updates: pick.is_multiple_of(7),
+            reason,
+            identity,
+            request_id: None,
+        };
         let Ok(cut) = reset.cut(&self.run.history) else { return };
         let run_id = self.run.execution.started().run_id.successor(cut.forked_at, self.run.now);
         if self.run.execution.close_status().is_none() {

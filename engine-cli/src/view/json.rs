@@ -184,6 +184,12 @@ fn attributes(kind: &EventKind) -> Value {
             "timer_id": it.timer_id.as_str(),
             "started_event_id": it.started_event_id.0,
         }),
+        EventKind::WorkflowUpdateAdmitted(it) => json!({
+            "update_id": it.id.as_str(),
+            "update_name": it.name.as_str(),
+            "input": payloads(&it.input),
+            "identity": it.identity,
+        }),
         EventKind::WorkflowUpdateAccepted(it) => json!({
             "workflow_task_completed_event_id": it.workflow_task_completed_event_id.0,
             "update_id": it.update.id.as_str(),

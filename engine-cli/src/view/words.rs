@@ -146,6 +146,12 @@ impl Narrator {
                 ]
             }
             EventKind::TimerFired(it) => vec![format!("timer {}", text::one_line(it.timer_id.as_str(), limit))],
+            EventKind::WorkflowUpdateAdmitted(it) => vec![
+                format!("update {}", text::one_line(it.name.as_str(), limit)),
+                format!("id {}", text::one_line(it.id.as_str(), limit)),
+                input(&it.input, limit),
+                by(&it.identity),
+            ],
             EventKind::WorkflowUpdateAccepted(it) => vec![
                 format!("update {}", text::one_line(it.update.name.as_str(), limit)),
                 format!("id {}", text::one_line(it.update.id.as_str(), limit)),

@@ -188,7 +188,7 @@ impl Execution {
         self.timers = super::timer::Timers::default();
         self.buffer.clear();
         self.end_pauses();
-        self.updates.forget_volatile();
+        self.updates.close();
         self.deadlines.clear();
     }
 

@@ -231,6 +231,7 @@ impl Execution {
             EventKind::WorkflowUpdateAccepted(accepted) => self.apply_update_accepted(event.id, event.at, accepted),
             EventKind::WorkflowUpdateCompleted(end) => self.apply_update_completed(event.id, &end.update_id),
             EventKind::WorkflowRepaired(_) => self.apply_reset(event.at),
+            EventKind::WorkflowUpdateAdmitted(request) => self.apply_update_readmitted(request, event.at),
             EventKind::WorkflowPaused(_) | EventKind::WorkflowResumed(_) => {
                 self.apply_pause_change(&event.kind, event.at);
             }

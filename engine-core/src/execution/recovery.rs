@@ -237,7 +237,8 @@ impl Check {
             | EventKind::WorkflowUpdateCompleted(_)
             | EventKind::WorkflowPaused(_)
             | EventKind::WorkflowResumed(_)
-            | EventKind::WorkflowRepaired(_) => Expected::Any,
+            | EventKind::WorkflowRepaired(_)
+            | EventKind::WorkflowUpdateAdmitted(_) => Expected::Any,
         };
         Ok(())
     }
@@ -371,11 +372,15 @@ impl Check {
             EventKind::WorkflowResumed(_) if !run.is_paused() => {
                 Err("WorkflowResumed comes although the run is not paused".to_owned())
             }
+            EventKind::WorkflowUpdateAdmitted(request) if run.update_standing(&request.id).is_some() => {
+                Err(format!("update {:?} is admitted although the run knows it", request.id))
+            }
             EventKind::WorkflowRepaired(repaired) => activity(repaired.scheduled_event_id),
             EventKind::WorkflowTimedOut(_)
             | EventKind::WorkflowTerminated(_)
             | EventKind::WorkflowPaused(_)
             | EventKind::WorkflowResumed(_)
+            | EventKind::WorkflowUpdateAdmitted(_)
             | EventKind::WorkflowCancelRequested(_)
             | EventKind::WorkflowSignaled(_)
             | EventKind::WorkflowTaskScheduled(_)

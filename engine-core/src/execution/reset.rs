@@ -6,8 +6,8 @@
 //! | before an activity's end       | … WorkflowRepaired, what is kept of what came after                                |
 //! | …, with another result         | … WorkflowRepaired, ActivityStarted, ActivityCompleted, what is kept …             |
 //!
-//! What is kept of what came after the point: signals, unless they are excluded, and the answers of peers to what was initiated before
-//! it. Updates and requests to cancel are not. The new history begins with the events of the base run, under their numbers; only the
+//! What is kept of what came after the point: signals and accepted updates, unless they are excluded, and the answers of peers to what was
+//! initiated before it. Requests to cancel are not. An update is admitted anew, for the code to answer again. The new history begins with the events of the base run, under their numbers; only the
 //! first says that this is another run, and where it comes from.
 //!
 //! What was open at the point is open again. Activities are offered anew, as if they were scheduled at the reset: their attempts
@@ -54,6 +54,8 @@ pub struct Reset {
     pub point: ResetPoint,
     /// Whether signals that came after the point are left out.
     pub excludes_signals: bool,
+    /// Whether updates that were accepted after the point are left out.
+    pub excludes_updates: bool,
     /// Why, for people.
     pub reason: String,
     /// Who does it, for people.
@@ -213,11 +215,23 @@ impl Reset {
     fn keep(&self, new: &mut NewRun, after: &[Event]) {
         let Ok(run) = Execution::replay(new.events.iter().cloned()) else { return };
         let mut children: Vec<(EventId, EventId)> = Vec::new();
+        // Of a run that began by a reset itself: what its code has not answered yet.
+        let mut unanswered: Vec<EventKind> = Vec::new();
         for event in after {
+            if let EventKind::WorkflowUpdateAdmitted(_) = &event.kind {
+                unanswered.push(event.kind.clone());
+            } else if let EventKind::WorkflowTaskCompleted(_) = &event.kind {
+                unanswered.clear();
+            }
             if let EventKind::WorkflowSignaled(_) = &event.kind
                 && !self.excludes_signals
             {
                 new.push(event.kind.clone());
+            }
+            if let EventKind::WorkflowUpdateAccepted(accepted) = &event.kind
+                && !self.excludes_updates
+            {
+                new.push(EventKind::WorkflowUpdateAdmitted(Box::new(accepted.update.clone())));
             }
             let EventKind::Peer(peer) = &event.kind else { continue };
             let Some(initiated) = peer.initiated_event_id().filter(|id| run.peers.is_open(*id)) else { continue };
@@ -231,6 +245,11 @@ impl Reset {
             let number = new.push(EventKind::Peer(peer));
             if is_start {
                 children.push((initiated, number));
+            }
+        }
+        if !self.excludes_updates {
+            for update in unanswered {
+                new.push(update);
             }
         }
         self.end_children_that_went_along(new, after);
@@ -312,10 +331,18 @@ mod tests {
     use crate::command::Command;
     use crate::execution::Input;
     use crate::execution::support::*;
+    use crate::limits;
 
     fn reset(point: ResetPoint) -> Reset {
         let request_id = Some(RequestId::from_trusted("r1"));
-        Reset { point, excludes_signals: false, reason: "bad deploy".into(), identity: "desk".into(), request_id }
+        Reset {
+            point,
+            excludes_signals: false,
+            excludes_updates: false,
+            reason: "bad deploy".into(),
+            identity: "desk".into(),
+            request_id,
+        }
     }
 
     fn failed_activity(activity_id: Option<&str>, result: Option<&'static str>) -> ResetPoint {
@@ -432,6 +459,54 @@ mod tests {
         let EventKind::WorkflowTerminated(end) = &base.history.last().unwrap().kind else { panic!("not terminated") };
         let to = end.reset_to.expect("it names the run that goes on");
         assert_eq!((to.run_id, to.forked_at), (run.execution.started().run_id, EventId(4)));
+    }
+
+    #[test]
+    fn updates_that_were_accepted_after_the_point_are_asked_again() {
+        let mut base = Run::start();
+        base.turn(vec![]);
+        base.update("u1");
+        base.turn(vec![accept("u1"), answer("u1")]);
+        base.update("u2");
+        base.turn(vec![accept("u2")]);
+        let (mut run, base) = carried_out(base, &reset(ResetPoint::FirstWorkflowTask));
+        let tail: Vec<String> = run.history_text().lines().skip(4).map(str::to_owned).collect();
+        assert_eq!(tail, ["5 WorkflowUpdateAdmitted u1 set", "6 WorkflowUpdateAdmitted u2 set"]);
+        assert_eq!(run.execution.pending_updates().len(), 2);
+        run.crash();
+        run.send(Input::EndGrace).unwrap();
+        // The code answers the first and says nothing of the second: it is refused.
+        let token = run.take_task();
+        run.finish_task(token, vec![accept("u1"), answer("u1")]);
+        assert_eq!(run.execution.pending_updates(), []);
+        let id = crate::ids::UpdateId::from_trusted("u2");
+        assert_eq!(run.execution.update_standing(&id), None);
+        // Of a reset of the reset, the one that is recorded is left.
+        let (again, _) = carried_out(run, &reset(ResetPoint::FirstWorkflowTask));
+        let names: Vec<&str> = again.history[4..].iter().map(|event| event.kind.name()).collect();
+        assert_eq!(names, ["WorkflowUpdateAdmitted"]);
+        let without = Reset { excludes_updates: true, ..reset(ResetPoint::FirstWorkflowTask) };
+        assert_eq!(carried_out(base, &without).0.history.len(), 4);
+    }
+
+    #[test]
+    fn updates_that_one_task_cannot_bring_wait_for_the_next() {
+        let mut base = Run::start();
+        base.turn(vec![]);
+        for id in ["u1", "u2", "u3"] {
+            let mut request = update(id);
+            request.input = vec![Payload::json(vec![b'1'; limits::UPDATE_BYTES_PER_TASK_MAX * 2 / 5])];
+            base.send(Input::Update(Box::new(request.clone()))).unwrap();
+            base.turn(vec![Command::AcceptUpdate(Box::new(request))]);
+        }
+        let (mut run, _) = carried_out(base, &reset(ResetPoint::FirstWorkflowTask));
+        run.turn(vec![]);
+        assert_eq!(run.execution.pending_updates().len(), 1);
+        run.crash();
+        run.send(Input::EndGrace).unwrap();
+        run.turn(vec![]);
+        assert_eq!(run.execution.pending_updates(), []);
+        assert_eq!(run.execution.pending_workflow_task(), None);
     }
 
     #[test]

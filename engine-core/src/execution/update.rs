@@ -17,6 +17,9 @@
 //! workflow task, but it is no news that a history would show. So a task that was needed for updates only, and whose answer has no
 //! commands, is *dropped*: nothing is written, and no number is used (`workflow_task`). A rejected update leaves no trace.
 //!
+//! In a run that began by a reset, updates that the base run had accepted behind the point are admitted again by events
+//! (`WorkflowUpdateAdmitted`). Those are news, and are answered by the workflow task that brings them, whatever it says of them.
+//!
 //! Invariant: while an update is admitted, a workflow task is pending.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -54,6 +57,8 @@ struct Admitted {
     at: Timestamp,
     /// The handing-out of the workflow task that brought it to a worker last.
     sent_with: Option<WorkflowTaskToken>,
+    /// Whether the history has it: the run began by a reset. Those come before all others.
+    recorded: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -118,6 +123,12 @@ impl Updates {
     }
 
     pub(super) fn forget_volatile(&mut self) {
+        self.admitted.retain(|admitted| admitted.recorded);
+        self.admitted.iter_mut().for_each(|admitted| admitted.sent_with = None);
+    }
+
+    /// The run closed.
+    pub(super) fn close(&mut self) {
         self.admitted.clear();
     }
 
@@ -214,7 +225,22 @@ impl Execution {
     }
 
     pub(super) fn apply_update_admitted(&mut self, request: &UpdateRequest, at: Timestamp) {
-        self.updates.admitted.push(Admitted { request: request.clone(), at, sent_with: None });
+        self.updates.admitted.push(Admitted { request: request.clone(), at, sent_with: None, recorded: false });
+    }
+
+    /// The history has an update that the run which was reset had accepted.
+    pub(super) fn apply_update_readmitted(&mut self, request: &UpdateRequest, at: Timestamp) {
+        let admitted = Admitted { request: request.clone(), at, sent_with: None, recorded: true };
+        self.updates.admitted.push(admitted);
+    }
+
+    /// A workflow task completed, which had brought as many recorded updates as fit into one: what the code did not accept of
+    /// them, it refused. Returns whether any are left for the next.
+    pub(super) fn apply_readmitted_updates_answered(&mut self) -> bool {
+        let answered = self.updates.admitted[..self.updates.batch()].iter().take_while(|admitted| admitted.recorded);
+        let answered = answered.count();
+        self.updates.admitted.drain(..answered);
+        self.updates.admitted.first().is_some_and(|admitted| admitted.recorded)
     }
 
     pub(super) fn apply_updates_sent(&mut self, token: WorkflowTaskToken) {
@@ -339,7 +365,10 @@ impl Draft<'_> {
                 None => continue,
             };
             self.overlay.updates.rejected.insert(id.clone());
-            self.fact(Fact::UpdateRejected { update_id: id.clone() });
+            // The end of the task says so already of those that the history has.
+            if !admitted.recorded {
+                self.fact(Fact::UpdateRejected { update_id: id.clone() });
+            }
             let answer = UpdateAnswer::Rejected { failure };
             self.effect(Effect::UpdateAnswered { update_id: id.clone(), answer });
         }

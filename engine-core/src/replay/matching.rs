@@ -157,7 +157,10 @@ impl Recorded {
             EventKind::WorkflowTimedOut(_) | EventKind::WorkflowTerminated(_) => {
                 return Recorded::News(News::ClosedByServer);
             }
-            EventKind::WorkflowPaused(_) | EventKind::WorkflowResumed(_) | EventKind::WorkflowRepaired(_) => {
+            EventKind::WorkflowPaused(_)
+            | EventKind::WorkflowResumed(_)
+            | EventKind::WorkflowRepaired(_)
+            | EventKind::WorkflowUpdateAdmitted(_) => {
                 return Recorded::News(News::NotForCode);
             }
             EventKind::WorkflowStarted(started) => return Recorded::Begun(started),

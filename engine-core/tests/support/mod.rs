@@ -646,6 +646,7 @@ pub fn event_line(event: &Event) -> String {
         EventKind::WorkflowContinuedAsNew(e) => format!("task={}", e.workflow_task_completed_event_id),
         EventKind::WorkflowCancelRequested(e) => e.reason.clone(),
         EventKind::WorkflowSignaled(e) => e.name.to_string(),
+        EventKind::WorkflowUpdateAdmitted(e) => format!("{} {}", e.id, e.name),
         EventKind::WorkflowRepaired(e) => format!("scheduled={}", e.scheduled_event_id),
         EventKind::WorkflowPaused(e) | EventKind::WorkflowResumed(e) => e.reason.clone(),
         EventKind::WorkflowTaskScheduled(e) => format!("attempt={}", e.attempt),

@@ -51,12 +51,13 @@ impl<T> WorkflowHandle<T> {
     /// Goes on from an earlier point of the workflow's latest run, in a new run that begins with the history up to there and is the
     /// current one from then on; an open run is terminated in the same transaction. Returns a handle of the new run.
     ///
-    /// What came after the point is forgotten, but for signals ([`ResetOptions::without_signals`]) and for answers of other
-    /// workflows to what was asked before it: updates and requests to cancel are not carried over. Activities and timers that
+    /// What came after the point is forgotten, but for signals ([`ResetOptions::without_signals`]), for updates that were accepted, which
+    /// the code answers again ([`ResetOptions::without_updates`]), and for answers of other workflows to what was asked before it.
+    /// Requests to cancel are not carried over. Activities and timers that
     /// were open at the point are open again; activities count as scheduled now. Children that were asked for before the
     /// point deal with the new run. A handle that names a run which is not the latest gets an error.
     pub async fn reset(&self, from: ResetFrom, options: ResetOptions) -> Result<WorkflowHandle<T>, ClientError> {
-        let ResetOptions { reason, exclude_signals } = options;
+        let ResetOptions { reason, exclude_signals, exclude_updates } = options;
         let (namespace, execution) = (self.client.namespace_text(), Some(self.execution()?));
         let (identity, request_id) = (self.client.identity().to_owned(), new_request_id());
         let service = self.client.transport().operations();
@@ -74,6 +75,7 @@ impl<T> WorkflowHandle<T> {
                     activity_id,
                     result,
                     exclude_signals,
+                    exclude_updates,
                     reason,
                     identity,
                     request_id,
@@ -91,6 +93,7 @@ impl<T> WorkflowHandle<T> {
             point,
             event_id,
             exclude_signals,
+            exclude_updates,
             reason,
             identity,
             request_id,
@@ -176,18 +179,26 @@ impl ResetFrom {
 pub struct ResetOptions {
     reason: String,
     exclude_signals: bool,
+    exclude_updates: bool,
 }
 
 impl ResetOptions {
     /// With a reason, for people: it is in the histories of both runs.
     pub fn because(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), exclude_signals: false }
+        Self { reason: reason.into(), ..Self::default() }
     }
 
     /// Leaves out the signals that came after the point.
     #[must_use]
     pub fn without_signals(mut self) -> Self {
         self.exclude_signals = true;
+        self
+    }
+
+    /// Leaves out the updates that were accepted after the point.
+    #[must_use]
+    pub fn without_updates(mut self) -> Self {
+        self.exclude_updates = true;
         self
     }
 }

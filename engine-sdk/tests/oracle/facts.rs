@@ -127,6 +127,7 @@ impl Fact {
                 "WorkflowExecutionContinuedAsNew"
             }
             EventKind::WorkflowCancelRequested(_) => "WorkflowExecutionCancelRequested",
+            EventKind::WorkflowUpdateAdmitted(_) => "WorkflowExecutionUpdateAdmitted",
             EventKind::WorkflowRepaired(_) => "WorkflowExecutionRepaired",
             EventKind::WorkflowPaused(_) => "WorkflowExecutionPaused",
             EventKind::WorkflowResumed(_) => "WorkflowExecutionUnpaused",

@@ -36,6 +36,7 @@ pub(crate) async fn reset(
     let reset = Reset {
         point,
         excludes_signals: request.exclude_signals,
+        excludes_updates: request.exclude_updates,
         reason: request.reason,
         identity: request.identity,
         request_id: convert::optional_id("request_id", &request.request_id, RequestId::parse)?,
@@ -54,6 +55,7 @@ pub(crate) async fn repair(
     let reset = Reset {
         point: ResetPoint::FailedActivity { activity_id, result },
         excludes_signals: request.exclude_signals,
+        excludes_updates: request.exclude_updates,
         reason: request.reason,
         identity: request.identity,
         request_id: convert::optional_id("request_id", &request.request_id, RequestId::parse)?,

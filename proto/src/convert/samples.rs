@@ -713,6 +713,7 @@ fn timer_events() -> Vec<EventKind> {
             timer_id: TimerId::from_trusted("t-1"),
             started_event_id: EventId(9),
         }),
+        EventKind::WorkflowUpdateAdmitted(Box::new(update())),
         EventKind::WorkflowUpdateAccepted(Box::new(WorkflowUpdateAccepted {
             workflow_task_completed_event_id: EventId(4),
             update: update(),

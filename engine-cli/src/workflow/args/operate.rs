@@ -36,6 +36,9 @@ pub(crate) struct ResetArgs {
     /// Leave out the signals that came after the point.
     #[arg(long)]
     pub(crate) exclude_signals: bool,
+    /// Leave out the updates that were accepted after the point.
+    #[arg(long)]
+    pub(crate) exclude_updates: bool,
     /// Why, for people.
     #[arg(long, default_value = "", value_name = "TEXT")]
     pub(crate) reason: String,
@@ -59,6 +62,9 @@ pub(crate) struct RepairArgs {
     /// Leave out the signals that came after the point.
     #[arg(long)]
     pub(crate) exclude_signals: bool,
+    /// Leave out the updates that were accepted after the point.
+    #[arg(long)]
+    pub(crate) exclude_updates: bool,
     /// Why, for people.
     #[arg(long, default_value = "", value_name = "TEXT")]
     pub(crate) reason: String,

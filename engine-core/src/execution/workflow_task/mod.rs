@@ -263,6 +263,9 @@ impl Execution {
             task.extended_since = extended_since;
             task.previous_started_event_id = event.started_event_id;
         });
+        if self.apply_readmitted_updates_answered() {
+            self.apply_news_at(at);
+        }
     }
 
     pub(super) fn apply_task_failed(&mut self, event: &WorkflowTaskFailed, at: Timestamp) {

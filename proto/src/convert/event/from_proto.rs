@@ -192,6 +192,10 @@ fn kind(attributes: Attributes) -> Result<EventKind, ConvertError> {
             timer_id: TimerId::from_trusted(message.timer_id),
             started_event_id: EventId(message.started_event_id),
         }),
+        Attributes::WorkflowUpdateAdmitted(message) => {
+            let update = required("update", message.update).inside("workflow_update_admitted")?;
+            EventKind::WorkflowUpdateAdmitted(Box::new(update_request_from_trusted(update)))
+        }
         Attributes::WorkflowUpdateAccepted(message) => {
             let update = required("update", message.update).inside("workflow_update_accepted")?;
             EventKind::WorkflowUpdateAccepted(Box::new(WorkflowUpdateAccepted {

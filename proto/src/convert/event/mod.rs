@@ -59,7 +59,7 @@ mod tests {
             let decoded = v1::HistoryEvent::decode(encode_event(&event)).unwrap();
             assert_eq!(event_from_proto(decoded), Ok(event));
         }
-        assert_eq!(names.len(), 47, "one sample of each kind at least: {names:?}");
+        assert_eq!(names.len(), 48, "one sample of each kind at least: {names:?}");
     }
 
     #[test]

@@ -53,6 +53,9 @@ fn attributes(kind: &EventKind) -> Attributes {
             reset_to_run_id: optional_run(it.reset_to.map(|to| to.run_id)),
             reset_forked_at_event_id: it.reset_to.map_or(0, |to| to.forked_at.0),
         }),
+        EventKind::WorkflowUpdateAdmitted(it) => {
+            Attributes::WorkflowUpdateAdmitted(v1::WorkflowUpdateAdmitted { update: Some(update_request_to_proto(it)) })
+        }
         EventKind::WorkflowRepaired(it) => Attributes::WorkflowRepaired(v1::WorkflowRepaired {
             scheduled_event_id: it.scheduled_event_id.0,
             has_result: it.has_result,
