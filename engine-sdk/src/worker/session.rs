@@ -328,9 +328,6 @@ impl Session {
         for run_id in message.evict_run_ids {
             self.workflows.evict(&run_id);
         }
-        for task in message.durable_tasks {
-            self.workflows.note_durable(&task.run_id, &task.token);
-        }
         for stop in message.activity_stops {
             let reason = match stop.reason() {
                 v1::ActivityStopReason::CancelRequested | v1::ActivityStopReason::Unspecified => {
@@ -350,6 +347,10 @@ impl Session {
             } else {
                 self.workflows.start(task);
             }
+        }
+        // After the tasks: it may be about one that came along.
+        for task in message.durable_tasks {
+            self.workflows.note_durable(&task.run_id, &task.token);
         }
         for task in message.activity_tasks {
             if let Err(Overrun) = self.activity_slots.take() {

@@ -345,9 +345,21 @@ async fn a_step_waits_until_the_news_that_led_to_it_is_durable() {
     session.workflow(second.task()).await;
     let completed = |commands: &[v1::command::Command]| completed_with(&commands[1..]);
     assert_eq!(completed(&completion(&mut session, &mut evicted).await.0), json!(200));
-    let durable = v1::DurableTask { run_id: early.run_id, token: early.token };
-    session.send(v1::ServerMessage { durable_tasks: vec![durable], ..Default::default() }).await;
+    let durable = |task: &v1::WorkflowTask| v1::DurableTask { run_id: task.run_id.clone(), token: task.token.clone() };
+    let durable_tasks = vec![durable(&early)];
+    session.send(v1::ServerMessage { durable_tasks, ..Default::default() }).await;
     assert_eq!(completed(&completion(&mut session, &mut evicted).await.0), json!(20));
+
+    // The server may have both to say at once.
+    let mut third = History::new(3, "steps", None);
+    session.workflow(third.task()).await;
+    let (_, _, result_id) = completion(&mut session, &mut evicted).await;
+    session.acknowledge([result_id]).await;
+    third.signal(1000);
+    let early = v1::WorkflowTask { early: true, ..third.task() };
+    let durable_tasks = vec![durable(&early)];
+    session.send(v1::ServerMessage { workflow_tasks: vec![early], durable_tasks, ..Default::default() }).await;
+    assert_eq!(completed(&completion(&mut session, &mut evicted).await.0), json!(2000));
 }
 
 #[tokio::test]
