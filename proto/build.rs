@@ -13,6 +13,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "worker_service",
         "namespace_service",
         "schedule_service",
+        "batch_service",
         "operation_service",
         "activity_service",
     ]

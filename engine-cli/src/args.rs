@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use clap::{Args, Parser, Subcommand};
 
 use crate::activity::ActivityArgs;
+use crate::batch::BatchArgs;
 use crate::config::{DatabaseArgs, LISTEN_DEFAULT, NodeArgs};
 use crate::error::EXIT_CODES;
 use crate::namespace::NamespaceArgs;
@@ -46,6 +47,9 @@ pub(crate) enum Command {
     /// Create, change and delete namespaces; how long runs are kept, and by what they can be listed.
     #[command(visible_alias = "ns", after_help = EXIT_CODES)]
     Namespace(NamespaceArgs),
+    /// Do the same to every run that a filter means: signal, cancel, terminate, pause, resume, delete.
+    #[command(after_help = EXIT_CODES)]
+    Batch(BatchArgs),
     /// Start workflows at times: create schedules, look at them, change them.
     #[command(after_help = EXIT_CODES)]
     Schedule(ScheduleArgs),

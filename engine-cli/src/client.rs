@@ -6,6 +6,7 @@ use std::time::Duration;
 use engine_core::limits;
 use engine_proto::v1;
 use engine_proto::v1::activity_service_client::ActivityServiceClient;
+use engine_proto::v1::batch_service_client::BatchServiceClient;
 use engine_proto::v1::namespace_service_client::NamespaceServiceClient;
 use engine_proto::v1::operation_service_client::OperationServiceClient;
 use engine_proto::v1::schedule_service_client::ScheduleServiceClient;
@@ -37,6 +38,8 @@ pub(crate) struct Client {
     pub(crate) operations: OperationServiceClient<Channel>,
     /// The generated client for standalone activities.
     pub(crate) activities: ActivityServiceClient<Channel>,
+    /// The generated client for batches.
+    pub(crate) batches: BatchServiceClient<Channel>,
     /// The generated client for schedules.
     pub(crate) schedules: ScheduleServiceClient<Channel>,
     /// The namespace of the workflows.
@@ -71,6 +74,9 @@ impl Client {
                 .max_decoding_message_size(MESSAGE_BYTES_MAX)
                 .max_encoding_message_size(MESSAGE_BYTES_MAX),
             activities: ActivityServiceClient::new(channel.clone())
+                .max_decoding_message_size(MESSAGE_BYTES_MAX)
+                .max_encoding_message_size(MESSAGE_BYTES_MAX),
+            batches: BatchServiceClient::new(channel.clone())
                 .max_decoding_message_size(MESSAGE_BYTES_MAX)
                 .max_encoding_message_size(MESSAGE_BYTES_MAX),
             schedules: ScheduleServiceClient::new(channel.clone())

@@ -10,6 +10,7 @@
 //! | `activity` | the verbs of standalone activities |
 //! | `namespace` | the verbs about namespaces |
 //! | `schedule` | the verbs of schedules |
+//! | `batch` | the verbs of batches |
 //! | `client` | the connection to a server, and what its errors mean |
 //! | `view` | how values look: tables for people, JSON for programs |
 //! | `error` | exit codes and the one sentence that goes with each |
@@ -24,6 +25,7 @@ use clap::Parser as _;
 
 mod activity;
 mod args;
+mod batch;
 mod client;
 mod config;
 mod error;
@@ -71,6 +73,7 @@ fn execute(cli: Cli) -> Result<Exit, CliError> {
             Command::Workflow(arguments) => workflow::run(arguments, &mut output).await,
             Command::Activity(arguments) => activity::run(arguments, &mut output).await,
             Command::Namespace(arguments) => namespace::run(arguments, &mut output).await,
+            Command::Batch(arguments) => batch::run(arguments, &mut output).await,
             Command::Schedule(arguments) => schedule::run(arguments, &mut output).await,
         }
     })

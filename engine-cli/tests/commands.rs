@@ -468,6 +468,46 @@ async fn runs_are_started_and_listed_by_search_attributes_of_a_namespace() {
 }
 
 #[tokio::test]
+async fn a_batch_is_started_looked_at_stopped_and_deleted() {
+    let server = Server::start(&["dev", "--db", ":memory:"]).await;
+    let batch = |verb: &str, arguments: &[&str]| -> Value {
+        let mut all = vec!["batch", verb, "--address", &server.address, "--output", "json"];
+        all.extend(arguments);
+        let output = run(&all);
+        assert!(output.status.success(), "{verb} said: {}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    for id in ["a-1", "a-2", "b-1"] {
+        server.json("start", &["--type", "t", "--queue", "q", "--id", id]);
+    }
+    let start = ["--operation", "terminate", "-q", "WorkflowId STARTS_WITH 'a-'", "--id", "clear", "--reason", "over"];
+    assert_eq!(batch("start", &start)["total"], 2);
+    // The result waits until the batch has reached the run.
+    for id in ["a-1", "a-2"] {
+        let (code, _, said) = server.ask("result", &[id]);
+        assert_eq!((code, said.as_str()), (3, &*format!("workflow {id} terminated\n  terminated: over\n")));
+    }
+    let deadline = Instant::now() + DEADLINE;
+    while batch("describe", &["clear"])["state"] != "COMPLETED" {
+        assert!(Instant::now() < deadline, "it has nothing left to do");
+    }
+    let listed = batch("list", &[]);
+    assert_eq!((&listed[0]["batch_id"], &listed[0]["done"]), (&"clear".into(), &2.into()));
+    let text = run(&["batch", "describe", "clear", "--address", &server.address]);
+    let text = String::from_utf8(text.stdout).unwrap();
+    assert!(text.contains("COMPLETED") && text.contains("2 of 2") && text.contains("terminate"), "{text}");
+    batch("stop", &["clear"]);
+    assert_eq!(batch("delete", &["clear"])["existed"], true);
+    assert_eq!(batch("delete", &["clear"])["existed"], false);
+    let address = ["--address", &server.address];
+    let gone = refused(&[&["batch", "stop", "clear"][..], &address].concat(), 4);
+    assert!(gone.contains("clear"), "{gone}");
+    let wrong = [&["batch", "start", "--operation", "cancel", "-q", ""][..], &address].concat();
+    assert!(refused(&wrong, 1).starts_with("error: query: must not be empty"));
+    assert_eq!(server.json("list", &["--status", "running"])[0]["workflow_id"], "b-1");
+}
+
+#[tokio::test]
 async fn a_query_without_a_worker_and_published_state_without_values_say_so() {
     let server = Server::start(&["dev", "--db", ":memory:"]).await;
     server.json("start", &["--type", "t", "--queue", "q", "--id", "asked"]);

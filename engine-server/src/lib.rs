@@ -2,6 +2,7 @@
 //!
 //! [`Server`] puts them together. `ARCHITECTURE.md` at the root of the repository tells the way of a request through them.
 
+mod batch;
 pub mod clock;
 mod hash;
 mod housekeeping;

@@ -105,6 +105,36 @@ pub const SCHEDULE_RETRY_INITIAL: Duration = Duration::from_millis(20);
 /// Longest pause before a schedule tries again.
 pub const SCHEDULE_RETRY_MAX: Duration = Duration::from_secs(5);
 
+/// Most batches of a namespace that are kept, at work or over: so many can be listed at once and looked through by a person.
+pub const BATCHES_MAX: u32 = 1000;
+
+/// How many runs a second a batch reaches that does not say: a small share of what a server does.
+pub const BATCH_RATE_DEFAULT: u32 = 100;
+
+/// The fastest that a batch may go: it shares the lanes with everything else.
+pub const BATCH_RATE_MAX: u32 = 1000;
+
+/// How many runs a batch reads at once, if its rate allows as many in a second.
+pub const BATCH_RUNS_PER_READ: u32 = 200;
+
+/// How many runs of a batch are on their way at once.
+pub const BATCH_RUNS_UNDER_WAY: usize = 32;
+
+/// How many of the runs that refused are kept with their reasons.
+pub const BATCH_FAILURES_KEPT: usize = 10;
+
+/// Largest content of a batch's signal, in bytes: it is in the batch's row, which is written about once a second.
+pub const BATCH_INPUT_BYTES_MAX: usize = 64 * 1024;
+
+/// How often a batch tries to delete a run about which something is under way: some 20 s in all.
+pub const BATCH_DELETE_TRIES: usize = 12;
+
+/// First pause before a batch tries again what the server cannot do now; doubled up to [`BATCH_RETRY_MAX`].
+pub const BATCH_RETRY_INITIAL: Duration = Duration::from_millis(20);
+
+/// Longest pause before a batch tries again.
+pub const BATCH_RETRY_MAX: Duration = Duration::from_secs(5);
+
 /// Longest wait of one GetWorkflowResult call.
 pub const RESULT_WAIT_MAX: Duration = Duration::from_secs(60);
 

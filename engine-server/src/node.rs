@@ -10,6 +10,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::batch::registry::Batches;
 use crate::clock::Clock;
 use crate::hash::HashMap;
 use crate::housekeeping;
@@ -76,6 +77,7 @@ pub(crate) struct NodeContext {
     pub(crate) queues: Mutex<TaskQueues>,
     pub(crate) sessions: Sessions,
     pub(crate) schedules: Schedules,
+    pub(crate) batches: Batches,
     /// A task waits in a sticky line: its patience must be watched.
     pub(crate) sticky_waiting: Notify,
     /// There is something to delete: a round need not wait for its time.
@@ -196,6 +198,7 @@ impl Node {
         let tasks = TaskTracker::new();
         let stopping = CancellationToken::new();
         let schedules = Schedules::new(options.schedule_clock.of(&options.clock), tasks.clone(), stopping.clone());
+        let batches = Batches::new(tasks.clone(), stopping.clone());
         let context = Arc::new(NodeContext {
             store,
             options,
@@ -203,6 +206,7 @@ impl Node {
             queues: Mutex::default(),
             sessions: Sessions::default(),
             schedules,
+            batches,
             sticky_waiting: Notify::new(),
             housekeeping_wanted: Notify::new(),
             unburied: tokio::sync::Mutex::default(),
@@ -272,8 +276,9 @@ impl Node {
     }
 }
 
-fn distribute(context: &NodeContext, acquisition: crate::store::Acquisition) {
+fn distribute(context: &Arc<NodeContext>, acquisition: crate::store::Acquisition) {
     context.schedules.foreign(acquisition.foreign.iter().map(|shard| shard.id));
+    context.batches.foreign(acquisition.foreign.iter().map(|shard| shard.id));
     for (index, lane) in context.lanes.get().expect("lanes are set before anything runs").iter().enumerate() {
         let owned: Vec<_> =
             acquisition.owned.iter().filter(|shard| context.lane_index(shard.id) == index).copied().collect();
@@ -286,8 +291,9 @@ fn distribute(context: &NodeContext, acquisition: crate::store::Acquisition) {
             lane.internal.send(Internal::Foreign(foreign)).ok();
         }
     }
-    // After the lanes: what schedules start goes there.
+    // After the lanes: what schedules start, and what batches do, goes there.
     context.schedules.acquired(&acquisition.owned);
+    context.batches.acquired(context, &acquisition.owned);
 }
 
 /// Keeps the lease, and acquires what is not owned: shards that lanes lost, and those of dead nodes.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use engine_core::limits::MESSAGE_BYTES_MAX;
 use engine_core::time::Timestamp;
 use engine_proto::v1::activity_service_server::ActivityServiceServer;
+use engine_proto::v1::batch_service_server::BatchServiceServer;
 use engine_proto::v1::namespace_service_server::NamespaceServiceServer;
 use engine_proto::v1::operation_service_server::OperationServiceServer;
 use engine_proto::v1::schedule_service_server::ScheduleServiceServer;
@@ -18,6 +19,7 @@ use tonic::service::Routes;
 use crate::housekeeping;
 use crate::node::{Node, NodeOptions};
 use crate::rpc::activity_service::ActivityCalls;
+use crate::rpc::batch_service::BatchCalls;
 use crate::rpc::namespace_service::NamespaceCalls;
 use crate::rpc::operation_service::Operations;
 use crate::rpc::schedule_service::ScheduleCalls;
@@ -82,6 +84,9 @@ impl Server {
         let schedules = ScheduleServiceServer::new(ScheduleCalls { context: Arc::clone(context) })
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        let batches = BatchServiceServer::new(BatchCalls { context: Arc::clone(context) })
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX);
         let namespaces = NamespaceServiceServer::new(NamespaceCalls { context: Arc::clone(context) });
         let operations = OperationServiceServer::new(Operations { context: Arc::clone(context) })
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
@@ -93,6 +98,7 @@ impl Server {
             .add_service(workers)
             .add_service(namespaces)
             .add_service(schedules)
+            .add_service(batches)
             .add_service(operations)
             .add_service(activities)
     }
@@ -120,6 +126,7 @@ impl Server {
         health.set_serving::<WorkerServiceServer<Workers>>().await;
         health.set_serving::<NamespaceServiceServer<NamespaceCalls>>().await;
         health.set_serving::<ScheduleServiceServer<ScheduleCalls>>().await;
+        health.set_serving::<BatchServiceServer<BatchCalls>>().await;
         health.set_serving::<OperationServiceServer<Operations>>().await;
         health.set_serving::<ActivityServiceServer<ActivityCalls>>().await;
         let reflection = tonic_reflection::server::Builder::configure()
@@ -146,6 +153,7 @@ impl Server {
         health.set_not_serving::<WorkerServiceServer<Workers>>().await;
         health.set_not_serving::<NamespaceServiceServer<NamespaceCalls>>().await;
         health.set_not_serving::<ScheduleServiceServer<ScheduleCalls>>().await;
+        health.set_not_serving::<BatchServiceServer<BatchCalls>>().await;
         health.set_not_serving::<OperationServiceServer<Operations>>().await;
         health.set_not_serving::<ActivityServiceServer<ActivityCalls>>().await;
         let stopping = async {

@@ -15,6 +15,7 @@
 //! | `table` | columns |
 
 pub(crate) mod activity;
+pub(crate) mod batch;
 pub(crate) mod failure;
 pub(crate) mod json;
 pub(crate) mod payload;

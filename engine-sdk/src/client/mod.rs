@@ -11,6 +11,7 @@
 //! | `outcome` | how a run ended |
 //! | `description` | where a run stands |
 //! | `list` | lists of runs |
+//! | `batch` | the same done to every run that a filter means |
 //! | `namespaces` | namespaces: retention, search attributes |
 //! | `schedule` | how a schedule is made |
 //! | `schedule_handle` | one schedule: where it stands, pause, trigger, backfill |
@@ -21,6 +22,7 @@
 //! | `retry` | calls that are made until they are answered |
 
 mod activities;
+mod batch;
 mod description;
 mod error;
 mod handle;
@@ -52,6 +54,7 @@ use engine_proto::v1;
 use uuid::Uuid;
 
 pub use self::activities::ActivityTarget;
+pub use self::batch::{BatchBuilder, BatchDescription, BatchFailure, BatchHandle, BatchState};
 pub use self::description::{
     Description, Paused, PendingActivity, PendingState, PendingTimer, PendingUpdate, PendingWorkflowTask, Published,
     RunSummary,

@@ -173,6 +173,14 @@ impl NamespaceCalls {
                 namespace.name, schedule.key.schedule_id
             )));
         }
+        let store = Arc::clone(&self.context.store);
+        let batches = history::detached(async move { store.list_batches(id, "", 1).await }).await?;
+        if let Some(batch) = batches.first() {
+            return Err(ServerError::Refused(format!(
+                "namespace {:?} has batches, {:?} among them: delete them first",
+                namespace.name, batch.key.batch_id
+            )));
+        }
         self.check_no_open_runs(namespace, terminate).await
     }
 

@@ -9,6 +9,7 @@ use engine_proto::v1;
 use uuid::Uuid;
 
 use super::{history, validate};
+use crate::batch;
 use crate::limits;
 use crate::namespaces::Namespace;
 use crate::node::NodeContext;
@@ -110,6 +111,19 @@ pub(super) async fn count(
     let group = |(value, count)| v1::WorkflowGroup { value, count };
     let groups = if is_grouped { groups.into_iter().map(group).collect() } else { Vec::new() };
     Ok((count, groups))
+}
+
+/// The runs that a batch means.
+pub(super) async fn meant_by_batch(
+    context: &NodeContext,
+    namespace: &Namespace,
+    batch: &v1::Batch,
+) -> Result<Filter, ServerError> {
+    let query = &batch.query;
+    let filter = parsed(context, namespace, |attributes| parse_count_of(Subject::Workflows, query, attributes)).await?;
+    let operation = batch.operation.as_ref().and_then(|operation| operation.operation.as_ref());
+    let closed = operation.is_some_and(batch::is_for_closed);
+    batch::meant(filter, closed).map_err(|problem| invalid("query", &problem))
 }
 
 /// What a text means with the attributes that are registered; they are read again before one is called unknown.

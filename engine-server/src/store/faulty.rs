@@ -16,9 +16,9 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::{
-    Acquisition, Batch, Committed, Epoch, ExecutionRow, HistoryRow, ListFilter, NamespaceId, NamespaceRow, Node,
-    RunKey, ScheduleKey, ScheduleRow, ScheduleStore, ScheduleWrite, Search, ShardId, Store, StoreError, StoreStats,
-    StoredRun, WakePlace, WorkflowKey,
+    Acquisition, Batch, BatchRow, BatchStore, BatchWrite, Committed, Epoch, ExecutionRow, HistoryRow, ListFilter,
+    NamespaceId, NamespaceRow, Node, RunKey, ScheduleKey, ScheduleRow, ScheduleStore, ScheduleWrite, Search, ShardId,
+    Store, StoreError, StoreStats, StoredRun, WakePlace, WorkflowKey,
 };
 
 /// What befalls one commit.
@@ -91,6 +91,8 @@ struct Faults {
     planned: BTreeMap<u64, Fault>,
     planned_schedules: BTreeMap<u64, Fault>,
     schedule_writes: u64,
+    planned_batches: BTreeMap<u64, Fault>,
+    batch_writes: u64,
 }
 
 impl FaultyStore {
@@ -114,6 +116,11 @@ impl FaultyStore {
     pub fn plan_next(&self, fault: Fault) {
         let next = *self.seen.borrow();
         self.plan(next, fault);
+    }
+
+    /// Plans a fault for the write of a batch's row of that number, counted from 0. [`Fault::ApplyLate`] is as for a commit.
+    pub fn plan_batch_write(&self, write: u64, fault: Fault) {
+        self.faults.lock().planned_batches.insert(write, fault);
     }
 
     /// Plans a fault for the write of a schedule of that number, counted from 0. [`Fault::ApplyLate`] is as for a commit.
@@ -214,6 +221,57 @@ impl ScheduleStore for FaultyStore {
         limit: u32,
     ) -> Result<Vec<ScheduleRow>, StoreError> {
         self.inner()?.list_schedules(namespace, after, limit).await
+    }
+}
+
+#[async_trait]
+impl BatchStore for FaultyStore {
+    async fn write_batch(&self, epoch: Epoch, write: &BatchWrite) -> Result<bool, StoreError> {
+        let fault = {
+            let mut faults = self.faults.lock();
+            let number = faults.batch_writes;
+            faults.batch_writes += 1;
+            faults.planned_batches.remove(&number)
+        };
+        let inner = self.inner()?;
+        match fault {
+            None => inner.write_batch(epoch, write).await,
+            Some(Fault::FailBefore) => Err(unavailable("a failure was planned before this write")),
+            Some(Fault::FailAfter) => {
+                inner.write_batch(epoch, write).await?;
+                Err(unavailable("a failure was planned after this write"))
+            }
+            Some(Fault::HoldBefore(gate)) => {
+                gate.pass().await;
+                inner.write_batch(epoch, write).await
+            }
+            Some(Fault::HoldAfter(gate)) => {
+                let outcome = inner.write_batch(epoch, write).await;
+                gate.pass().await;
+                outcome
+            }
+            Some(Fault::ApplyLate(gate)) => {
+                let (inner, write, late) = (Arc::clone(inner), write.clone(), Arc::clone(&self.late));
+                tokio::spawn(async move {
+                    gate.pass().await;
+                    let outcome = inner.write_batch(epoch, &write).await;
+                    late.send_replace(Some(outcome.is_ok_and(|written| written)));
+                });
+                Err(unavailable("this write was planned to arrive late"))
+            }
+        }
+    }
+
+    async fn batch(&self, namespace: NamespaceId, batch_id: &str) -> Result<Option<BatchRow>, StoreError> {
+        self.inner()?.batch(namespace, batch_id).await
+    }
+
+    async fn active_batches(&self, shards: &[ShardId]) -> Result<Vec<BatchRow>, StoreError> {
+        self.inner()?.active_batches(shards).await
+    }
+
+    async fn list_batches(&self, namespace: NamespaceId, after: &str, limit: u32) -> Result<Vec<BatchRow>, StoreError> {
+        self.inner()?.list_batches(namespace, after, limit).await
     }
 }
 

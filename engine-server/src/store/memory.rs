@@ -22,10 +22,10 @@ use uuid::Uuid;
 
 use super::schedules::due_and_next;
 use super::{
-    Acquisition, Batch, BufferedRow, Committed, DEFAULT_NAMESPACE, Epoch, ExecutionChange, ExecutionRow, ForeignShard,
-    GROUPS_MAX, HistoryRow, ListFilter, NamespaceId, NamespaceRow, Node, OWES_MESSAGES, OwnedShard, ProgressRow,
-    RunKey, ScheduleKey, ScheduleRow, ScheduleStore, ScheduleWrite, Search, ShardId, Store, StoreError, StoreStats,
-    StoredRun, WakePlace, WorkflowKey,
+    Acquisition, Batch, BatchRow, BatchStore, BatchWrite, BufferedRow, Committed, DEFAULT_NAMESPACE, Epoch,
+    ExecutionChange, ExecutionRow, ForeignShard, GROUPS_MAX, HistoryRow, ListFilter, NamespaceId, NamespaceRow, Node,
+    OWES_MESSAGES, OwnedShard, ProgressRow, RunKey, ScheduleKey, ScheduleRow, ScheduleStore, ScheduleWrite, Search,
+    ShardId, Store, StoreError, StoreStats, StoredRun, WakePlace, WorkflowKey,
 };
 
 /// A store in this process's memory. Clones are handles to the same data.
@@ -60,6 +60,7 @@ struct Data {
     buffered: BTreeMap<(ShardId, RunId, i64), Bytes>,
     progress: BTreeMap<(ShardId, RunId, EventId), Bytes>,
     schedules: BTreeMap<(NamespaceId, String), ScheduleRow>,
+    batches: BTreeMap<(NamespaceId, String), BatchRow>,
 }
 
 struct Shard {
@@ -332,6 +333,49 @@ impl ScheduleStore for MemoryStore {
         self.call(|data| {
             let after = (namespace, after.to_owned());
             let rows = data.schedules.range((Excluded(after), Unbounded)).map(|(_, row)| row);
+            Ok(rows.take_while(|row| row.key.namespace == namespace).take(limit as usize).cloned().collect())
+        })
+    }
+}
+
+#[async_trait]
+impl BatchStore for MemoryStore {
+    async fn write_batch(&self, epoch: Epoch, write: &BatchWrite) -> Result<bool, StoreError> {
+        self.call(|data| {
+            let BatchWrite { key, replaces, row } = write;
+            if data.shard(key.shard).is_none_or(|shard| shard.epoch != epoch) {
+                return Err(StoreError::Fenced(key.shard));
+            }
+            let place = (key.namespace, key.batch_id.clone());
+            if data.batches.get(&place).map_or(0, |row| row.revision) != *replaces {
+                return Ok(false);
+            }
+            match row {
+                None => Ok(data.batches.remove(&place).is_some()),
+                Some((is_active, batch)) => {
+                    let (revision, is_active, batch) = (replaces + 1, *is_active, batch.clone());
+                    data.batches.insert(place, BatchRow { key: key.clone(), revision, is_active, batch });
+                    Ok(true)
+                }
+            }
+        })
+    }
+
+    async fn batch(&self, namespace: NamespaceId, batch_id: &str) -> Result<Option<BatchRow>, StoreError> {
+        self.call(|data| Ok(data.batches.get(&(namespace, batch_id.to_owned())).cloned()))
+    }
+
+    async fn active_batches(&self, shards: &[ShardId]) -> Result<Vec<BatchRow>, StoreError> {
+        self.call(|data| {
+            let rows = data.batches.values().filter(|row| row.is_active && shards.contains(&row.key.shard));
+            Ok(rows.cloned().collect())
+        })
+    }
+
+    async fn list_batches(&self, namespace: NamespaceId, after: &str, limit: u32) -> Result<Vec<BatchRow>, StoreError> {
+        self.call(|data| {
+            let after = (namespace, after.to_owned());
+            let rows = data.batches.range((Excluded(after), Unbounded)).map(|(_, row)| row);
             Ok(rows.take_while(|row| row.key.namespace == namespace).take(limit as usize).cloned().collect())
         })
     }

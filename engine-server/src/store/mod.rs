@@ -27,6 +27,7 @@ use engine_core::search::SearchAttributes;
 use engine_core::time::Timestamp;
 
 mod attributes;
+mod batches;
 mod codes;
 #[cfg(feature = "testing")]
 pub mod conformance;
@@ -40,6 +41,7 @@ mod schema;
 mod search;
 pub mod sqlite;
 
+pub use batches::{BatchKey, BatchRow, BatchStore, BatchWrite};
 pub use open::{open, open_with};
 pub use schedules::{ScheduleKey, ScheduleRow, ScheduleStore, ScheduleWrite, WakePlace};
 pub use search::{GROUPS_MAX, Search};
@@ -401,7 +403,7 @@ fn lease_not_held(node: &Node) -> StoreError {
 ///
 /// None of the futures may be dropped half-way by a caller that serves requests: only tasks that run to completion call them.
 #[async_trait]
-pub trait Store: ScheduleStore + fmt::Debug + Send + Sync + 'static {
+pub trait Store: ScheduleStore + BatchStore + fmt::Debug + Send + Sync + 'static {
     /// For people: what this is and where, without secrets.
     fn describe(&self) -> String;
 

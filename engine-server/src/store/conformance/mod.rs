@@ -11,9 +11,11 @@
 //! | [`doubt`] | what is left after a commit of unknown outcome |
 //! | [`reads`] | order, pages and filters |
 //! | [`schedules`] | the rows of schedules |
+//! | [`batch_rows`] | the rows of batches that users start; `batches` are commits |
 //!
 //! The functions panic on the first broken promise, as tests do.
 
+pub mod batch_rows;
 pub mod batches;
 pub mod bootstrap;
 pub mod doubt;
@@ -88,6 +90,9 @@ macro_rules! store_conformance {
             schedules::a_schedule_is_not_written_under_an_old_epoch,
             schedules::due_schedules_come_in_pages_and_tell_the_next_instant,
             schedules::schedules_are_listed_by_id_in_pages,
+            batch_rows::a_batch_is_written_only_over_the_revision_that_its_writer_knows,
+            batch_rows::a_batch_is_not_written_under_an_old_epoch,
+            batch_rows::batches_are_found_by_shard_while_they_work_and_listed_by_id,
         }
     };
     (@tests $subject:expr; $($module:ident :: $name:ident,)*) => {

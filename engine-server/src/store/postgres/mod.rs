@@ -9,11 +9,13 @@
 //! | `lease` | nodes, shards and epochs |
 //! | `namespace` | namespaces |
 //! | `schedules` | the rows of schedules |
+//! | `batches` | the rows of batches |
 //! | `rows` | database rows to ours and back |
 //!
 //! All tables are in the schema `engine`. No statement but a migration runs inside an explicit transaction, so a
 //! connection that dies never leaves locks behind for longer than its statement takes.
 
+mod batches;
 mod commit;
 mod connections;
 mod lease;

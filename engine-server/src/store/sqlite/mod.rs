@@ -10,11 +10,13 @@
 //! | `lease` | nodes, shards and epochs |
 //! | `namespace` | namespaces |
 //! | `schedules` | the rows of schedules |
+//! | `batches` | the rows of batches |
 //! | `rows` | database rows to ours |
 //!
 //! The file is in WAL mode with `synchronous=FULL`: a commit is one sync of the log, and readers never wait for it. All
 //! writes go through one connection, one transaction at a time.
 
+mod batches;
 mod bulk;
 mod commit;
 mod connections;

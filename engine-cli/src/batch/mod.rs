@@ -1,0 +1,186 @@
+//! `engine batch`: do the same to every run that a filter means. Each verb reads its input first and connects then.
+
+mod args;
+
+use engine_proto::v1;
+use serde_json::{Value, json};
+use uuid::Uuid;
+use v1::batch_operation::Operation;
+
+pub(crate) use args::BatchArgs;
+use args::{BatchVerb, IdArgs, ListArgs, Operation as OperationArg, StartArgs, StopArgs};
+
+use crate::args::ConnectionArgs;
+use crate::client::{self, Client};
+use crate::error::{CliError, Exit};
+use crate::output::{Format, Output};
+use crate::view::{batch, payload, time};
+
+/// Most batches that are asked for at once.
+const PAGE: usize = 1000;
+
+/// Asks the server for what the arguments say and prints the answer.
+pub(crate) async fn run(arguments: BatchArgs, output: &mut Output) -> Result<Exit, CliError> {
+    let connection = &arguments.connection;
+    match arguments.verb {
+        BatchVerb::Start(start) => begin(connection, start, output).await,
+        BatchVerb::Describe(id) => describe(connection, id, output).await,
+        BatchVerb::List(list) => self::list(connection, &list, output).await,
+        BatchVerb::Stop(stop) => self::stop(connection, stop, output).await,
+        BatchVerb::Delete(id) => delete(connection, id, output).await,
+    }
+}
+
+async fn begin(connection: &ConnectionArgs, arguments: StartArgs, output: &mut Output) -> Result<Exit, CliError> {
+    let request = request(arguments)?;
+    let mut client = Client::connect(connection).await?;
+    let request =
+        v1::StartBatchRequest { namespace: client.namespace.clone(), identity: client.identity.clone(), ..request };
+    let batch_id = request.batch_id.clone();
+    let response = client.batches.start_batch(client::request(request)).await;
+    let total = response.map_err(|status| client.error(&status))?.into_inner().total;
+    match output.format() {
+        Format::Json => output.json(&json!({ "batch_id": batch_id, "total": total }))?,
+        Format::Text => output.line(&format!("started batch {batch_id} over {total} runs"))?,
+    }
+    Ok(Exit::Done)
+}
+
+fn request(arguments: StartArgs) -> Result<v1::StartBatchRequest, CliError> {
+    let input = payload::read_inputs(&arguments.input)?;
+    let operation = match (arguments.operation, arguments.name) {
+        (OperationArg::Signal, Some(signal_name)) => Operation::Signal(v1::BatchSignal { signal_name, input }),
+        (OperationArg::Signal, None) => {
+            return Err(CliError::usage("--operation signal needs the name of the signal: --name".to_owned()));
+        }
+        (_, Some(_)) => return Err(CliError::usage("--name is for --operation signal".to_owned())),
+        (_, None) if !input.is_empty() => {
+            return Err(CliError::usage("--input is for --operation signal".to_owned()));
+        }
+        (OperationArg::Cancel, None) => Operation::Cancel(v1::BatchCancel {}),
+        (OperationArg::Terminate, None) => Operation::Terminate(v1::BatchTerminate {}),
+        (OperationArg::Pause, None) => Operation::Pause(v1::BatchPause {}),
+        (OperationArg::Resume, None) => Operation::Resume(v1::BatchResume {}),
+        (OperationArg::Delete, None) => Operation::Delete(v1::BatchDelete {}),
+    };
+    Ok(v1::StartBatchRequest {
+        namespace: String::new(),
+        batch_id: arguments.id.unwrap_or_else(|| Uuid::now_v7().to_string()),
+        query: arguments.query,
+        operation: Some(v1::BatchOperation { operation: Some(operation) }),
+        reason: arguments.reason,
+        identity: String::new(),
+        rate: arguments.rate,
+    })
+}
+
+async fn describe(connection: &ConnectionArgs, arguments: IdArgs, output: &mut Output) -> Result<Exit, CliError> {
+    let mut client = Client::connect(connection).await?;
+    let request =
+        v1::DescribeBatchRequest { namespace: client.namespace.clone(), batch_id: arguments.batch_id.clone() };
+    let response = client.batches.describe_batch(client::request(request)).await;
+    let found = response.map_err(|status| client.error(&status))?.into_inner().batch.unwrap_or_default();
+    match output.format() {
+        Format::Json => output.json(&batch::value(&found))?,
+        Format::Text => output.line(&batch::describe(&found, time::now()))?,
+    }
+    Ok(Exit::Done)
+}
+
+async fn list(connection: &ConnectionArgs, arguments: &ListArgs, output: &mut Output) -> Result<Exit, CliError> {
+    let mut client = Client::connect(connection).await?;
+    let limit = if arguments.limit == 0 { usize::MAX } else { arguments.limit };
+    let mut request =
+        v1::ListBatchesRequest { namespace: client.namespace.clone(), page_size: 0, page_token: Vec::new() };
+    let mut found = Vec::new();
+    let more = loop {
+        request.page_size = u32::try_from((limit - found.len()).min(PAGE)).expect("a page is small");
+        let response = client.batches.list_batches(client::request(request.clone())).await;
+        let page = response.map_err(|status| client.error(&status))?.into_inner();
+        found.extend(page.batches);
+        request.page_token = page.next_page_token;
+        if request.page_token.is_empty() || found.len() >= limit {
+            break !request.page_token.is_empty();
+        }
+    };
+    match output.format() {
+        Format::Json => output.json(&found.iter().map(batch::value).collect::<Vec<Value>>())?,
+        Format::Text if found.is_empty() => output.line("no batches")?,
+        Format::Text => {
+            output.line(&batch::list(&found, time::now(), output.width()))?;
+            if more {
+                output.line(&format!("there are more than {limit}: see --limit"))?;
+            }
+        }
+    }
+    Ok(Exit::Done)
+}
+
+async fn stop(connection: &ConnectionArgs, arguments: StopArgs, output: &mut Output) -> Result<Exit, CliError> {
+    let mut client = Client::connect(connection).await?;
+    let batch_id = arguments.batch_id;
+    let request = v1::StopBatchRequest {
+        namespace: client.namespace.clone(),
+        batch_id: batch_id.clone(),
+        reason: arguments.reason,
+    };
+    let response = client.batches.stop_batch(client::request(request)).await;
+    response.map_err(|status| client.error(&status))?;
+    match output.format() {
+        Format::Json => output.json(&json!({ "batch_id": batch_id }))?,
+        Format::Text => output.line(&format!("stopped batch {batch_id}"))?,
+    }
+    Ok(Exit::Done)
+}
+
+async fn delete(connection: &ConnectionArgs, arguments: IdArgs, output: &mut Output) -> Result<Exit, CliError> {
+    let mut client = Client::connect(connection).await?;
+    let batch_id = arguments.batch_id;
+    let request = v1::DeleteBatchRequest { namespace: client.namespace.clone(), batch_id: batch_id.clone() };
+    let response = client.batches.delete_batch(client::request(request)).await;
+    let existed = response.map_err(|status| client.error(&status))?.into_inner().existed;
+    match output.format() {
+        Format::Json => output.json(&json!({ "batch_id": batch_id, "existed": existed }))?,
+        Format::Text if existed => output.line(&format!("deleted batch {batch_id}"))?,
+        Format::Text => output.line(&format!("there was no batch {batch_id}"))?,
+    }
+    Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::args::{Cli, Command};
+
+    fn read(words: &[&str]) -> Result<v1::StartBatchRequest, CliError> {
+        let line = ["engine", "batch", "start", "-q", "WorkflowType = 't'", "--operation"];
+        match Cli::try_parse_from(line.iter().chain(words)).unwrap().command {
+            Command::Batch(BatchArgs { verb: BatchVerb::Start(start), .. }) => request(start),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_is_done_reaches_the_request() {
+        let canceled = read(&["cancel", "--reason", "superseded", "--rate", "5", "--id", "x"]).unwrap();
+        assert_eq!(canceled.operation.unwrap().operation, Some(Operation::Cancel(v1::BatchCancel {})));
+        assert_eq!((canceled.reason.as_str(), canceled.rate, canceled.batch_id.as_str()), ("superseded", 5, "x"));
+        let signaled = read(&["signal", "--name", "go", "-i", "7"]).unwrap();
+        let Some(Operation::Signal(signal)) = signaled.operation.unwrap().operation else { panic!("it is a signal") };
+        assert_eq!((signal.signal_name.as_str(), signal.input[0].data.as_ref()), ("go", &b"7"[..]));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_said_before_anybody_is_asked() {
+        for (words, expected) in [
+            (&["signal"][..], "needs the name of the signal"),
+            (&["cancel", "--name", "go"], "--name is for"),
+            (&["terminate", "-i", "7"], "--input is for"),
+        ] {
+            let CliError::Told(told) = read(words).unwrap_err() else { panic!("it says something") };
+            assert!(told.message.contains(expected), "{}", told.message);
+        }
+    }
+}
