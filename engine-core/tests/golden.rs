@@ -8,17 +8,19 @@ use std::fs;
 use std::path::PathBuf;
 
 use engine_core::command::{Command, ContinueAsNew, UnreadSignal};
+use engine_core::cron::Cron;
 use engine_core::event::{ActivityTimeouts, Marker, StandaloneActivity, StepMarker, StepOutcome};
 use engine_core::execution::{ActivityRef, Input};
 use engine_core::failure::{Failure, RetryState};
 use engine_core::ids::{PatchId, SignalName, StepName};
+use engine_core::payload::Payload;
 use engine_core::peer::{ChildOutcome, PeerFailureCause};
 
 mod support;
 
 use support::{
-    Run, cancel_activity, cancel_peer, cancel_timer, complete, fail, publish, retry, schedule, schedule_with, seconds,
-    signal_peer, start_child, start_timer,
+    Run, accept, answer, cancel_activity, cancel_peer, cancel_timer, complete, fail, publish, retry, schedule,
+    schedule_with, seconds, signal_peer, start_child, start_timer,
 };
 
 /// A scenario: its name, which is the file's, and what happens.
@@ -50,6 +52,13 @@ const SCENARIOS: &[Scenario] = &[
     ("two_equal_timers", two_equal_timers),
     ("timer_canceled_after_it_fired", timer_canceled_after_it_fired),
     ("state_published", state_published),
+    ("cron_completes", cron_completes),
+    ("update_answered_at_once", update_answered_at_once),
+    ("update_answered_later", update_answered_later),
+    ("updates_rejected", updates_rejected),
+    ("update_left_behind", update_left_behind),
+    ("update_during_a_task", update_during_a_task),
+    ("child_and_cancel_in_flight", child_and_cancel_in_flight),
     ("patch_and_steps", patch_and_steps),
     ("transient_task_failures", transient_task_failures),
     ("task_times_out", task_times_out),
@@ -111,6 +120,88 @@ fn state_published() -> Run {
     let mut run = waiting_for_activity(publish("status", "\"begun\""));
     run.signal("go");
     run.turn(vec![publish("status", "\"done\""), publish("total", "3"), complete()]);
+    run
+}
+
+fn cron_completes() -> Run {
+    let mut run = Run::start_with(|started| {
+        started.cron = Some(Box::new(Cron { expression: "* * * * *".into(), time_zone: String::new() }));
+        started.last_result = Some(Payload::json("41"));
+    });
+    run.signal("before its time");
+    run.advance_to_deadline();
+    run.turn(vec![complete()]);
+    run
+}
+
+fn update_answered_at_once() -> Run {
+    let mut run = Run::start();
+    run.turn(vec![]);
+    run.update("u1");
+    run.turn(vec![accept("u1"), answer("u1")]);
+    run.signal("go");
+    run.turn(vec![complete()]);
+    run
+}
+
+fn update_answered_later() -> Run {
+    let mut run = Run::start();
+    run.update("u1");
+    run.turn(vec![accept("u1"), start_timer("t", seconds(1)), schedule("a")]);
+    run.advance_to_deadline();
+    let token = run.take_activity("a");
+    run.complete_activity(token);
+    run.turn(vec![answer("u1"), complete()]);
+    run
+}
+
+fn updates_rejected() -> Run {
+    let mut run = Run::start();
+    run.turn(vec![]);
+    run.update("u1");
+    let token = run.take_task();
+    run.answer_task(token, vec![], &["u1"]);
+    run.update("u2");
+    run.update("u3");
+    let token = run.take_task();
+    run.answer_task(token, vec![accept("u3"), answer("u3")], &["u2"]);
+    run.signal("go");
+    run.turn(vec![complete()]);
+    run
+}
+
+fn update_left_behind() -> Run {
+    let mut run = Run::start();
+    run.update("u1");
+    run.turn(vec![accept("u1")]);
+    run.update("u2");
+    run.terminate();
+    run
+}
+
+fn update_during_a_task() -> Run {
+    let mut run = Run::start();
+    let token = run.take_task();
+    run.update("u1");
+    run.signal("beside it");
+    run.finish_task(token, vec![start_timer("t", seconds(1))]);
+    run.turn(vec![accept("u1"), answer("u1"), cancel_timer("t")]);
+    run.signal("go");
+    run.turn(vec![complete()]);
+    run
+}
+
+fn child_and_cancel_in_flight() -> Run {
+    let mut run = Run::start();
+    run.turn(vec![start_child("c")]);
+    run.accepted(5);
+    run.turn(vec![cancel_peer("c", true)]);
+    run.signal("look");
+    let token = run.take_task();
+    run.accepted(10);
+    run.child_closed(5, ChildOutcome::Canceled { details: None });
+    run.finish_task(token, vec![publish("status", "\"waiting\"")]);
+    run.turn(vec![complete()]);
     run
 }
 

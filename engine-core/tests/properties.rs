@@ -8,9 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use engine_core::command::Command;
+use engine_core::cron::Cron;
 use engine_core::event::{
-    ActivityTimeouts, Event, EventKind, Marker, PropertyChanges, ResetTo, StandaloneActivity, StepMarker, StepOutcome,
-    WorkerMetadata, WorkflowTaskFailureCause,
+    ActivityTimeouts, CloseStatus, Event, EventKind, Marker, PeerEvent, PropertyChanges, ResetTo, StandaloneActivity,
+    StepMarker, StepOutcome, WorkerMetadata, WorkflowStarted, WorkflowTaskFailureCause,
 };
 use engine_core::execution::{
     ActivityOperation, ActivityOptionChanges, ActivityRef, ActivityToken, Effect, Execution, Input, PeerAnswer,
@@ -291,10 +292,28 @@ impl World {
                 | Effect::Deliver { .. } => {}
                 Effect::StartRun(next) => {
                     self.signals_handed_over += next.signals.len();
+                    self.check_next(&next.started);
                     Run::begin_next((**next).clone(), self.run.now).expect("the next run of a chain can start");
                 }
             }
         }
+    }
+
+    /// What the next run knows of this one, which has just closed.
+    fn check_next(&self, next: &WorkflowStarted) {
+        let before = self.run.execution.started();
+        assert_eq!((next.first_run_id, next.continued_from), (before.first_run_id, Some(before.run_id)));
+        assert_eq!(next.cron, before.cron, "a chain keeps its cron");
+        let (last_result, failed) = match &self.run.history.last().expect("it has events").kind {
+            EventKind::WorkflowCompleted(end) => (&end.result, false),
+            EventKind::WorkflowFailed(_) | EventKind::WorkflowTimedOut(_) => (&before.last_result, true),
+            EventKind::WorkflowContinuedAsNew(_) => (&before.last_result, false),
+            other => panic!("no run follows {other:?}"),
+        };
+        assert_eq!(&next.last_result, last_result, "the last result is handed on");
+        assert_eq!(next.continued_failure.is_some(), failed);
+        let waits = next.first_task_backoff > Duration::ZERO;
+        assert!(waits || matches!(self.run.execution.close_status(), Some(CloseStatus::ContinuedAsNew)));
     }
 
     fn task_token(&self, pick: u8) -> Option<WorkflowTaskToken> {
@@ -793,6 +812,9 @@ fn check_history(history: &[Event]) {
     let mut timers: BTreeMap<EventId, Timestamp> = BTreeMap::new();
     let mut clock = Timestamp::EPOCH;
     let mut updates: BTreeMap<&UpdateId, Option<EventId>> = BTreeMap::new();
+    // By the event that asked for them; true once they run.
+    let mut children: BTreeMap<EventId, bool> = BTreeMap::new();
+    let mut messages: BTreeSet<EventId> = BTreeSet::new();
     for (event, number) in history.iter().zip(1..) {
         assert_eq!(event.id, EventId(number), "ids are not contiguous");
         match &event.kind {
@@ -821,6 +843,31 @@ fn check_history(history: &[Event]) {
             EventKind::TimerCanceled(timer) => {
                 timers.remove(&timer.started_event_id).expect("a timer was canceled that was not open");
             }
+            EventKind::Peer(peer) => match &**peer {
+                PeerEvent::StartChildInitiated { .. } => drop(children.insert(event.id, false)),
+                PeerEvent::StartChildFailed { initiated_event_id, .. } => {
+                    let was = children.remove(initiated_event_id);
+                    assert_eq!(was, Some(false), "a child that was not awaited could not be started");
+                }
+                PeerEvent::ChildStarted { initiated_event_id, .. } => {
+                    let was = children.insert(*initiated_event_id, true);
+                    assert_eq!(was, Some(false), "a child started twice, or was never asked for");
+                }
+                PeerEvent::ChildClosed { initiated_event_id, started_event_id, .. } => {
+                    let was = children.remove(initiated_event_id);
+                    assert_eq!(was, Some(true), "a child ended twice, or never ran");
+                    assert!(initiated_event_id < started_event_id && *started_event_id < event.id);
+                }
+                PeerEvent::SignalInitiated { .. } | PeerEvent::CancelInitiated { .. } => {
+                    messages.insert(event.id);
+                }
+                PeerEvent::Signaled { initiated_event_id, .. }
+                | PeerEvent::SignalFailed { initiated_event_id, .. }
+                | PeerEvent::CancelDelivered { initiated_event_id, .. }
+                | PeerEvent::CancelFailed { initiated_event_id, .. } => {
+                    assert!(messages.remove(initiated_event_id), "a message was answered twice, or never sent");
+                }
+            },
             kind => {
                 if let Some((id, _)) = kind.activity_end() {
                     assert!(
@@ -857,13 +904,16 @@ proptest! {
         timeouts in 0..4_u8,
         retries in any::<bool>(),
         delayed in any::<bool>(),
+        cron in any::<bool>(),
         steps in proptest::collection::vec(step(), 1..75),
     ) {
         let run = Run::start_with(|started| {
             started.run_timeout = (timeouts & 1 != 0).then(|| seconds(40));
             started.execution_timeout = (timeouts & 2 != 0).then(|| seconds(60));
             started.retry_policy = retries.then(|| retry(0));
-            started.first_task_backoff = if delayed { seconds(2) } else { seconds(0) };
+            started.first_task_backoff = if delayed && !cron { seconds(2) } else { seconds(0) };
+            // Every ten seconds: within all timeouts.
+            started.cron = cron.then(|| Box::new(Cron { expression: "*/10 * * * * *".into(), time_zone: String::new() }));
         });
         let mut world = World::new(run);
         for step in steps {
