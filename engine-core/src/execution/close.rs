@@ -67,7 +67,9 @@ impl Draft<'_> {
 
     /// Closes the run as completed, and begins the next one if it has a cron.
     pub(super) fn close_completed(&mut self, result: Option<Payload>, workflow_task_completed_event_id: EventId) {
-        let next = self.next_by_cron(result.clone(), None);
+        // Most runs have none, and their result is not copied.
+        let cron = self.run.started.cron.as_ref();
+        let next = cron.and_then(|_| self.next_by_cron(result.clone(), None));
         let new_run_id = next.as_ref().map(|started| started.run_id);
         self.close(EventKind::WorkflowCompleted(WorkflowCompleted {
             workflow_task_completed_event_id,
