@@ -1,5 +1,5 @@
 //! `ActivityService`: standalone activities. Each is a run of its own kind, so this checks requests and turns answers into messages,
-//! and all else is as for workflows; the rows have the namespace number of [`NamespaceId::of_activities`].
+//! and all else is as for workflows; the rows have the namespace number of [`NamespaceId::of_activities`](crate::store::NamespaceId::of_activities).
 
 use std::sync::Arc;
 
