@@ -210,3 +210,47 @@ async fn a_child_deals_with_the_run_that_its_parent_was_reset_to() {
         engine.shutdown().await;
     }
 }
+
+#[update(returns = u64)]
+struct Deposit {
+    cents: u64,
+}
+
+#[workflow]
+async fn account(ctx: WorkflowContext, opening: u64) -> Result<u64, WorkflowError> {
+    let mut deposits = ctx.updates::<Deposit>();
+    let mut balance = opening;
+    loop {
+        let deposit = deposits.recv().await;
+        balance += deposit.cents;
+        let is_last = deposit.cents == 0;
+        deposit.complete(balance);
+        if is_last {
+            return Ok(balance);
+        }
+    }
+}
+
+#[tokio::test]
+async fn updates_are_answered_again_by_the_run_that_goes_on() {
+    let engine = Engine::open("memory:").await.unwrap();
+    let client = engine.client();
+    let worker = Worker::new(client.clone(), "accounts").workflow(account);
+    let shutdown = worker.shutdown_handle();
+    let running = tokio::spawn(worker.run());
+    client.workflow(account).id("a").queue("accounts").start(100).await.unwrap();
+    let current = client.handle_named::<u64>("a");
+    assert_eq!(current.update(Deposit { cents: 5 }).id("first").await.unwrap(), 105);
+    assert_eq!(current.update(Deposit { cents: 7 }).id("second").await.unwrap(), 112);
+    current.reset(ResetFrom::FirstWorkflowTask, ResetOptions::because("again")).await.unwrap();
+    // The same updates, by their ids, and not two more.
+    assert_eq!(current.update(Deposit { cents: 5 }).id("first").await.unwrap(), 105);
+    assert_eq!(current.update(Deposit { cents: 7 }).id("second").await.unwrap(), 112);
+    let without = ResetOptions::because("and without them").without_updates();
+    let last = current.reset(ResetFrom::FirstWorkflowTask, without).await.unwrap();
+    assert_eq!(current.update(Deposit { cents: 0 }).await.unwrap(), 100);
+    assert_eq!(last.result().await.unwrap(), 100);
+    shutdown.shutdown();
+    running.await.unwrap().unwrap();
+    engine.shutdown().await;
+}
