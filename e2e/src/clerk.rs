@@ -273,11 +273,17 @@ pub enum Kind {
     Notes,
     Careful,
     Stubborn,
+    Drawing,
+    Family,
 }
 
 impl Kind {
     /// All of them.
     pub const ALL: [Kind; 6] = [Kind::Chain, Kind::FanOut, Kind::Naps, Kind::Notes, Kind::Careful, Kind::Stubborn];
+    /// Those with steps and with children.
+    pub const DEEP: [Kind; 2] = [Kind::Drawing, Kind::Family];
+    /// How many children each run of [`Kind::Family`] has.
+    pub const CHILDREN: u32 = 3;
     /// Those whose activities succeed at once if nothing is killed.
     pub const SMOOTH: [Kind; 5] = [Kind::Chain, Kind::FanOut, Kind::Naps, Kind::Notes, Kind::Careful];
 
@@ -290,6 +296,8 @@ impl Kind {
             Kind::Notes => "notes",
             Kind::Careful => "careful",
             Kind::Stubborn => "stubborn",
+            Kind::Drawing => "drawing",
+            Kind::Family => "family",
         }
     }
 
@@ -301,6 +309,8 @@ impl Kind {
             Kind::Notes => vec![json!(NOTES)],
             Kind::Careful => vec![json!(3), json!(5)],
             Kind::Stubborn => vec![json!(2)],
+            Kind::Drawing => vec![json!(4), json!(5)],
+            Kind::Family => vec![json!(Self::CHILDREN), json!(2)],
         }
     }
 

@@ -246,6 +246,41 @@ pub async fn deployed(ctx: WorkflowContext) -> Result<Outcome, WorkflowError> {
     Ok(outcome)
 }
 
+/// Steps of the code's own, each with an activity behind it. What a step drew is published: code that went on after a kill with
+/// anything else than what was recorded shows it.
+#[workflow]
+pub async fn drawing(ctx: WorkflowContext, count: u32, pause_ms: u64) -> Result<Outcome, WorkflowError> {
+    let mut outcome = Outcome::default();
+    for _ in 0..count {
+        let drawn: String = ctx
+            .step("draw", move || async move {
+                tokio::time::sleep(millis(pause_ms)).await;
+                Ok(uuid::Uuid::now_v7().to_string())
+            })
+            .await?;
+        ctx.publish(DRAWN, &drawn);
+        outcome.effects.push(ctx.run(step, pause_ms).await?);
+    }
+    Ok(outcome)
+}
+
+/// The name under which [`drawing`] publishes what a step drew.
+pub const DRAWN: &str = "drawn";
+
+/// Children side by side, each of which is a [`chain`]. All of their steps have to be done.
+#[workflow]
+pub async fn family(ctx: WorkflowContext, width: u32, steps: u32) -> Result<Outcome, WorkflowError> {
+    let id = ctx.info().workflow_id.clone();
+    let children = (0..width).map(|number| ctx.child(chain).id(format!("{id}/{number}")).run((steps, 2)));
+    for child in join_all(children).await {
+        let done = child?.effects.len();
+        if done != steps as usize {
+            return Err(WorkflowError::non_retryable(format!("a child returned {done} of {steps} effects")));
+        }
+    }
+    Ok(Outcome::default())
+}
+
 /// Which build this process is: fixed before any code runs, as a build is.
 static BUILD: std::sync::OnceLock<Build> = std::sync::OnceLock::new();
 
@@ -264,7 +299,7 @@ pub async fn worker(settings: &WorkerSettings) -> anyhow::Result<Worker> {
             $(if has(stringify!($definition)) { worker = worker.$method($definition); })*
         };
     }
-    add!(workflow: chain fan_out naps notes careful stubborn clumsy gates held deployed);
+    add!(workflow: chain fan_out naps notes careful stubborn clumsy gates held deployed drawing family);
     add!(activity: step once flaky panicky gated gated_once gated_plainly);
     Ok(worker)
 }

@@ -8,12 +8,14 @@
 //! |---|---|
 //! | `history` | one history: numbers, order, references, times |
 //! | `activities` | activities and timers of one history |
+//! | `deep` | steps of a history; parents against their children |
 //! | `effects` | the ledger against the histories |
 //! | `promises` | what clients were told: starts, signals, lists, results |
 //!
 //! All runs are checked as finished ones: a run that is still open is a violation too.
 
 mod activities;
+mod deep;
 mod effects;
 mod history;
 pub mod promises;
@@ -113,6 +115,12 @@ pub enum Rule {
     SignalLost,
     /// No signal is recorded twice.
     SignalRepeated,
+    /// A step is recorded once.
+    StepRepeated,
+    /// Code goes on with what its steps returned when they were recorded, whoever runs it.
+    StepForgotten,
+    /// A child begins and ends once for its parent, and ends as its own history says.
+    ChildLost,
     /// The list shows each run, with the status and length that its history has.
     Listed,
 }
@@ -142,6 +150,7 @@ pub fn check(evidence: &Evidence) -> Vec<Violation> {
         activities::check(run, &mut violations);
         promises::check_run(run, &mut violations);
     }
+    deep::check(evidence, &mut violations);
     effects::check(evidence, &mut violations);
     promises::check(evidence, &mut violations);
     violations.found

@@ -78,13 +78,35 @@ impl Scene {
     }
 
     /// Places the workflows and kills `kills` times, each time some effects after the last; then waits for the rest.
-    async fn run(mut self, workflows: u32, kills: u32, victims: &[Victim]) {
+    async fn run(self, workflows: u32, kills: u32, victims: &[Victim]) {
+        // What the activities of all kinds do together at least, if some that are never tried again are lost.
+        let total = u64::from(workflows) / Kind::ALL.len() as u64 * 19;
+        self.run_kinds(&Kind::ALL, workflows, total, workflows, kills, victims).await;
+    }
+
+    /// The same with workflows that have steps and children.
+    async fn run_deep(self, workflows: u32, kills: u32, victims: &[Victim]) {
+        let each = workflows / 2;
+        let runs = workflows + each * Kind::CHILDREN;
+        // Four of each that draws, two of each child.
+        let total = u64::from(each) * 4 + u64::from(each * Kind::CHILDREN) * 2;
+        self.run_kinds(&Kind::DEEP, workflows, total, runs, kills, victims).await;
+    }
+
+    /// `total`: the effects that are certain; `runs`: how many runs there are in the end.
+    async fn run_kinds(
+        mut self,
+        kinds: &'static [Kind],
+        workflows: u32,
+        total: u64,
+        runs: u32,
+        kills: u32,
+        victims: &[Victim],
+    ) {
         let clerk = self.clerk.clone();
         let name = self.name;
         let placed: JoinHandle<anyhow::Result<Promises>> =
-            tokio::spawn(async move { clerk.place(name, workflows, &Kind::ALL).await });
-        // What the activities of all kinds do together at least, if some that are never tried again are lost.
-        let total = u64::from(workflows) / Kind::ALL.len() as u64 * 19;
+            tokio::spawn(async move { clerk.place(name, workflows, kinds).await });
         let work = async {
             for kill in 0..kills {
                 // A share of what is left: there is work in hand at each kill, and some left behind the last.
@@ -98,7 +120,7 @@ impl Scene {
             let at_last_kill = self.world.progress.count() as usize;
             let promises = placed.await.unwrap().unwrap();
             let evidence = self.world.settle(&self.clerk, &promises).await.unwrap();
-            assert_eq!(evidence.runs.len(), workflows as usize);
+            assert_eq!(evidence.runs.len(), runs as usize);
             let effects = evidence.effects.len();
             let repeated = evidence.effects.iter().filter(|effect| effect.attempt > 1).count();
             println!(
@@ -166,4 +188,16 @@ async fn anything_is_killed_on_sqlite() {
 async fn anything_is_killed_on_postgres() {
     let all = [Victim::Worker, Victim::Server, Victim::Postgres];
     Scene::with_mortal_postgres("anything_postgres").await.run(300, 16, &all).await;
+}
+
+#[tokio::test]
+async fn steps_and_children_outlive_kills_on_sqlite() {
+    let victims = [Victim::Worker, Victim::Server];
+    Scene::new("deep_sqlite", Database::Sqlite).await.run_deep(60, 12, &victims).await;
+}
+
+#[tokio::test]
+async fn steps_and_children_outlive_kills_on_postgres() {
+    let victims = [Victim::Worker, Victim::Server];
+    Scene::new("deep_postgres", Database::Postgres).await.run_deep(60, 12, &victims).await;
 }
