@@ -44,6 +44,7 @@ pub mod error;
 #[cfg(test)]
 mod fake_server;
 pub mod prelude;
+pub mod replay;
 pub mod search;
 #[cfg(feature = "testing")]
 pub mod testing;

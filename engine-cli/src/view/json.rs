@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use engine_core::event::{
     ActivityTimeouts, ContinueAsNewReasons, Event, EventKind, Marker, StepOutcome, UpdateOutcome, WorkerMetadata,
     WorkflowStarted, WorkflowTaskFailureCause,
@@ -25,6 +27,8 @@ pub(crate) struct EventObject {
     #[serde(rename = "type")]
     name: &'static str,
     attributes: Value,
+    /// The event as it is stored, whole: what code is replayed against.
+    encoded: String,
 }
 
 /// An event for programs.
@@ -34,6 +38,7 @@ pub(crate) fn event(event: &Event) -> EventObject {
         time: time::rfc3339(event.at),
         name: event.kind.name(),
         attributes: attributes(&event.kind),
+        encoded: STANDARD.encode(convert::encode_event(event)),
     }
 }
 
@@ -477,10 +482,15 @@ mod tests {
                 summary: "until the offer ends".into(),
             }),
         };
+        let printed = serde_json::to_string(&event(&timer)).unwrap();
+        let (for_people, encoded) = printed.split_once(r#","encoded":""#).unwrap();
         assert_eq!(
-            serde_json::to_string(&event(&timer)).unwrap(),
-            r#"{"event_id":5,"time":"2023-11-14T22:13:20.123456Z","type":"TimerStarted","attributes":{"duration":"1.5s","summary":"until the offer ends","timer_id":"1","workflow_task_completed_event_id":4}}"#
+            for_people,
+            r#"{"event_id":5,"time":"2023-11-14T22:13:20.123456Z","type":"TimerStarted","attributes":{"duration":"1.5s","summary":"until the offer ends","timer_id":"1","workflow_task_completed_event_id":4}"#
         );
+        // What it is replayed from is the event as it is stored.
+        let stored = STANDARD.decode(encoded.strip_suffix("\"}").unwrap()).unwrap();
+        assert_eq!(stored, convert::encode_event(&timer));
         let declined = Failure::application("shop::Declined", "no");
         let failed = Event {
             id: EventId(9),

@@ -63,6 +63,12 @@ impl ListFilter {
         self
     }
 
+    /// Asks for as many runs at once as a request may.
+    #[must_use]
+    pub(crate) fn with_large_pages(self) -> Self {
+        self.page_size(1000)
+    }
+
     /// How many runs one request asks for: 100 unless set here, at most 1000. The list is the same.
     #[must_use]
     pub fn page_size(mut self, runs: u32) -> Self {

@@ -66,7 +66,7 @@ pub use self::namespaces::{NamespaceChange, NamespaceDescription, Namespaces, Re
 pub use self::operate::{ResetFrom, ResetOptions};
 pub use self::operate_activity::OpenActivity;
 pub use self::outcome::WorkflowFailure;
-pub(crate) use self::pages::HistoryPages;
+pub(crate) use self::pages::{HistoryPages, read_whole};
 pub use self::query::QueryError;
 pub(crate) use self::retry::{Patience, until_answered};
 pub use self::schedule::ScheduleBuilder;

@@ -1,5 +1,6 @@
 //! A run's history for a worker that does not have it: encoded pages, one after another.
 
+use engine_core::ids::RunId;
 use engine_proto::convert::run_id as parse_run_id;
 use engine_proto::{EncodedHistory, v1};
 
@@ -9,6 +10,25 @@ use super::{Client, ClientError};
 /// Events in one page, at most. A page is also bounded in bytes by the server, so a worker that replays page by page needs little
 /// memory however long the history is.
 const PAGE_EVENTS: u32 = 10_000;
+
+/// All events of a run, as they are by now.
+pub(crate) async fn read_whole(
+    client: &Client,
+    workflow_id: &str,
+    run_id: RunId,
+) -> Result<EncodedHistory, ClientError> {
+    let named = v1::WorkflowExecution { workflow_id: workflow_id.to_owned(), run_id: run_id.to_string() };
+    let mut whole = EncodedHistory::default();
+    let mut page_token = Vec::new();
+    loop {
+        let page = read_page(client, named.clone(), page_token, PAGE_EVENTS).await?;
+        whole.events.extend(page.history.unwrap_or_default().events);
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            return Ok(whole);
+        }
+    }
+}
 
 /// The events of a run before one that the worker has.
 pub(crate) struct HistoryPages {

@@ -14,11 +14,13 @@
 //! | `registry` | the code by its names |
 //! | `event` | what tasks and threads tell the loop |
 //! | `shutdown`, `options` | what they say |
+//! | `check` | the code against all open runs, before it takes work |
 //! | `hooks` | what a test engine changes |
 
 mod activity_tasks;
 mod cache;
 mod catch_up;
+mod check;
 mod event;
 #[cfg(feature = "testing")]
 pub(crate) mod hooks;

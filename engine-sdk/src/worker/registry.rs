@@ -12,6 +12,7 @@ use crate::activity::ActivityContext;
 use crate::data::{self, RawArguments};
 use crate::definition::{ActivityCode, BoxFuture, WorkflowCode};
 use crate::error::ActivityError;
+use crate::replay::Replayer;
 use crate::workflow::{ErasedWorkflow, WorkflowRun, erase};
 
 /// An activity's code, its types erased.
@@ -95,6 +96,13 @@ impl Registry {
             return test.workflow(name).map(WorkflowRun::new).map(WorkflowRun::without_step_pauses);
         }
         self.workflows.get(name).or(self.any_workflow.as_ref()).cloned().map(WorkflowRun::new)
+    }
+
+    /// The workflows' code, for replaying histories.
+    pub(super) fn replayer(&self) -> Replayer {
+        let named =
+            self.workflows.iter().fold(Replayer::new(), |replayer, (name, code)| replayer.with(name, Arc::clone(code)));
+        named.with_any(self.any_workflow.clone())
     }
 
     pub(super) fn activity_types(&self) -> impl Iterator<Item = &'static str> {

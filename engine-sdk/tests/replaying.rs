@@ -1,0 +1,223 @@
+//! New code against the histories of old: from JSON, from the engine, and at the gate of a worker. `docs/changing-code.md` has its examples
+//! from here.
+
+use engine_sdk::prelude::*;
+use engine_sdk::replay::{ReplayFailure, Replayer, Verdict, from_json, to_json};
+use engine_sdk::testing::TestEngine;
+
+#[activity]
+async fn charge(_ctx: ActivityContext, cents: u64) -> Result<u64, ActivityError> {
+    Ok(cents)
+}
+
+#[activity]
+async fn check_fraud(_ctx: ActivityContext, cents: u64) -> Result<bool, ActivityError> {
+    Ok(cents < 1_000_000)
+}
+
+#[workflow(name = "checkout")]
+async fn checkout_v1(ctx: WorkflowContext, cents: u64) -> Result<u64, WorkflowError> {
+    let paid = ctx.run(charge, cents).await?;
+    ctx.sleep(days(14)).await;
+    Ok(paid)
+}
+
+/// Old runs did not check: they do not follow this.
+#[workflow(name = "checkout")]
+async fn checkout_unsafe(ctx: WorkflowContext, cents: u64) -> Result<u64, WorkflowError> {
+    if !ctx.run(check_fraud, cents).await? {
+        return Err(WorkflowError::non_retryable("fraud"));
+    }
+    let paid = ctx.run(charge, cents).await?;
+    ctx.sleep(days(14)).await;
+    Ok(paid)
+}
+
+#[workflow(name = "checkout")]
+async fn checkout_v2(ctx: WorkflowContext, cents: u64) -> Result<u64, WorkflowError> {
+    if ctx.patched("check-fraud") && !ctx.run(check_fraud, cents).await? {
+        return Err(WorkflowError::non_retryable("fraud"));
+    }
+    let paid = ctx.run(charge, cents).await?;
+    ctx.sleep(days(14)).await;
+    Ok(paid)
+}
+
+#[workflow]
+async fn panics_at_once(_ctx: WorkflowContext) -> Result<(), WorkflowError> {
+    panic!("no bread");
+}
+
+#[workflow(name = "panics_at_once")]
+async fn waits_for_ever(ctx: WorkflowContext) -> Result<(), WorkflowError> {
+    ctx.signal_channel::<u64>("never").recv().await;
+    Ok(())
+}
+
+/// A closed run of the first version, as a file has it.
+async fn exported(env: &TestEngine) -> String {
+    env.activity(charge);
+    let handle = env.start(checkout_v1, 700).await.unwrap();
+    handle.result().await.unwrap();
+    to_json(&handle.history().await.unwrap())
+}
+
+#[engine_sdk::test]
+async fn a_history_from_a_file_tells_whether_a_change_is_safe(env: TestEngine) {
+    let json = exported(&env).await;
+    Replayer::new().workflow(checkout_v1).replay_json(&json).unwrap();
+    Replayer::new().workflow(checkout_v2).replay_json(&json).unwrap();
+    let difference = Replayer::new().workflow(checkout_unsafe).replay_json(&json).unwrap_err().to_string();
+    assert!(difference.contains("the workflow code does not follow its history: at event 5"), "{difference}");
+    assert!(difference.contains("charge") && difference.contains("check_fraud"), "{difference}");
+}
+
+#[engine_sdk::test]
+async fn what_cannot_be_replayed_is_told_in_a_sentence(env: TestEngine) {
+    let json = exported(&env).await;
+    let refused = |json: &str| Replayer::new().workflow(checkout_v1).replay_json(json).unwrap_err().to_string();
+    assert_eq!(
+        Replayer::new().replay_json(&json).unwrap_err(),
+        ReplayFailure::NoCode("checkout".to_owned()),
+        "a replayer without code"
+    );
+    assert!(refused("{}").contains("not an array of events"), "{}", refused("{}"));
+    assert!(refused("[]").contains("no events"));
+    let without = json.replace("\"encoded\"", "\"other\"");
+    assert!(refused(&without).contains("event 1 has no `encoded`"), "{}", refused(&without));
+    let garbled = json.replacen("\"encoded\": \"", "\"encoded\": \"?", 1);
+    assert!(refused(&garbled).contains("event 1 has an `encoded` that is not base64"), "{}", refused(&garbled));
+    let shifted = json.replacen("\"event_id\": 1,", "\"event_id\": 3,", 1);
+    assert!(refused(&shifted).contains("event 3 stands where event 1 belongs"), "{}", refused(&shifted));
+    let missing = Replayer::new().replay_file("/nowhere/history.json").unwrap_err().to_string();
+    assert!(missing.contains("cannot read /nowhere/history.json"), "{missing}");
+}
+
+#[engine_sdk::test]
+async fn a_history_survives_its_way_through_a_file(env: TestEngine) {
+    let json = exported(&env).await;
+    let events = from_json(&json).unwrap();
+    assert_eq!(to_json(&events), json);
+    assert!(events.len() > 10);
+}
+
+/// Three runs of the first version that wait, and one of another type.
+async fn open_runs(env: &TestEngine) {
+    env.activity(charge);
+    for number in 0..3 {
+        env.workflow(checkout_v1);
+        let start = env.client().workflow(checkout_v1).id(format!("order-{number}"));
+        start.start(700 + number).await.unwrap();
+    }
+    env.start(waits_for_ever, ()).await.unwrap();
+    env.settle().await;
+}
+
+#[engine_sdk::test]
+async fn a_new_build_is_checked_against_all_open_runs_before_it_takes_work(env: TestEngine) {
+    open_runs(&env).await;
+    let worker = Worker::new(env.client(), "orders").workflow(checkout_v2).activity(charge).activity(check_fraud);
+    let report = worker.check_open_runs().await.unwrap();
+    assert!(report.is_same(), "{report}");
+    assert_eq!(report.runs.len(), 3);
+    assert!(report.runs.iter().all(|run| run.events >= 10), "{report:?}");
+
+    let worker = Worker::new(env.client(), "orders").workflow(checkout_unsafe).workflow(panics_at_once);
+    let report = worker.check_open_runs().await.unwrap();
+    assert!(!report.is_same());
+    assert_eq!(report.troubled().count(), 4);
+    let told = report.to_string();
+    assert!(told.contains("checkout               3         0          3         0"), "{told}");
+    assert!(told.contains("checkout \"order-1\", run ") && told.contains("does not follow its history"), "{told}");
+    assert!(told.contains("no bread"), "{told}");
+    // It looked only.
+    assert_eq!(env.client().count("Status = 'Running'").await.unwrap(), 4);
+}
+
+#[engine_sdk::test]
+async fn a_sample_is_the_latest_of_each_type_and_progress_counts_to_its_end(env: TestEngine) {
+    open_runs(&env).await;
+    let worker = Worker::new(env.client(), "orders").workflow(checkout_v2).workflow(waits_for_ever);
+    let seen = std::sync::Arc::new(parking_lot::Mutex::new(Vec::new()));
+    let progress = std::sync::Arc::clone(&seen);
+    let report =
+        worker.check_open_runs().sample(2).progress(move |done, total| progress.lock().push((done, total))).await;
+    assert_eq!(report.unwrap().runs.len(), 3);
+    let mut seen = seen.lock().clone();
+    seen.sort_unstable();
+    assert_eq!(seen, [(1, 3), (2, 3), (3, 3)]);
+}
+
+#[engine_sdk::test]
+async fn runs_are_replayed_by_filter_closed_ones_too(env: TestEngine) {
+    open_runs(&env).await;
+    exported(&env).await;
+    env.settle().await;
+    let replayer = Replayer::new().workflow(checkout_v1);
+    let report = replayer.replay_runs(&env.client(), "Status = 'Completed'").await.unwrap();
+    // The clock went on until the one was completed, and so were the others.
+    assert_eq!(report.runs.len(), 4);
+    assert!(report.is_same(), "{report}");
+    let report = replayer.replay_runs(&env.client(), "WorkflowType = 'panics_at_once'").await.unwrap();
+    assert_eq!(report.runs[0].verdict, Verdict::NoCode);
+    assert!(report.to_string().contains("no code for its type"), "{report}");
+    assert!(replayer.replay_runs(&env.client(), "Nonsense ==").await.is_err());
+}
+
+#[engine_sdk::test]
+async fn a_program_checks_instead_of_working_when_it_is_told_to(env: TestEngine) {
+    open_runs(&env).await;
+    let worker = |code: fn(Worker) -> Worker| code(Worker::new(env.client(), "orders"));
+    let call = |flag: &str| ["program".to_owned(), flag.to_owned()];
+    let fits = worker(|worker| worker.workflow(checkout_v2)).run_or_check(call("--check-open-runs")).await.unwrap();
+    let differs = worker(|worker| worker.workflow(checkout_unsafe)).run_or_check(call("--check-open-runs=2")).await;
+    let wrong = worker(|worker| worker.workflow(checkout_v2)).run_or_check(call("--check-open-runs=all")).await;
+    let codes = [fits, differs.unwrap(), wrong.unwrap()].map(|code| format!("{code:?}"));
+    let expected = [0, 1, 2].map(|code| format!("{:?}", std::process::ExitCode::from(code)));
+    assert_eq!(codes, expected);
+}
+
+/// Forty timers, so that one workflow task leaves a long history.
+#[workflow]
+async fn many_timers(ctx: WorkflowContext) -> Result<(), WorkflowError> {
+    for round in 0..6 {
+        ctx.publish("round", &round);
+    }
+    join_all((0..40).map(|_| ctx.sleep(days(365)))).await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "measures: cargo test --release -p engine-sdk --test replaying -- --ignored --nocapture"]
+async fn ten_thousand_open_runs_are_checked_in_seconds() {
+    const RUNS: u32 = 10_000;
+    let engine = Engine::open("memory:").await.unwrap();
+    let client = engine.client();
+    let worker = || Worker::new(client.clone(), "timers").workflow(many_timers);
+    let starting = async {
+        for batch in 0..RUNS / 1000 {
+            let runs = (0..1000).map(|number| (format!("run-{batch}-{number}"), ()));
+            client.workflow(many_timers).queue("timers").start_many(runs).await;
+        }
+        // Until the worker has been at all of them.
+        while worker().check_open_runs().await.unwrap().runs.iter().any(|run| run.events < 40) {
+            tokio::task::yield_now().await;
+        }
+    };
+    worker().run_until(starting).await.unwrap();
+    let report = worker().check_open_runs().await.unwrap();
+    println!("{report}");
+    assert!(report.is_same());
+    assert_eq!(report.runs.len(), RUNS as usize);
+    engine.shutdown().await;
+}
+
+#[test]
+fn every_example_of_the_document_is_in_this_file() {
+    let (document, tests) = (include_str!("../../docs/changing-code.md"), include_str!("replaying.rs"));
+    let blocks: Vec<&str> = document.split("```rust\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(blocks.len() >= 4, "{} blocks", blocks.len());
+    for block in blocks {
+        assert!(tests.contains(block.trim_end()), "not in this file:\n{block}");
+    }
+}
