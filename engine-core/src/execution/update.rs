@@ -352,14 +352,17 @@ impl Draft<'_> {
     ) {
         let mut answers: BTreeMap<UpdateId, Failure> =
             rejected.into_iter().map(|rejected| (rejected.update_id, rejected.failure.within_limits())).collect();
-        for admitted in &self.run.updates.admitted {
+        let updates = &self.run.updates;
+        let brought = updates.batch();
+        for (index, admitted) in updates.admitted.iter().enumerate() {
             let id = &admitted.request.id;
             if accepted.contains(id) {
                 continue;
             }
             let failure = match answers.remove(id) {
                 Some(failure) => failure,
-                None if admitted.sent_with == Some(*token) => {
+                // After a crash nobody remembers what was sent, but those that the history has go first, as many as fit.
+                None if admitted.sent_with == Some(*token) || (admitted.recorded && index < brought) => {
                     Failure::server("the worker did not answer the update: it may not support updates", true)
                 }
                 None => continue,
