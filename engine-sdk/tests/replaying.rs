@@ -57,9 +57,9 @@ async fn waits_for_ever(ctx: WorkflowContext) -> Result<(), WorkflowError> {
 /// A closed run of the first version, as a file has it.
 async fn exported(env: &TestEngine) -> String {
     env.activity(charge);
-    let handle = env.start(checkout_v1, 700).await.unwrap();
-    handle.result().await.unwrap();
-    to_json(&handle.history().await.unwrap())
+    let handle = env.start(checkout_v1, 700).await.expect("it runs");
+    handle.result().await.expect("it runs");
+    to_json(&handle.history().await.expect("it has a history"))
 }
 
 #[engine_sdk::test]
@@ -107,9 +107,9 @@ async fn open_runs(env: &TestEngine) {
     for number in 0..3 {
         env.workflow(checkout_v1);
         let start = env.client().workflow(checkout_v1).id(format!("order-{number}"));
-        start.start(700 + number).await.unwrap();
+        start.start(700 + number).await.expect("it starts");
     }
-    env.start(waits_for_ever, ()).await.unwrap();
+    env.start(waits_for_ever, ()).await.expect("it starts");
     env.settle().await;
 }
 
