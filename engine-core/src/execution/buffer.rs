@@ -201,7 +201,9 @@ impl Execution {
             self.apply_pause_change_in_buffer(&event.kind, event.at);
         }
         self.buffer.push(event.clone());
-        self.apply_news_at(event.at);
+        if event.kind.is_news() {
+            self.apply_news_at(event.at);
+        }
     }
 }
 

@@ -347,7 +347,7 @@ impl Execution {
             return self.apply_child_started(initiated_event_id, EventId::NONE, *run_id);
         }
         if let Some(Peer { dealing: Dealing::Child(child), .. }) = self.peers.answer(initiated_event_id)
-            && let PeerEvent::ChildClosed { .. } = event
+            && let PeerEvent::ChildClosed { .. } | PeerEvent::StartChildFailed { .. } = event
         {
             child.has_outcome = true;
         }

@@ -213,8 +213,9 @@ impl Draft<'_> {
         let run = self.run;
         for scheduled_event_id in run.activities.in_doubt() {
             let Some(activity) = run.activities.get(scheduled_event_id) else { continue };
-            if activity.offer_at > self.now {
-                // Nobody can have it: `Fact::GraceEnded` puts it back into its pause.
+            if activity.offer_at > self.now && activity.durable_start.is_none() {
+                // Nobody can have it: `Fact::GraceEnded` puts it back into its pause. One that is stored as in somebody's hand was
+                // offered, whatever a clock that was set back says.
                 continue;
             }
             let lost =
