@@ -64,6 +64,10 @@ bench-check: ## all workloads, small, on every store: whether they work, not how
 bench-micro: ## what single parts cost: deciding, encoding, replaying, queueing (criterion)
 	cargo bench --locked -p engine-micro
 
+.PHONY: gate
+gate: ## how long it takes to check 10,000 open runs against a new build, and whether that is right
+	cargo test --locked --release -p engine-sdk --features testing --test replaying -- --ignored --nocapture
+
 .PHONY: oracle
 oracle: ## record the reference's histories of our scenarios again (docs/histories.md; needs Python and a package index)
 	scripts/oracle/run
