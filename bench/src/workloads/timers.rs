@@ -1,11 +1,13 @@
-//! W6: many workflows sleep for the same time. Measured: until all are done, and how late they wake, as the worker sees it.
+//! W6: many workflows sleep for the same time. Measured: until all are done, how late they wake, as the worker sees it, and what of that
+//! is the way to the server, the timer itself, and the way back.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use async_trait::async_trait;
 use clap::Args;
+use engine_sdk::event::EventKind;
 use engine_sdk::prelude::*;
 use tokio::sync::Semaphore;
 
@@ -46,37 +48,88 @@ impl Workload for W6 {
         let started = Instant::now();
         let sleeps = (0..self.sleepers).map(|_| sleep_once(rig.client(), self.sleep, Arc::clone(&starts)));
         let sleeps: Vec<_> = sleeps.map(tokio::spawn).collect();
-        let mut latencies = Vec::with_capacity(sleeps.len());
+        let mut slept = Vec::with_capacity(sleeps.len());
         for sleep in sleeps {
             match sleep.await? {
-                Ok(lateness) => latencies.push(lateness),
+                Ok(sleep) => slept.push(sleep),
                 Err(error) => errors.count(&error),
             }
         }
         let elapsed = started.elapsed();
         let outcome = Outcome {
-            completed: latencies.len() as u64,
+            completed: slept.len() as u64,
             in_flight: u64::from(self.sleepers),
             elapsed,
-            latencies,
+            latencies: slept.iter().map(|slept| slept.late(self.sleep)).collect(),
             errors: errors.total(),
             usage: rig.meter().since(&before).await?,
             memory: rig.meter().memory(),
             ..Outcome::default()
         };
-        Ok(outcome.with("total_s", elapsed.as_secs_f64()))
+        let [recorded, fired, woke] = stages(slept, self.sleep).await?;
+        Ok(outcome
+            .with("total_s", elapsed.as_secs_f64())
+            .with("asked_to_recorded_ms", recorded)
+            .with("due_to_fired_ms", fired)
+            .with("fired_to_woke_ms", woke))
     }
 }
 
-/// Starts a workflow that sleeps; returns how late it woke, in microseconds.
-async fn sleep_once(client: Client, sleep: Duration, starts: Arc<Semaphore>) -> Result<u64> {
+/// A workflow that has slept.
+struct Slept {
+    handle: WorkflowHandle<(i64, i64)>,
+    /// When its code asked for the timer, in microseconds since 1970, by the worker's clock.
+    asked: i64,
+    /// When it went on.
+    woke: i64,
+}
+
+impl Slept {
+    /// By how many microseconds it woke late.
+    fn late(&self, sleep: Duration) -> u64 {
+        u64::try_from(self.woke - self.asked).unwrap_or(0).saturating_sub(micros(sleep))
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// The medians, in milliseconds, of the three parts of which lateness is made: from the code's wish to the start of the timer, from the
+/// instant at which it was due to its firing, and from there to the code. Read from the histories, so server and worker must have one clock.
+async fn stages(slept: Vec<Slept>, sleep: Duration) -> Result<[f64; 3]> {
+    let mut stages: [Vec<i64>; 3] = Default::default();
+    for Slept { handle, asked, woke } in slept {
+        let (mut started, mut fired) = (None, None);
+        for event in handle.history().await? {
+            match event.kind {
+                EventKind::TimerStarted(_) => started = Some(event.at.as_micros()),
+                EventKind::TimerFired(_) => fired = Some(event.at.as_micros()),
+                _ => {}
+            }
+        }
+        let (Some(started), Some(fired)) = (started, fired) else { bail!("a run that slept has a timer") };
+        let due = started + i64::try_from(micros(sleep))?;
+        for (stage, took) in stages.iter_mut().zip([started - asked, fired - due, woke - fired]) {
+            stage.push(took);
+        }
+    }
+    Ok(stages.map(|mut stage| {
+        stage.sort_unstable();
+        stage.get(stage.len() / 2).map_or(0.0, |median| *median as f64 / 1e3)
+    }))
+}
+
+/// Starts a workflow that sleeps, and waits until it has.
+async fn sleep_once(client: Client, sleep: Duration, starts: Arc<Semaphore>) -> Result<Slept> {
     let turn = starts.acquire_owned().await?;
     let load = Load::new(u64::try_from(sleep.as_millis()).unwrap_or(u64::MAX));
     let handle = client.workflow(sleeper).id(fresh_id()).queue(QUEUE).start(load).await?;
     drop(turn);
-    let lateness = handle.result().await?;
-    ensure!(lateness >= 0, "a timer fired {} µs early", -lateness);
-    Ok(lateness.unsigned_abs())
+    let (asked, woke) = handle.result().await?;
+    let early = i64::try_from(micros(sleep))? - (woke - asked);
+    ensure!(early <= 0, "a timer fired {early} µs early");
+    Ok(Slept { handle, asked, woke })
 }
 
 /// The worker's part.
@@ -84,18 +137,13 @@ pub(super) fn register(worker: Worker) -> Worker {
     worker.workflow(sleeper)
 }
 
-/// Sleeps as many milliseconds as the load says, and returns how many microseconds late it woke by the worker's clock, counted from
-/// when the code asked for the timer.
+/// Sleeps as many milliseconds as the load says, and returns when its code asked for that and when it went on, in microseconds since
+/// 1970 by the worker's clock.
 #[workflow]
-pub(crate) async fn sleeper(ctx: WorkflowContext, load: Load) -> Result<i64, WorkflowError> {
-    let sleep = Duration::from_millis(load.number);
+pub(crate) async fn sleeper(ctx: WorkflowContext, load: Load) -> Result<(i64, i64), WorkflowError> {
     // The clock, against all rules: what it says is only returned. In a replay it would say something else, and `asked` too.
-    let asked = SystemTime::now();
-    ctx.sleep(sleep).await;
-    let woke = SystemTime::now();
-    let micros = |duration: Duration| i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
-    Ok(match woke.duration_since(asked + sleep) {
-        Ok(late) => micros(late),
-        Err(early) => -micros(early.duration()),
-    })
+    let clock = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map(|since| since.as_micros() as i64);
+    let asked = clock()?;
+    ctx.sleep(Duration::from_millis(load.number)).await;
+    Ok((asked, clock()?))
 }
