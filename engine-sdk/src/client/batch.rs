@@ -243,7 +243,7 @@ impl Client {
     ///
     /// ```no_run
     /// # use engine_sdk::prelude::*;
-    /// # async fn stop_old(client: engine_sdk::Client) -> Result<(), engine_sdk::client::ClientError> {
+    /// # async fn stop_old(client: engine_sdk::client::Client) -> Result<(), engine_sdk::client::ClientError> {
     /// let batch = client.batch("WorkflowType = 'report' AND StartTime < '2026-11-01'").reason("superseded").cancel().await?;
     /// println!("{:?}", batch.describe().await?);
     /// # Ok(()) }
