@@ -120,6 +120,9 @@ pub const BATCH_RUNS_PER_READ: u32 = 200;
 /// How many runs of a batch are on their way at once.
 pub const BATCH_RUNS_UNDER_WAY: usize = 32;
 
+/// How many resets of a batch are on their way at once: each reads a history of up to [`RESET_BYTES_MAX`] into memory.
+pub const BATCH_RESETS_UNDER_WAY: usize = 4;
+
 /// How many of the runs that refused are kept with their reasons.
 pub const BATCH_FAILURES_KEPT: usize = 10;
 

@@ -45,12 +45,25 @@ pub(crate) enum Operation {
     Resume,
     /// Delete it with its history; for closed runs.
     Delete,
+    /// Go on from an earlier point of it, in a new run; for open and closed runs.
+    Reset,
+}
+
+/// From where each run goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Point {
+    /// The first workflow task: everything runs again.
+    FirstTask,
+    /// The last workflow task: of a run that failed, the one in which it did.
+    LastTask,
+    /// Before the end of the activity that failed or timed out last, which runs again.
+    FailedActivity,
 }
 
 /// Start a batch.
 #[derive(Debug, Args)]
 pub(crate) struct StartArgs {
-    /// Which runs: "WorkflowType = 'order' AND StartTime < '2026-11-01'". Of those, the open ones; for delete, the closed ones.
+    /// Which runs: "WorkflowType = 'order' AND StartTime < '2026-11-01'". Of those, the open ones; for delete, the closed ones; for reset, all.
     #[arg(long, short = 'q', value_name = "FILTER")]
     pub(crate) query: String,
     /// What to do to each.
@@ -62,6 +75,15 @@ pub(crate) struct StartArgs {
     /// With --operation signal: its content.
     #[command(flatten)]
     pub(crate) input: InputArgs,
+    /// With --operation reset: from where to go on.
+    #[arg(long, value_enum, value_name = "POINT")]
+    pub(crate) from: Option<Point>,
+    /// With --operation reset: leave out the signals that came after the point.
+    #[arg(long)]
+    pub(crate) exclude_signals: bool,
+    /// With --operation reset: leave out the updates that were accepted after the point.
+    #[arg(long)]
+    pub(crate) exclude_updates: bool,
     /// Your key for it: a repeat with the same key is the same batch. Default: a new UUID.
     #[arg(long, value_name = "TEXT")]
     pub(crate) id: Option<String>,

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use v1::batch_operation::Operation;
 
 pub(crate) use args::BatchArgs;
-use args::{BatchVerb, IdArgs, ListArgs, Operation as OperationArg, StartArgs, StopArgs};
+use args::{BatchVerb, IdArgs, ListArgs, Operation as OperationArg, Point, StartArgs, StopArgs};
 
 use crate::args::ConnectionArgs;
 use crate::client::{self, Client};
@@ -48,6 +48,16 @@ async fn begin(connection: &ConnectionArgs, arguments: StartArgs, output: &mut O
 
 fn request(arguments: StartArgs) -> Result<v1::StartBatchRequest, CliError> {
     let input = payload::read_inputs(&arguments.input)?;
+    if arguments.operation != OperationArg::Reset {
+        let given = [
+            ("--from", arguments.from.is_some()),
+            ("--exclude-signals", arguments.exclude_signals),
+            ("--exclude-updates", arguments.exclude_updates),
+        ];
+        if let Some((name, _)) = given.iter().find(|(_, is_given)| *is_given) {
+            return Err(CliError::usage(format!("{name} is for --operation reset")));
+        }
+    }
     let operation = match (arguments.operation, arguments.name) {
         (OperationArg::Signal, Some(signal_name)) => Operation::Signal(v1::BatchSignal { signal_name, input }),
         (OperationArg::Signal, None) => {
@@ -62,6 +72,23 @@ fn request(arguments: StartArgs) -> Result<v1::StartBatchRequest, CliError> {
         (OperationArg::Pause, None) => Operation::Pause(v1::BatchPause {}),
         (OperationArg::Resume, None) => Operation::Resume(v1::BatchResume {}),
         (OperationArg::Delete, None) => Operation::Delete(v1::BatchDelete {}),
+        (OperationArg::Reset, None) => {
+            let point = match arguments.from {
+                Some(Point::FirstTask) => v1::BatchResetPoint::FirstWorkflowTask,
+                Some(Point::LastTask) => v1::BatchResetPoint::LastWorkflowTask,
+                Some(Point::FailedActivity) => v1::BatchResetPoint::FailedActivity,
+                None => {
+                    let problem =
+                        "--operation reset needs to know from where: --from first-task, last-task or failed-activity";
+                    return Err(CliError::usage(problem.to_owned()));
+                }
+            };
+            Operation::Reset(v1::BatchReset {
+                point: point.into(),
+                exclude_signals: arguments.exclude_signals,
+                exclude_updates: arguments.exclude_updates,
+            })
+        }
     };
     Ok(v1::StartBatchRequest {
         namespace: String::new(),
@@ -170,6 +197,15 @@ mod tests {
         let signaled = read(&["signal", "--name", "go", "-i", "7"]).unwrap();
         let Some(Operation::Signal(signal)) = signaled.operation.unwrap().operation else { panic!("it is a signal") };
         assert_eq!((signal.signal_name.as_str(), signal.input[0].data.as_ref()), ("go", &b"7"[..]));
+        for (from, point) in [
+            ("first-task", v1::BatchResetPoint::FirstWorkflowTask),
+            ("last-task", v1::BatchResetPoint::LastWorkflowTask),
+            ("failed-activity", v1::BatchResetPoint::FailedActivity),
+        ] {
+            let reset = read(&["reset", "--from", from, "--exclude-updates"]).unwrap().operation.unwrap().operation;
+            let expected = v1::BatchReset { point: point.into(), exclude_signals: false, exclude_updates: true };
+            assert_eq!(reset, Some(Operation::Reset(expected)));
+        }
     }
 
     #[test]
@@ -178,6 +214,9 @@ mod tests {
             (&["signal"][..], "needs the name of the signal"),
             (&["cancel", "--name", "go"], "--name is for"),
             (&["terminate", "-i", "7"], "--input is for"),
+            (&["reset"], "needs to know from where"),
+            (&["cancel", "--from", "last-task"], "--from is for"),
+            (&["pause", "--exclude-signals"], "--exclude-signals is for"),
         ] {
             let CliError::Told(told) = read(words).unwrap_err() else { panic!("it says something") };
             assert!(told.message.contains(expected), "{}", told.message);

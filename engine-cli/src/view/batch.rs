@@ -26,6 +26,16 @@ fn operation(batch: &v1::Batch) -> Option<&Operation> {
     batch.operation.as_ref().and_then(|operation| operation.operation.as_ref())
 }
 
+/// The name of a point, as `engine batch start --from` has it.
+fn point_words(reset: v1::BatchReset) -> &'static str {
+    match reset.point() {
+        v1::BatchResetPoint::Unspecified => "unknown",
+        v1::BatchResetPoint::FirstWorkflowTask => "first-task",
+        v1::BatchResetPoint::LastWorkflowTask => "last-task",
+        v1::BatchResetPoint::FailedActivity => "failed-activity",
+    }
+}
+
 fn operation_words(batch: &v1::Batch) -> String {
     match operation(batch) {
         None => String::new(),
@@ -35,6 +45,7 @@ fn operation_words(batch: &v1::Batch) -> String {
         Some(Operation::Pause(_)) => "pause".to_owned(),
         Some(Operation::Resume(_)) => "resume".to_owned(),
         Some(Operation::Delete(_)) => "delete".to_owned(),
+        Some(Operation::Reset(reset)) => format!("reset from {}", point_words(*reset)),
     }
 }
 
@@ -107,6 +118,12 @@ pub(crate) fn value(batch: &v1::Batch) -> Value {
         Some(Operation::Pause(_)) => json!({ "kind": "PAUSE" }),
         Some(Operation::Resume(_)) => json!({ "kind": "RESUME" }),
         Some(Operation::Delete(_)) => json!({ "kind": "DELETE" }),
+        Some(Operation::Reset(reset)) => json!({
+            "kind": "RESET",
+            "from": point_words(*reset),
+            "exclude_signals": reset.exclude_signals,
+            "exclude_updates": reset.exclude_updates,
+        }),
     };
     let failure = |failure: &v1::BatchFailure| {
         json!({

@@ -17,7 +17,7 @@ use crate::definition::{MethodSignal, Signal};
 
 /// A batch about to be started, made by [`Client::batch`]. Its last method says what is done to the runs.
 #[derive(Debug)]
-#[must_use = "a batch is started by `.cancel()`, `.terminate()`, `.signal(…)`, `.pause()`, `.resume()` or `.delete()`"]
+#[must_use = "a batch is started by `.cancel()`, `.terminate()`, `.signal(…)`, `.pause()`, `.resume()`, `.reset(…)` or `.delete()`"]
 pub struct BatchBuilder {
     client: Client,
     query: String,
@@ -31,6 +31,14 @@ pub struct BatchBuilder {
 pub struct BatchHandle {
     client: Client,
     batch_id: String,
+}
+
+/// From where the runs of a batch go on, and what of what came after is left out: see [`BatchBuilder::reset`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BatchReset {
+    point: v1::BatchResetPoint,
+    exclude_signals: bool,
+    exclude_updates: bool,
 }
 
 /// Where a batch stands.
@@ -95,6 +103,41 @@ pub struct BatchDescription {
     pub closed_at: Option<Timestamp>,
 }
 
+impl BatchReset {
+    /// From the first workflow task: everything runs again.
+    pub fn first_workflow_task() -> Self {
+        Self::from(v1::BatchResetPoint::FirstWorkflowTask)
+    }
+
+    /// From the last workflow task that ended: of a run that failed, the one in which it did.
+    pub fn last_workflow_task() -> Self {
+        Self::from(v1::BatchResetPoint::LastWorkflowTask)
+    }
+
+    /// From before the end of the activity that failed or timed out last, which runs again.
+    pub fn failed_activity() -> Self {
+        Self::from(v1::BatchResetPoint::FailedActivity)
+    }
+
+    /// Leaves out the signals that came after the point.
+    #[must_use]
+    pub fn without_signals(mut self) -> Self {
+        self.exclude_signals = true;
+        self
+    }
+
+    /// Leaves out the updates that were accepted after the point.
+    #[must_use]
+    pub fn without_updates(mut self) -> Self {
+        self.exclude_updates = true;
+        self
+    }
+
+    fn from(point: v1::BatchResetPoint) -> Self {
+        Self { point, exclude_signals: false, exclude_updates: false }
+    }
+}
+
 impl BatchBuilder {
     /// Your key for it: a repeat with the same key and content is the same batch. A random UUID unless set here.
     pub fn id(mut self, batch_id: impl Into<String>) -> Self {
@@ -102,7 +145,7 @@ impl BatchBuilder {
         self
     }
 
-    /// Why, for people; recorded in the runs that are canceled, terminated, paused or resumed. At most 1000 bytes.
+    /// Why, for people; recorded in the runs that are canceled, terminated, paused, resumed or reset. At most 1000 bytes.
     pub fn reason(mut self, reason: impl Into<String>) -> Self {
         self.reason = reason.into();
         self
@@ -137,6 +180,22 @@ impl BatchBuilder {
     /// Deletes each closed run that the filter means, with its history. Open runs are left alone.
     pub async fn delete(self) -> Result<BatchHandle, ClientError> {
         self.start(Operation::Delete(v1::BatchDelete {})).await
+    }
+
+    /// Goes on from an earlier point of each run that the filter means, open or closed, in a new run: as
+    /// [`WorkflowHandle::reset`](super::WorkflowHandle::reset) does, once for each. A run that is not the latest of its workflow id, or that has no
+    /// such point, counts as failed and stays as it is.
+    ///
+    /// ```no_run
+    /// # use engine_sdk::client::BatchReset;
+    /// # async fn again(client: engine_sdk::Client) -> Result<(), engine_sdk::client::ClientError> {
+    /// let failed = client.batch("WorkflowType = 'report' AND Status = 'Failed'").reason("the bank was down");
+    /// failed.reset(BatchReset::failed_activity().without_signals()).await?;
+    /// # Ok(()) }
+    /// ```
+    pub async fn reset(self, reset: BatchReset) -> Result<BatchHandle, ClientError> {
+        let BatchReset { point, exclude_signals, exclude_updates } = reset;
+        self.start(Operation::Reset(v1::BatchReset { point: point.into(), exclude_signals, exclude_updates })).await
     }
 
     /// Sends each run a message, once.
@@ -238,7 +297,7 @@ struct Position {
 }
 
 impl Client {
-    /// Does the same to every open run that `query` means, in the language of [`super::ListFilter::query`] without `ORDER BY`. Runs
+    /// Does the same to every run that `query` means (of those, the open ones, but for resets and deletions), in the language of [`super::ListFilter::query`] without `ORDER BY`. Runs
     /// that start later are not meant. It goes on by itself, through crashes of the server, and reaches each run once.
     ///
     /// ```no_run

@@ -54,7 +54,7 @@ use engine_proto::v1;
 use uuid::Uuid;
 
 pub use self::activities::ActivityTarget;
-pub use self::batch::{BatchBuilder, BatchDescription, BatchFailure, BatchHandle, BatchState};
+pub use self::batch::{BatchBuilder, BatchDescription, BatchFailure, BatchHandle, BatchReset, BatchState};
 pub use self::description::{
     Description, Paused, PendingActivity, PendingState, PendingTimer, PendingUpdate, PendingWorkflowTask, Published,
     RunSummary,

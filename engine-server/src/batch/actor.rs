@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use v1::BatchState;
 
-use super::operation::Operation;
+use super::operation::{Operation, Standing};
 use crate::limits;
 use crate::node::NodeContext;
 use crate::store::{BatchKey, BatchRow, BatchWrite, Epoch, ExecutionRow, Search, StoreError};
@@ -117,7 +117,7 @@ impl Actor {
         let namespace = namespace.ok_or("its namespace was deleted")?;
         let query = self.stored.batch.as_ref().map_or("", |batch| batch.query.as_str());
         let filter = parse_count(query, &namespace.settings.search_types).map_err(|error| error.to_string())?;
-        meant(filter, operation.is_for_closed())
+        meant(filter, operation.standing())
     }
 
     async fn next_runs(&self, filter: &Filter) -> Result<Vec<ExecutionRow>, StoreError> {
@@ -147,7 +147,7 @@ impl Actor {
         let mut under_way = FuturesUnordered::new();
         let mut reached = Reached::default();
         while waiting.is_some() || !under_way.is_empty() {
-            let has_room = under_way.len() < limits::BATCH_RUNS_UNDER_WAY;
+            let has_room = under_way.len() < operation.under_way_max();
             tokio::select! {
                 biased;
                 () = self.lost.cancelled() => break,
@@ -159,8 +159,11 @@ impl Actor {
                 () = tokio::time::sleep_until(next), if waiting.is_some() && has_room => {
                     let Some(row) = waiting.take() else { continue };
                     reached.last = Some(row.key.run_id);
-                    under_way.push(operation.apply(&self.context, row));
                     waiting = rows.next();
+                    if operation.has_begun(&row) {
+                        continue;
+                    }
+                    under_way.push(operation.apply(&self.context, row));
                     next += pace;
                 }
             }
@@ -231,13 +234,17 @@ impl Actor {
     }
 }
 
-/// The closed or the open runs of those that `filter` means.
-pub(crate) fn meant(filter: Filter, closed: bool) -> Result<Filter, String> {
+/// The runs that stand so, of those that `filter` means.
+pub(crate) fn meant(filter: Filter, standing: Standing) -> Result<Filter, String> {
     if filter.group_by.is_some() {
         return Err("has GROUP BY, which is for counts".to_owned());
     }
     let open = Condition::Compare(Column::Status, Comparison::Equal, Value::Status(None));
-    let state = if closed { Condition::Not(Box::new(open)) } else { open };
+    let state = match standing {
+        Standing::Open => open,
+        Standing::Closed => Condition::Not(Box::new(open)),
+        Standing::Any => return Ok(Filter { condition: filter.condition, ..Filter::default() }),
+    };
     let conditions = filter.condition.into_iter().chain([state]).collect();
     Ok(Filter { condition: Some(Condition::All(conditions)), ..Filter::default() })
 }

@@ -10,6 +10,7 @@ use futures::future::BoxFuture;
 use v1::batch_operation::Operation as Message;
 
 use super::actor::Pause;
+use super::reset::Resets;
 use crate::limits;
 use crate::node::NodeContext;
 use crate::rpc::workflow_service::Target;
@@ -25,13 +26,33 @@ pub(super) enum Operation {
         /// A run that closes in between has missed something; else it needs it no more.
         is_owed: bool,
     },
+    /// Go on from an earlier point of the run.
+    Reset(Arc<Resets>),
     /// Delete a closed run.
     Delete,
 }
 
-/// Whether the operation is for closed runs; else it is for open ones.
-pub(crate) fn is_for_closed(operation: &Message) -> bool {
-    matches!(operation, Message::Delete(v1::BatchDelete {}))
+/// How runs must stand for an operation to mean them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    Open,
+    Closed,
+    Any,
+}
+
+impl Standing {
+    /// Which runs the operation is for.
+    pub(crate) fn of(operation: &Message) -> Self {
+        match operation {
+            Message::Signal(_)
+            | Message::Cancel(_)
+            | Message::Terminate(_)
+            | Message::Pause(_)
+            | Message::Resume(_) => Self::Open,
+            Message::Delete(_) => Self::Closed,
+            Message::Reset(_) => Self::Any,
+        }
+    }
 }
 
 impl Operation {
@@ -41,7 +62,8 @@ impl Operation {
         let (reason, identity) = (batch.reason.clone(), batch.identity.clone());
         // A batch that is made anew under an old id has begun at another time.
         let begun = batch.start_time.map(|at| format!("{}.{:09}", at.seconds, at.nanos)).unwrap_or_default();
-        let request_id = Some(RequestId::from_trusted(format!("batch/{begun}/{}", batch.batch_id)));
+        let name = format!("batch/{begun}/{}", batch.batch_id);
+        let request_id = Some(RequestId::from_trusted(&name));
         let (input, is_owed) = match operation.ok_or("it is stored without an operation")? {
             Message::Signal(signal) => {
                 let name = SignalName::parse(&signal.signal_name).map_err(|error| error.to_string())?;
@@ -53,12 +75,35 @@ impl Operation {
             Message::Pause(v1::BatchPause {}) => (Input::Pause(PauseChange { reason, identity, request_id }), false),
             Message::Resume(v1::BatchResume {}) => (Input::Resume(PauseChange { reason, identity, request_id }), false),
             Message::Delete(v1::BatchDelete {}) => return Ok(Self::Delete),
+            Message::Reset(reset) => return Ok(Self::Reset(Arc::new(Resets::new(&reset, reason, identity, &name)?))),
         };
         Ok(Self::Give { input: Box::new(input), is_owed })
     }
 
-    pub(super) fn is_for_closed(&self) -> bool {
-        matches!(self, Self::Delete)
+    /// Which runs it is for.
+    pub(super) fn standing(&self) -> Standing {
+        match self {
+            Self::Give { .. } => Standing::Open,
+            Self::Reset(_) => Standing::Any,
+            Self::Delete => Standing::Closed,
+        }
+    }
+
+    /// Whether the run is one that this batch began, which it does not mean. One that it began in the millisecond of its own start, or by the clock
+    /// of a server that is behind, is listed with those that it means when it reads them again.
+    pub(super) fn has_begun(&self, row: &ExecutionRow) -> bool {
+        match self {
+            Self::Reset(resets) => resets.has_begun(row),
+            Self::Give { .. } | Self::Delete => false,
+        }
+    }
+
+    /// To how many runs it is done at once.
+    pub(super) fn under_way_max(&self) -> usize {
+        match self {
+            Self::Give { .. } | Self::Delete => limits::BATCH_RUNS_UNDER_WAY,
+            Self::Reset(_) => limits::BATCH_RESETS_UNDER_WAY,
+        }
     }
 
     /// Does it to one run, or to the run that the code of this one went on in. Tries again what the server cannot do now.
@@ -76,6 +121,7 @@ impl Operation {
             };
             let done = match operation {
                 Self::Give { input, is_owed } => give(&context, row, &input, is_owed).await,
+                Self::Reset(resets) => resets.carry_out(&context, row).await,
                 Self::Delete => delete(&context, row).await,
             };
             done.map_err(|problem| v1::BatchFailure { problem, ..failed })
@@ -83,7 +129,7 @@ impl Operation {
     }
 }
 
-fn target_of(row: &ExecutionRow) -> Target {
+pub(super) fn target_of(row: &ExecutionRow) -> Target {
     Target {
         namespace: row.key.namespace,
         shard: row.key.shard,

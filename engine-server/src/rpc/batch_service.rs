@@ -237,12 +237,17 @@ fn checked(request: v1::StartBatchRequest) -> Result<v1::Batch, ServerError> {
                 return invalid("operation.signal.input", format!("is {size} bytes; the limit is {limit} bytes"));
             }
         }
+        Some(Operation::Reset(reset)) if reset.point() == v1::BatchResetPoint::Unspecified => {
+            let problem = "must be set: FIRST_WORKFLOW_TASK, LAST_WORKFLOW_TASK or FAILED_ACTIVITY".to_owned();
+            return invalid("operation.reset.point", problem);
+        }
         Some(
             Operation::Cancel(_)
             | Operation::Terminate(_)
             | Operation::Pause(_)
             | Operation::Resume(_)
-            | Operation::Delete(_),
+            | Operation::Delete(_)
+            | Operation::Reset(_),
         ) => {}
     }
     let rate = match rate {

@@ -42,7 +42,7 @@ pub(crate) async fn reset(
         request_id: convert::optional_id("request_id", &request.request_id, RequestId::parse)?,
     };
     let target = Target::parse(context, &request.namespace, request.execution).await?;
-    carry_out(context, target, reset).await
+    asked_for(context, &target, &reset).await
 }
 
 pub(crate) async fn repair(
@@ -61,27 +61,34 @@ pub(crate) async fn repair(
         request_id: convert::optional_id("request_id", &request.request_id, RequestId::parse)?,
     };
     let target = Target::parse(context, &request.namespace, request.execution).await?;
-    carry_out(context, target, reset).await
+    asked_for(context, &target, &reset).await
 }
 
-async fn carry_out(
+async fn asked_for(
     context: &Arc<NodeContext>,
-    target: Target,
-    reset: Reset,
+    target: &Target,
+    reset: &Reset,
 ) -> Result<v1::ResetWorkflowResponse, ServerError> {
     validate::people_text("reason", &reset.reason)?;
     validate::people_text("identity", &reset.identity)?;
+    let ResetReply { run_id, forked_at } = carry_out(context, target, reset).await?;
+    Ok(v1::ResetWorkflowResponse { run_id: run_id.to_string(), forked_at_event_id: forked_at.0 })
+}
+
+/// Resets the run, the latest if `target` names none. A repeat of the request that began the latest run begins none.
+pub(crate) async fn carry_out(
+    context: &Arc<NodeContext>,
+    target: &Target,
+    reset: &Reset,
+) -> Result<ResetReply, ServerError> {
     let mut tries = 0;
     loop {
         tries += 1;
-        match once(context, &target, reset.clone()).await {
+        match once(context, target, reset.clone()).await {
             // The run went on between reading and deciding.
             Err(ServerError::Conflict(_)) if tries < limits::RESET_TRIES => {}
             Err(ServerError::Conflict(problem)) => return Err(ServerError::unavailable(problem)),
-            answer => {
-                let ResetReply { run_id, forked_at } = answer?;
-                return Ok(v1::ResetWorkflowResponse { run_id: run_id.to_string(), forked_at_event_id: forked_at.0 });
-            }
+            answer => return answer,
         }
     }
 }

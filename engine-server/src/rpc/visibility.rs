@@ -122,8 +122,8 @@ pub(super) async fn meant_by_batch(
     let query = &batch.query;
     let filter = parsed(context, namespace, |attributes| parse_count_of(Subject::Workflows, query, attributes)).await?;
     let operation = batch.operation.as_ref().and_then(|operation| operation.operation.as_ref());
-    let closed = operation.is_some_and(batch::is_for_closed);
-    batch::meant(filter, closed).map_err(|problem| invalid("query", &problem))
+    let standing = operation.map_or(batch::Standing::Open, batch::Standing::of);
+    batch::meant(filter, standing).map_err(|problem| invalid("query", &problem))
 }
 
 /// What a text means with the attributes that are registered; they are read again before one is called unknown.
