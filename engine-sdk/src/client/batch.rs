@@ -188,7 +188,7 @@ impl BatchBuilder {
     ///
     /// ```no_run
     /// # use engine_sdk::client::BatchReset;
-    /// # async fn again(client: engine_sdk::Client) -> Result<(), engine_sdk::client::ClientError> {
+    /// # async fn again(client: engine_sdk::client::Client) -> Result<(), engine_sdk::client::ClientError> {
     /// let failed = client.batch("WorkflowType = 'report' AND Status = 'Failed'").reason("the bank was down");
     /// failed.reset(BatchReset::failed_activity().without_signals()).await?;
     /// # Ok(()) }
