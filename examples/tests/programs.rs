@@ -94,6 +94,28 @@ fn film_studio_goes_on_elsewhere_when_its_host_is_gone() {
 }
 
 #[test]
+fn updatable_timer_is_moved_twice() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = run(directory.path(), env!("CARGO_BIN_EXE_updatable_timer"), &[]);
+    assert_eq!(stdout(&output), "rings in 9 hours\nrang after 2 moves\n");
+}
+
+#[test]
+fn polling_gets_the_third_answer_either_way() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = run(directory.path(), env!("CARGO_BIN_EXE_polling"), &[]);
+    assert_eq!(stdout(&output), "a film is done, says answer 3\na house is done, says answer 3\n");
+}
+
+#[test]
+fn cancellation_tidies_up_in_order() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = run(directory.path(), env!("CARGO_BIN_EXE_cancellation"), &[]);
+    let expected = "half of Metropolis is deleted; the place for Metropolis is free; the workflow was canceled\n";
+    assert_eq!(stdout(&output), expected);
+}
+
+#[test]
 fn order_saga_tells_what_became_of_orders() {
     let directory = tempfile::tempdir().unwrap();
     let arguments = ["--orders", "2", "--refuse", "1", "--name", "order"];
