@@ -558,6 +558,11 @@ async fn activities_are_started_listed_stopped_and_run_again() {
     assert_eq!((&described["summary"], &described["input"][0]["data"]), (&"a letter".into(), &1.into()));
     let (_, words, _) = ask(&["describe", "letter"]);
     assert!(words.contains("no worker has taken it"), "{words}");
+    assert_eq!(ask(&["pause", "letter", "--reason", "no ink"]).1, "paused activity letter\n");
+    assert_eq!(ask(&["pause", "letter"]).1, "nothing to do for activity letter\n");
+    assert_eq!(ask(&["options", "letter", "--start-to-close", "5s"]).1, "changed activity letter\n");
+    assert_eq!(ask(&["unpause", "letter"]).1, "unpaused activity letter\n");
+    assert_eq!(ask(&["pause", "nothing"]).0, 4);
     assert_eq!(ask(&["result", "letter", "--timeout", "0s"]).0, 7);
     assert_eq!(ask(&["cancel", "letter", "--reason", "no stamps"]).1, "asked activity letter to stop\n");
     let (code, printed, said) = ask(&["result", "letter"]);

@@ -12,6 +12,7 @@ use engine_core::failure::Failure;
 use engine_core::payload::Payload;
 use engine_core::time::Timestamp;
 use engine_proto::v1::activity_service_client::ActivityServiceClient;
+use engine_proto::v1::operation_service_client::OperationServiceClient;
 use engine_proto::v1::worker_service_client::WorkerServiceClient;
 use engine_proto::{convert, v1};
 use engine_server::Server;
@@ -503,4 +504,39 @@ async fn sqlite_keeps_them_apart_and_brings_them_back() {
     worker.complete_activity(&task).await;
     assert_eq!(outcome(&second, "same").await.status(), v1::WorkflowStatus::Completed);
     second.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_paused_one_is_not_handed_out_until_it_is_unpaused_and_its_options_change() {
+    let server = start(store().await, options()).await;
+    let mut operations = OperationServiceClient::new(server.service());
+    let named = |activity_id: &str| v1::PauseActivityRequest {
+        namespace: "default".into(),
+        activity_id: activity_id.into(),
+        reason: "the gateway is down".into(),
+        ..Default::default()
+    };
+    let status = operations.pause_activity(named("a")).await.unwrap_err();
+    assert_eq!(status.code(), tonic::Code::NotFound, "{status}");
+    start_one(&server, "a").await;
+    start_one(&server, "b").await;
+    assert!(operations.pause_activity(named("a")).await.unwrap().into_inner().changed);
+    assert!(!operations.pause_activity(named("a")).await.unwrap().into_inner().changed);
+    let mut worker = Worker::connect(&server, hello(1), 4).await;
+    assert_eq!(worker.activity_task().await.activity_id, "b", "the first one is paused");
+
+    let timeouts = v1::ActivityTimeouts { start_to_close: Some(seconds(7)), ..Default::default() };
+    let options = v1::UpdateActivityOptionsRequest {
+        namespace: "default".into(),
+        activity_id: "a".into(),
+        timeouts: Some(timeouts),
+        ..Default::default()
+    };
+    operations.update_activity_options(options).await.unwrap();
+    let unpause =
+        v1::UnpauseActivityRequest { namespace: "default".into(), activity_id: "a".into(), ..Default::default() };
+    assert!(operations.unpause_activity(unpause).await.unwrap().into_inner().changed);
+    let task = worker.activity_task().await;
+    assert_eq!((task.activity_id.as_str(), task.timeouts.unwrap().start_to_close), ("a", Some(seconds(7))));
+    server.shutdown().await;
 }

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use engine_proto::v1;
 
 use crate::args::{ConnectionArgs, InputArgs};
-use crate::workflow::args::{ConflictPolicy, ReusePolicy};
+use crate::workflow::activity::Which;
+use crate::workflow::args::{ActivityVerb as OperateVerb, ConflictPolicy, ReusePolicy};
 
 /// Whom to ask, and what.
 #[derive(Debug, Args)]
@@ -39,6 +41,29 @@ pub(crate) enum ActivityVerb {
     Terminate(StopArgs),
     /// Run activities once more that have ended: one by its id, or all that a filter means and that failed or timed out.
     Rerun(RerunArgs),
+    #[command(flatten)]
+    Operate(OperateVerb<OpenArgs>),
+}
+
+/// Names an open activity.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct OpenArgs {
+    /// The activity's id.
+    pub(crate) activity_id: String,
+}
+
+impl Which for OpenArgs {
+    fn execution(&self) -> Option<v1::WorkflowExecution> {
+        None
+    }
+
+    fn activity_id(&self) -> &str {
+        &self.activity_id
+    }
+
+    fn workflow_id(&self) -> Option<&str> {
+        None
+    }
 }
 
 /// Names an activity.

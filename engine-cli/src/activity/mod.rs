@@ -18,6 +18,7 @@ use args::ActivityVerb;
 
 use crate::error::{CliError, Exit};
 use crate::output::Output;
+use crate::workflow::activity as operate;
 
 /// Asks the server for what the arguments say and prints the answer.
 pub(crate) async fn run(arguments: ActivityArgs, output: &mut Output) -> Result<Exit, CliError> {
@@ -31,6 +32,7 @@ pub(crate) async fn run(arguments: ActivityArgs, output: &mut Output) -> Result<
         ActivityVerb::Result(result) => look::result(connection, result, output).await,
         ActivityVerb::Cancel(stop) => send::cancel(connection, stop, output).await,
         ActivityVerb::Terminate(stop) => send::terminate(connection, stop, output).await,
+        ActivityVerb::Operate(verb) => operate::run(connection, verb, output).await,
         ActivityVerb::Rerun(rerun) => send::rerun(connection, rerun, output).await,
     }
 }

@@ -1,5 +1,6 @@
-//! `engine workflow activity …`.
+//! `engine workflow activity …`, and the same of standalone activities.
 
+use clap::Args;
 use engine_proto::{convert, v1};
 use serde_json::json;
 
@@ -9,9 +10,33 @@ use crate::error::{CliError, Exit};
 use crate::output::{Format, Output};
 use crate::workflow::args::{ActivityArgs, ActivityOptionArgs, ActivityVerb};
 
-pub(super) async fn run(
+/// Names an open activity.
+pub(crate) trait Which: Args {
+    /// The run that asked for it; `None` if it stands alone.
+    fn execution(&self) -> Option<v1::WorkflowExecution>;
+    /// Its id.
+    fn activity_id(&self) -> &str;
+    /// The workflow that asked for it.
+    fn workflow_id(&self) -> Option<&str>;
+}
+
+impl Which for ActivityArgs {
+    fn execution(&self) -> Option<v1::WorkflowExecution> {
+        client::execution(&self.run)
+    }
+
+    fn activity_id(&self) -> &str {
+        &self.activity
+    }
+
+    fn workflow_id(&self) -> Option<&str> {
+        Some(&self.run.workflow_id)
+    }
+}
+
+pub(crate) async fn run(
     connection: &ConnectionArgs,
-    arguments: ActivityVerb,
+    arguments: ActivityVerb<impl Which>,
     output: &mut Output,
 ) -> Result<Exit, CliError> {
     let mut client = Client::connect(connection).await?;
@@ -20,8 +45,8 @@ pub(super) async fn run(
         ActivityVerb::Pause { which, reason } => {
             let request = v1::PauseActivityRequest {
                 namespace,
-                execution: client::execution(&which.run),
-                activity_id: which.activity.clone(),
+                execution: which.execution(),
+                activity_id: which.activity_id().to_owned(),
                 reason,
                 identity: client.identity.clone(),
             };
@@ -30,8 +55,8 @@ pub(super) async fn run(
         ActivityVerb::Unpause { which, reset_attempts } => {
             let request = v1::UnpauseActivityRequest {
                 namespace,
-                execution: client::execution(&which.run),
-                activity_id: which.activity.clone(),
+                execution: which.execution(),
+                activity_id: which.activity_id().to_owned(),
                 reset_attempts,
             };
             (which, client.operations.unpause_activity(client::request(request)).await, "unpaused")
@@ -39,8 +64,8 @@ pub(super) async fn run(
         ActivityVerb::Reset { which, keep_paused, reset_heartbeat } => {
             let request = v1::ResetActivityRequest {
                 namespace,
-                execution: client::execution(&which.run),
-                activity_id: which.activity.clone(),
+                execution: which.execution(),
+                activity_id: which.activity_id().to_owned(),
                 keep_paused,
                 reset_heartbeat,
             };
@@ -52,24 +77,22 @@ pub(super) async fn run(
         }
     };
     let answer = answer.map_err(|status| client.error(&status))?.into_inner();
-    let ActivityArgs { run, activity } = which;
-    let workflow_id = run.workflow_id;
+    let activity = which.activity_id();
+    let of = which.workflow_id().map(|workflow_id| format!(" of workflow {workflow_id}")).unwrap_or_default();
     match output.format() {
         Format::Json => output.json(&json!({
-            "workflow_id": workflow_id,
+            "workflow_id": which.workflow_id(),
             "run_id": answer.run_id,
             "activity_id": activity,
             "changed": answer.changed,
         }))?,
-        Format::Text if answer.changed => {
-            output.line(&format!("{done} activity {activity} of workflow {workflow_id}"))?
-        }
-        Format::Text => output.line(&format!("nothing to do for activity {activity} of workflow {workflow_id}"))?,
+        Format::Text if answer.changed => output.line(&format!("{done} activity {activity}{of}"))?,
+        Format::Text => output.line(&format!("nothing to do for activity {activity}{of}"))?,
     }
     Ok(Exit::Done)
 }
 
-fn change(namespace: String, which: &ActivityArgs, options: ActivityOptionArgs) -> v1::UpdateActivityOptionsRequest {
+fn change(namespace: String, which: &impl Which, options: ActivityOptionArgs) -> v1::UpdateActivityOptionsRequest {
     let duration = |it: Option<std::time::Duration>| it.map(convert::duration_to_proto);
     let policy = options.max_attempts.map(|maximum_attempts| engine_core::retry::RetryPolicy {
         maximum_attempts,
@@ -77,8 +100,8 @@ fn change(namespace: String, which: &ActivityArgs, options: ActivityOptionArgs) 
     });
     v1::UpdateActivityOptionsRequest {
         namespace,
-        execution: client::execution(&which.run),
-        activity_id: which.activity.clone(),
+        execution: which.execution(),
+        activity_id: which.activity_id().to_owned(),
         task_queue: options.queue.unwrap_or_default(),
         timeouts: Some(v1::ActivityTimeouts {
             schedule_to_close: duration(options.schedule_to_close),

@@ -1,6 +1,6 @@
 //! The client verbs, one file each. Each reads its input first and connects then: to find a typing error must not need a server.
 
-mod activity;
+pub(crate) mod activity;
 pub(crate) mod args;
 mod cancel;
 mod count;

@@ -12,7 +12,7 @@ use tonic::{Request as Call, Response, Status};
 use crate::node::NodeContext;
 use crate::rpc::status::to_status;
 use crate::rpc::workflow_service::Target;
-use crate::rpc::{reset, validate};
+use crate::rpc::{activity_service, reset, validate};
 use crate::shard::request::{Replied, ServerError};
 use crate::store::OWES_MESSAGES;
 
@@ -138,8 +138,12 @@ impl Operations {
     ) -> Result<Response<v1::OperateActivityResponse>, Status> {
         let activity_id = convert::required_id("activity_id", activity_id, ActivityId::parse);
         let activity_id = activity_id.map_err(|error| to_status(error.into()))?;
+        let target = match execution {
+            Some(execution) => Target::parse(&self.context, namespace, Some(execution)).await,
+            None => activity_service::target(&self.context, namespace, activity_id.as_str(), "").await,
+        };
         let input = Input::OperateActivity { activity_id, operation };
-        let replied = self.change(namespace, execution, input).await.map_err(to_status)?;
+        let replied = target.map_err(to_status)?.input(&self.context, input).await.map_err(to_status)?;
         let changed = replied.reply == Reply::Done;
         Ok(Response::new(v1::OperateActivityResponse { run_id: replied.run_id.to_string(), changed }))
     }

@@ -65,7 +65,7 @@ pub(crate) enum Verb {
     Activity {
         /// What to do.
         #[command(subcommand)]
-        verb: ActivityVerb,
+        verb: ActivityVerb<ActivityArgs>,
     },
     /// Go on from an earlier point of a run, in a new run.
     Reset(ResetArgs),

@@ -75,12 +75,12 @@ pub(crate) struct RepairArgs {
 
 /// What to do to an open activity.
 #[derive(Debug, Subcommand)]
-pub(crate) enum ActivityVerb {
+pub(crate) enum ActivityVerb<W: Args> {
     /// Hand out no attempt of it until it is unpaused.
     Pause {
         /// Which activity.
         #[command(flatten)]
-        which: ActivityArgs,
+        which: W,
         /// Why, for people.
         #[arg(long, default_value = "", value_name = "TEXT")]
         reason: String,
@@ -89,7 +89,7 @@ pub(crate) enum ActivityVerb {
     Unpause {
         /// Which activity.
         #[command(flatten)]
-        which: ActivityArgs,
+        which: W,
         /// Its attempts so far count no more.
         #[arg(long)]
         reset_attempts: bool,
@@ -98,7 +98,7 @@ pub(crate) enum ActivityVerb {
     Reset {
         /// Which activity.
         #[command(flatten)]
-        which: ActivityArgs,
+        which: W,
         /// It stays paused, if it is.
         #[arg(long)]
         keep_paused: bool,
@@ -110,7 +110,7 @@ pub(crate) enum ActivityVerb {
     Options {
         /// Which activity.
         #[command(flatten)]
-        which: ActivityArgs,
+        which: W,
         /// What changes.
         #[command(flatten)]
         options: ActivityOptionArgs,

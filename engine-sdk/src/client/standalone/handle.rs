@@ -19,8 +19,8 @@ use crate::definition::Activity;
 /// A handle that a start returned names one run; one from [`Client::activity_handle`] the id's open run, or else its latest, whichever
 /// that is when a method is called.
 pub struct ActivityHandle<T> {
-    pub(super) client: Client,
-    pub(super) activity_id: String,
+    pub(in crate::client) client: Client,
+    pub(in crate::client) activity_id: String,
     pub(super) run_id: Option<RunId>,
     pub(super) is_new: bool,
     pub(super) output: PhantomData<fn() -> T>,
