@@ -505,6 +505,20 @@ async fn a_batch_is_started_looked_at_stopped_and_deleted() {
     let wrong = [&["batch", "start", "--operation", "cancel", "-q", ""][..], &address].concat();
     assert!(refused(&wrong, 1).starts_with("error: query: must not be empty"));
     assert_eq!(server.json("list", &["--status", "running"])[0]["workflow_id"], "b-1");
+    // No worker came by: there is nothing to go back to, which the batch tells.
+    let reset = ["--operation", "reset", "--from", "last-task", "-q", "WorkflowId = 'b-1'", "--id", "again"];
+    assert_eq!(batch("start", &reset)["total"], 1);
+    let deadline = Instant::now() + DEADLINE;
+    let ended = loop {
+        let found = batch("describe", &["again"]);
+        if found["state"] == "COMPLETED" {
+            break found;
+        }
+        assert!(Instant::now() < deadline, "it has nothing left to do");
+    };
+    assert_eq!((&ended["operation"]["from"], &ended["failed"]), (&"last-task".into(), &1.into()));
+    let problem = ended["failures"][0]["problem"].as_str().unwrap();
+    assert!(problem.contains("has completed no workflow task"), "{problem}");
 }
 
 #[tokio::test]
