@@ -6,16 +6,24 @@ use anyhow::{Context, ensure};
 use engine_proto::v1;
 use engine_proto::v1::workflow_service_client::WorkflowServiceClient;
 use prost::Message;
-use tonic::transport::Channel;
+use tonic::body::Body;
+use tonic::client::GrpcService;
+use tonic::codegen::{Body as HttpBody, Bytes, StdError};
 
 use super::{Run, Start};
 
 /// All runs of a namespace with their histories: those that the list has, and those that were acknowledged.
-pub async fn runs(
-    client: &mut WorkflowServiceClient<Channel>,
+pub async fn runs<T>(
+    client: &mut WorkflowServiceClient<T>,
     namespace: &str,
     starts: &[Start],
-) -> anyhow::Result<Vec<Run>> {
+) -> anyhow::Result<Vec<Run>>
+where
+    T: GrpcService<Body>,
+    T::Error: Into<StdError>,
+    T::ResponseBody: HttpBody<Data = Bytes> + Send + 'static,
+    <T::ResponseBody as HttpBody>::Error: Into<StdError> + Send,
+{
     let mut listed = BTreeMap::new();
     for summary in list(client, namespace).await? {
         ensure!(
@@ -36,10 +44,13 @@ pub async fn runs(
 }
 
 /// All that the list has, page by page.
-pub async fn list(
-    client: &mut WorkflowServiceClient<Channel>,
-    namespace: &str,
-) -> anyhow::Result<Vec<v1::WorkflowSummary>> {
+pub async fn list<T>(client: &mut WorkflowServiceClient<T>, namespace: &str) -> anyhow::Result<Vec<v1::WorkflowSummary>>
+where
+    T: GrpcService<Body>,
+    T::Error: Into<StdError>,
+    T::ResponseBody: HttpBody<Data = Bytes> + Send + 'static,
+    <T::ResponseBody as HttpBody>::Error: Into<StdError> + Send,
+{
     let mut request =
         v1::ListWorkflowsRequest { namespace: namespace.to_owned(), page_size: 100, ..Default::default() };
     let mut all = Vec::new();
@@ -54,12 +65,18 @@ pub async fn list(
 }
 
 /// A whole history, page by page. Empty if the server does not have the run: that is for the rules to judge.
-pub async fn history(
-    client: &mut WorkflowServiceClient<Channel>,
+pub async fn history<T>(
+    client: &mut WorkflowServiceClient<T>,
     namespace: &str,
     workflow_id: &str,
     run_id: &str,
-) -> anyhow::Result<Vec<v1::HistoryEvent>> {
+) -> anyhow::Result<Vec<v1::HistoryEvent>>
+where
+    T: GrpcService<Body>,
+    T::Error: Into<StdError>,
+    T::ResponseBody: HttpBody<Data = Bytes> + Send + 'static,
+    <T::ResponseBody as HttpBody>::Error: Into<StdError> + Send,
+{
     let execution = v1::WorkflowExecution { workflow_id: workflow_id.to_owned(), run_id: run_id.to_owned() };
     let mut request = v1::GetWorkflowHistoryRequest {
         namespace: namespace.to_owned(),
