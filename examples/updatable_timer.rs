@@ -4,13 +4,13 @@ use std::time::SystemTime;
 use engine_sdk::prelude::*;
 
 /// Rings at an instant that may be moved until it has come.
-pub(crate) struct Alarm {
+pub(crate) struct Reminder {
     rings_at: SystemTime,
     moves: u32,
 }
 
-#[workflow(name = "alarm")]
-impl Alarm {
+#[workflow(name = "reminder")]
+impl Reminder {
     #[init]
     fn new(rings_at: SystemTime) -> Self {
         Self { rings_at, moves: 0 }
@@ -23,7 +23,7 @@ impl Alarm {
             let at = self.rings_at;
             ctx.publish("rings_at", &at); // for lists and pages: it can be read with no worker running
             let left = at.duration_since(ctx.now()).unwrap_or_default(); // nothing, if that has passed
-            let moved = self.wait_until(move |alarm| alarm.rings_at != at);
+            let moved = self.wait_until(move |reminder| reminder.rings_at != at);
             if ctx.timeout(left, moved).await.is_err() {
                 return Ok(self.moves);
             }
@@ -44,19 +44,19 @@ impl Alarm {
 
 async fn oversleep(client: Client) -> anyhow::Result<()> {
     let now = SystemTime::now();
-    let alarm = client.workflow(Alarm::WORKFLOW).queue("alarms").start(now + hours(8)).await?;
-    alarm.send(Alarm::MOVE_TO, now + hours(9)).await?;
-    let at = alarm.query(Alarm::RINGS_AT, ()).await?;
+    let reminder = client.workflow(Reminder::WORKFLOW).queue("reminders").start(now + hours(8)).await?;
+    reminder.send(Reminder::MOVE_TO, now + hours(9)).await?;
+    let at = reminder.query(Reminder::RINGS_AT, ()).await?;
     println!("rings in {} hours", at.duration_since(now)?.as_secs() / 3600);
-    alarm.send(Alarm::MOVE_TO, now).await?;
-    println!("rang after {} moves", alarm.result().await?);
+    reminder.send(Reminder::MOVE_TO, now).await?;
+    println!("rang after {} moves", reminder.result().await?);
     Ok(())
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let engine = Engine::open("memory:").await?;
-    let worker = Worker::new(engine.client(), "alarms").workflow(Alarm::WORKFLOW);
+    let worker = Worker::new(engine.client(), "reminders").workflow(Reminder::WORKFLOW);
     worker.run_until(oversleep(engine.client())).await??;
     engine.shutdown().await;
     Ok(())

@@ -11,7 +11,7 @@ use engine_sdk::time::Timestamp;
 
 use self::cancellation::{Archive, archive, copy, release};
 use self::polling::{Service, look, poll_often, poll_seldom, watch};
-use self::updatable_timer::Alarm;
+use self::updatable_timer::Reminder;
 
 #[expect(dead_code, reason = "its program is not run here")]
 #[path = "../cancellation.rs"]
@@ -28,34 +28,34 @@ fn now(env: &TestEngine) -> SystemTime {
 }
 
 #[engine_sdk::test]
-async fn an_alarm_rings_at_its_instant(env: TestEngine) {
+async fn a_reminder_rings_at_its_instant(env: TestEngine) {
     let began = env.now();
-    assert_eq!(env.run(Alarm::WORKFLOW, now(&env) + hours(8)).await.unwrap(), 0);
+    assert_eq!(env.run(Reminder::WORKFLOW, now(&env) + hours(8)).await.unwrap(), 0);
     assert_eq!(env.now().since(began), hours(8));
 }
 
 #[engine_sdk::test]
-async fn an_alarm_is_moved_later_and_earlier_while_it_sleeps(env: TestEngine) {
+async fn a_reminder_is_moved_later_and_earlier_while_it_sleeps(env: TestEngine) {
     let (began, start) = (env.now(), now(&env));
-    let alarm = env.start(Alarm::WORKFLOW, start + hours(8)).await.unwrap();
+    let reminder = env.start(Reminder::WORKFLOW, start + hours(8)).await.unwrap();
     env.advance(hours(7)).await;
-    alarm.send(Alarm::MOVE_TO, start + hours(20)).await.unwrap();
-    assert_eq!(alarm.query(Alarm::RINGS_AT, ()).await.unwrap(), start + hours(20));
+    reminder.send(Reminder::MOVE_TO, start + hours(20)).await.unwrap();
+    assert_eq!(reminder.query(Reminder::RINGS_AT, ()).await.unwrap(), start + hours(20));
     // Past its first instant.
     env.advance(hours(2)).await;
-    assert!(alarm.describe().await.unwrap().summary.status.is_none());
-    alarm.send(Alarm::MOVE_TO, start + hours(10)).await.unwrap();
-    assert_eq!(alarm.result().await.unwrap(), 2);
+    assert!(reminder.describe().await.unwrap().summary.status.is_none());
+    reminder.send(Reminder::MOVE_TO, start + hours(10)).await.unwrap();
+    assert_eq!(reminder.result().await.unwrap(), 2);
     assert_eq!(env.now().since(began), hours(10));
-    assert_eq!(alarm.published("rings_at").await.unwrap(), Some(start + hours(10)));
+    assert_eq!(reminder.published("rings_at").await.unwrap(), Some(start + hours(10)));
 }
 
 #[engine_sdk::test]
-async fn an_alarm_that_is_moved_into_the_past_rings_at_once(env: TestEngine) {
+async fn a_reminder_that_is_moved_into_the_past_rings_at_once(env: TestEngine) {
     let began = env.now();
-    let alarm = env.start(Alarm::WORKFLOW, now(&env) + hours(8)).await.unwrap();
-    alarm.send(Alarm::MOVE_TO, SystemTime::UNIX_EPOCH).await.unwrap();
-    assert_eq!(alarm.result().await.unwrap(), 1);
+    let reminder = env.start(Reminder::WORKFLOW, now(&env) + hours(8)).await.unwrap();
+    reminder.send(Reminder::MOVE_TO, SystemTime::UNIX_EPOCH).await.unwrap();
+    assert_eq!(reminder.result().await.unwrap(), 1);
     assert_eq!(env.now(), began);
 }
 
