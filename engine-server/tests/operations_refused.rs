@@ -170,7 +170,6 @@ async fn an_operation_on_what_is_not_named_is_refused_by_each_call() {
     let unknown = "018f0000-0000-7000-8000-000000000001";
     for (asked, code, message) in [
         (Asked { namespace: "nowhere", ..asked() }, Code::NotFound, "namespace \"nowhere\" not found"),
-        (Asked { execution: None, ..asked() }, Code::InvalidArgument, "execution: "),
         (
             Asked { execution: named("", ""), ..asked() },
             Code::InvalidArgument,
@@ -183,6 +182,17 @@ async fn an_operation_on_what_is_not_named_is_refused_by_each_call() {
     ] {
         assert_all(asked.of_runs(&server).await, code, message);
     }
+    let unnamed = Asked { execution: None, ..asked() };
+    let mut calls = operations(&server);
+    let of_runs = [
+        calls.pause_workflow(unnamed.pause()).await.unwrap_err(),
+        calls.resume_workflow(unnamed.resume()).await.unwrap_err(),
+        calls.reset_workflow(unnamed.reset()).await.unwrap_err(),
+        calls.repair_workflow(unnamed.repair()).await.unwrap_err(),
+    ];
+    assert_all(of_runs, Code::InvalidArgument, "execution: ");
+    // Without a run it is an activity that stands alone.
+    assert_all(unnamed.of_activities(&server).await, Code::NotFound, "activity \"a\" not found");
     for (activity_id, code, message) in [
         ("", Code::InvalidArgument, "activity_id: must not be empty"),
         ("a\u{7}", Code::InvalidArgument, "activity_id: contains a control character"),
