@@ -230,7 +230,8 @@ impl Lane {
                 return;
             }
             match self.inbox.requests.try_recv() {
-                Ok(request) => self.dispatch(request, now),
+                // The time of each: what a request asks for must not begin before it arrived.
+                Ok(request) => self.dispatch(request, self.context.now()),
                 Err(_) => return,
             }
         }
