@@ -16,6 +16,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "batch_service",
         "operation_service",
         "activity_service",
+        "deployment_service",
     ]
     .map(|name| format!("engine/v1/{name}.proto"));
     println!("cargo:rerun-if-changed=engine/v1");

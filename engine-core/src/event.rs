@@ -24,6 +24,10 @@ use crate::search::{SearchAttributeChanges, SearchAttributes};
 use crate::time::Timestamp;
 
 pub use crate::marker::{Marker, MarkerRecorded, StepMarker, StepOutcome};
+pub use crate::version::{
+    StartVersioning, TaskVersioning, VersioningBehavior, VersioningOverride, WorkerVersion, WorkflowOptionsUpdated,
+};
+
 pub use crate::peer::{
     CancelPeer, ChildOutcome, Parent, ParentClosePolicy, PeerEvent, PeerFailureCause, PeerTarget, SignalPeer,
     StartChild,
@@ -78,6 +82,7 @@ pub enum EventKind {
     WorkflowResumed(PauseChange),
     WorkflowRepaired(WorkflowRepaired),
     WorkflowUpdateAdmitted(Box<UpdateRequest>),
+    WorkflowOptionsUpdated(Box<WorkflowOptionsUpdated>),
     Peer(Box<PeerEvent>),
 }
 
@@ -140,6 +145,8 @@ pub struct WorkflowStarted {
     pub reset: Option<Box<ResetOrigin>>,
     /// Set if the run is a standalone activity: one activity and no workflow code.
     pub activity: Option<Box<StandaloneActivity>>,
+    /// What it begins with of versions, if there is anything.
+    pub versioning: Option<Box<StartVersioning>>,
 }
 
 /// What the run of a standalone activity is, beyond what every run has: its workflow id is the activity's id, its workflow type the
@@ -380,6 +387,8 @@ pub struct WorkerMetadata {
     pub build_id: String,
     /// Behaviour flags that this task relied on for the first time in the run.
     pub flags: Vec<u32>,
+    /// Its version, beside the build. `None`: it has none.
+    pub versioning: Option<Box<TaskVersioning>>,
 }
 
 /// The code could not be moved forward; the task is tried again. Written for the first failure only.
@@ -727,6 +736,7 @@ impl EventKind {
             EventKind::WorkflowPaused(_) => "WorkflowPaused",
             EventKind::WorkflowResumed(_) => "WorkflowResumed",
             EventKind::WorkflowRepaired(_) => "WorkflowRepaired",
+            EventKind::WorkflowOptionsUpdated(_) => "WorkflowOptionsUpdated",
             EventKind::WorkflowUpdateAdmitted(_) => "WorkflowUpdateAdmitted",
         }
     }
@@ -770,6 +780,7 @@ impl EventKind {
             | EventKind::WorkflowUpdateCompleted(_)
             | EventKind::WorkflowPaused(_)
             | EventKind::WorkflowResumed(_)
+            | EventKind::WorkflowOptionsUpdated(_)
             | EventKind::WorkflowRepaired(_) => false,
         }
     }
@@ -810,6 +821,7 @@ impl EventKind {
             | EventKind::WorkflowUpdateCompleted(_)
             | EventKind::WorkflowPaused(_)
             | EventKind::WorkflowResumed(_)
+            | EventKind::WorkflowOptionsUpdated(_)
             | EventKind::WorkflowRepaired(_)
             | EventKind::WorkflowUpdateAdmitted(_) => None,
         }
@@ -851,6 +863,7 @@ impl EventKind {
             | EventKind::WorkflowUpdateCompleted(_)
             | EventKind::WorkflowPaused(_)
             | EventKind::WorkflowResumed(_)
+            | EventKind::WorkflowOptionsUpdated(_)
             | EventKind::WorkflowRepaired(_)
             | EventKind::WorkflowUpdateAdmitted(_) => None,
         }

@@ -48,15 +48,18 @@ fn check_text(text: &str, limit: usize) -> Result<(), InvalidId> {
 
 macro_rules! text_id {
     ($(#[$doc:meta])* $name:ident) => {
+        text_id! { $(#[$doc])* $name up to ID_LENGTH_MAX }
+    };
+    ($(#[$doc:meta])* $name:ident up to $limit:ident) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// Validates `text`: not empty, at most [`limits::ID_LENGTH_MAX`] bytes, no control characters.
+            #[doc = concat!("Validates `text`: not empty, at most [`limits::", stringify!($limit), "`] bytes, no control characters.")]
             pub fn parse(text: impl AsRef<str>) -> Result<Self, InvalidId> {
                 let text = text.as_ref();
-                check_text(text, limits::ID_LENGTH_MAX)?;
+                check_text(text, limits::$limit)?;
                 Ok(Self(Arc::from(text)))
             }
 
@@ -149,6 +152,14 @@ text_id! {
 text_id! {
     /// The name of a search attribute.
     SearchAttributeName
+}
+text_id! {
+    /// Names the builds of one program that take each other's place.
+    DeploymentName up to VERSION_NAME_BYTES_MAX
+}
+text_id! {
+    /// Names one build of a deployment.
+    BuildId up to VERSION_NAME_BYTES_MAX
 }
 
 /// One run of a workflow id: a UUIDv7, so that later runs sort after earlier ones.

@@ -25,6 +25,7 @@ pub mod retry;
 pub mod schedule;
 pub mod search;
 pub mod time;
+pub mod version;
 
 // The tests of this crate and those in `tests/` share their helpers, which name the crate from outside.
 #[cfg(test)]

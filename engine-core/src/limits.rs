@@ -111,6 +111,9 @@ pub const SEARCH_ATTRIBUTES_MAX: usize = 100;
 /// Largest value of a search attribute, in bytes, but for texts: values are compared as a whole, and sorted by.
 pub const SEARCH_VALUE_BYTES_MAX: usize = 1000;
 
+/// Longest name of a deployment or of a build, in bytes: both are keywords by which runs are listed, and each is in many histories.
+pub const VERSION_NAME_BYTES_MAX: usize = 200;
+
 /// Longest name under which a search attribute is registered, in bytes.
 pub const SEARCH_NAME_BYTES_MAX: usize = 64;
 

@@ -137,6 +137,16 @@ pub const PAUSED: &str = "Paused";
 /// ([`crate::execution::Execution::task_failure`]). It is gone as soon as a task of the run succeeds.
 pub const TASK_FAILURE: &str = "TaskFailure";
 
+/// The attribute that the engine itself gives a run that has met a version: the deployment of the version that it stays with, or that moved
+/// it forward last ([`crate::execution::Execution::listed_version`]). A closed run keeps it, and the two below.
+pub const DEPLOYMENT: &str = "Deployment";
+
+/// The build of that version.
+pub const BUILD_ID: &str = "BuildId";
+
+/// How that run follows versions: [`crate::version::VersioningBehavior::name`].
+pub const VERSIONING_BEHAVIOR: &str = "VersioningBehavior";
+
 /// Words of the filter language that would be mistaken for an attribute of that name.
 const WORDS_OF_FILTERS: [&str; 15] = [
     "and",

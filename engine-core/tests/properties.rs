@@ -637,6 +637,7 @@ impl World {
             now: self.run.now,
             next_run: None,
             log: Vec::new(),
+            worker: self.run.worker.clone(),
         };
         // What the workers of the old run have names the old run.
         (self.task_tokens, self.activity_tokens) = (Vec::new(), Vec::new());

@@ -8,6 +8,7 @@ use engine_core::limits::MESSAGE_BYTES_MAX;
 use engine_core::time::Timestamp;
 use engine_proto::v1::activity_service_server::ActivityServiceServer;
 use engine_proto::v1::batch_service_server::BatchServiceServer;
+use engine_proto::v1::deployment_service_server::DeploymentServiceServer;
 use engine_proto::v1::namespace_service_server::NamespaceServiceServer;
 use engine_proto::v1::operation_service_server::OperationServiceServer;
 use engine_proto::v1::schedule_service_server::ScheduleServiceServer;
@@ -20,6 +21,7 @@ use crate::housekeeping;
 use crate::node::{Node, NodeOptions};
 use crate::rpc::activity_service::ActivityCalls;
 use crate::rpc::batch_service::BatchCalls;
+use crate::rpc::deployment_service::DeploymentCalls;
 use crate::rpc::namespace_service::NamespaceCalls;
 use crate::rpc::operation_service::Operations;
 use crate::rpc::schedule_service::ScheduleCalls;
@@ -101,6 +103,7 @@ impl Server {
             .add_service(batches)
             .add_service(operations)
             .add_service(activities)
+            .add_service(DeploymentServiceServer::new(DeploymentCalls))
     }
 
     /// Deletes at once what the retention of its namespaces does not keep as of `now`, of the shards that this server owns, and what
@@ -129,6 +132,7 @@ impl Server {
         health.set_serving::<BatchServiceServer<BatchCalls>>().await;
         health.set_serving::<OperationServiceServer<Operations>>().await;
         health.set_serving::<ActivityServiceServer<ActivityCalls>>().await;
+        health.set_serving::<DeploymentServiceServer<DeploymentCalls>>().await;
         let reflection = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(engine_proto::DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
@@ -156,6 +160,7 @@ impl Server {
         health.set_not_serving::<BatchServiceServer<BatchCalls>>().await;
         health.set_not_serving::<OperationServiceServer<Operations>>().await;
         health.set_not_serving::<ActivityServiceServer<ActivityCalls>>().await;
+        health.set_not_serving::<DeploymentServiceServer<DeploymentCalls>>().await;
         let stopping = async {
             self.shutdown().await;
             stop.cancel();

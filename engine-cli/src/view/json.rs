@@ -6,8 +6,8 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use engine_core::event::{
-    ActivityTimeouts, ContinueAsNewReasons, Event, EventKind, Marker, StepOutcome, UpdateOutcome, WorkerMetadata,
-    WorkflowStarted, WorkflowTaskFailureCause,
+    ActivityTimeouts, ContinueAsNewReasons, Event, EventKind, Marker, StepOutcome, UpdateOutcome, VersioningOverride,
+    WorkerMetadata, WorkerVersion, WorkflowStarted, WorkflowTaskFailureCause,
 };
 use engine_core::failure::{Failure, FailureKind, RetryState, TimeoutKind};
 use engine_core::ids::{EventId, RunId};
@@ -89,6 +89,12 @@ fn attributes(kind: &EventKind) -> Value {
             "request_id": it.request_id.as_ref().map(|id| id.as_str()),
         }),
         EventKind::WorkflowPaused(it) | EventKind::WorkflowResumed(it) => json!({
+            "reason": it.reason,
+            "identity": it.identity,
+            "request_id": it.request_id.as_ref().map(|id| id.as_str()),
+        }),
+        EventKind::WorkflowOptionsUpdated(it) => json!({
+            "versioning_override": it.versioning_override.as_ref().map(versioning_override),
             "reason": it.reason,
             "identity": it.identity,
             "request_id": it.request_id.as_ref().map(|id| id.as_str()),
@@ -415,7 +421,21 @@ fn worker(it: &WorkerMetadata) -> Value {
         "sdk_version": it.sdk_version,
         "build_id": it.build_id,
         "flags": it.flags,
+        "deployment_name": it.versioning.as_ref().map(|versioning| versioning.deployment.as_str()),
+        "versioning_behavior": it.versioning.as_ref().map(|versioning| versioning.behavior.name()),
     })
+}
+
+fn versioning_override(it: &VersioningOverride) -> Value {
+    let version = match it {
+        VersioningOverride::Pinned(version) => Some(worker_version(version)),
+        VersioningOverride::AutoUpgrade => None,
+    };
+    json!({ "behavior": it.behavior().name(), "version": version })
+}
+
+fn worker_version(it: &WorkerVersion) -> Value {
+    json!({ "deployment_name": it.deployment.as_str(), "build_id": it.build_id.as_str() })
 }
 
 pub(super) fn duration(it: Option<Duration>) -> Value {

@@ -506,11 +506,8 @@ mod tests {
             task_queue: "orders".into(),
             status: v1::WorkflowStatus::Running.into(),
             start_time: earlier(200),
-            close_time: None,
-            paused: false,
-            task_failure: String::new(),
             history_length: 12,
-            search_attributes: Default::default(),
+            ..v1::WorkflowSummary::default()
         }
     }
 

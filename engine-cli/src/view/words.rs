@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use engine_core::event::{
-    ActivityScheduled, ActivityTimeouts, Event, EventKind, Marker, StepOutcome, UpdateOutcome, WorkerMetadata,
-    WorkflowStarted, WorkflowTaskFailureCause,
+    ActivityScheduled, ActivityTimeouts, Event, EventKind, Marker, StepOutcome, UpdateOutcome, VersioningOverride,
+    WorkerMetadata, WorkflowStarted, WorkflowTaskFailureCause,
 };
 use engine_core::ids::EventId;
 use engine_core::payload::Payload;
@@ -69,6 +69,17 @@ impl Narrator {
             EventKind::WorkflowPaused(it) | EventKind::WorkflowResumed(it) => {
                 vec![reason(&it.reason, limit), by(&it.identity)]
             }
+            EventKind::WorkflowOptionsUpdated(it) => vec![
+                match &it.versioning_override {
+                    Some(VersioningOverride::Pinned(version)) => {
+                        format!("pinned to {}", text::one_line(&version.to_string(), limit))
+                    }
+                    Some(VersioningOverride::AutoUpgrade) => "follows the routing".to_owned(),
+                    None => "follows versions as its code says".to_owned(),
+                },
+                reason(&it.reason, limit),
+                by(&it.identity),
+            ],
             EventKind::WorkflowCancelRequested(it) => vec![reason(&it.reason, limit), by(&it.identity)],
             EventKind::WorkflowSignaled(it) => vec![
                 format!("signal {}", text::one_line(it.name.as_str(), limit)),
@@ -261,7 +272,12 @@ fn timeouts(it: &ActivityTimeouts) -> String {
 }
 
 fn worker(it: &WorkerMetadata) -> String {
-    if it.build_id.is_empty() { String::new() } else { format!("build {}", text::one_line(&it.build_id, text::SHORT)) }
+    let build = text::one_line(&it.build_id, text::SHORT);
+    match &it.versioning {
+        Some(it) => format!("build {build} of {}", text::one_line(it.deployment.as_str(), text::SHORT)),
+        None if build.is_empty() => String::new(),
+        None => format!("build {build}"),
+    }
 }
 
 pub(super) fn input(payloads: &[Payload], limit: usize) -> String {

@@ -136,6 +136,7 @@ pub(super) mod tests {
             first_run_id: run(1),
             continued_failure: None,
             last_result: None,
+            versioning: None,
             cron: None,
             first_task_backoff: Duration::ZERO,
             request_id: None,

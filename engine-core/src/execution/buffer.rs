@@ -199,6 +199,8 @@ impl Execution {
             self.apply_peer_in_buffer(peer);
         } else if let EventKind::WorkflowPaused(_) | EventKind::WorkflowResumed(_) = &event.kind {
             self.apply_pause_change_in_buffer(&event.kind, event.at);
+        } else if let EventKind::WorkflowOptionsUpdated(change) = &event.kind {
+            self.apply_options_updated_in_buffer(change);
         }
         self.buffer.push(event.clone());
         if event.kind.is_news() {

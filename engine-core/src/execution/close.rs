@@ -125,6 +125,7 @@ impl Draft<'_> {
             attempt: 1,
             continued_failure: failure,
             last_result,
+            versioning: self.versioning_of_next(true),
             ..self.next_of_chain(at)
         }))
     }
@@ -163,6 +164,7 @@ impl Draft<'_> {
                 let next = WorkflowStarted {
                     attempt: started.attempt.saturating_add(1),
                     continued_failure: Some(failure.clone()),
+                    versioning: self.versioning_of_next(false),
                     ..self.next_of_chain(at)
                 };
                 (RetryState::InProgress, Some(Box::new(next)))
@@ -190,6 +192,7 @@ impl Execution {
         self.timers = super::timer::Timers::default();
         self.buffer.clear();
         self.end_pauses();
+        self.end_moves();
         self.updates.close();
         self.deadlines.clear();
     }

@@ -77,6 +77,7 @@ impl Draft<'_> {
             continued_from: Some(before.run_id),
             continued_failure: None,
             last_result: before.last_result.clone(),
+            versioning: self.versioning_of_next(false),
             first_task_backoff: std::time::Duration::ZERO,
             // As for a retry (`close`).
             request_id: before.parent.as_ref().and(before.request_id.clone()),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::command::Command;
 use crate::event::{
     ActivityTimeouts, ContinueAsNewReasons, Event, PauseChange, ResetTo, UpdateRequest, WorkerMetadata,
-    WorkflowTaskFailureCause,
+    WorkflowOptionsUpdated, WorkflowTaskFailureCause,
 };
 use crate::execution::PeerAnswer;
 use crate::failure::Failure;
@@ -62,6 +62,8 @@ pub enum Input {
     Pause(PauseChange),
     /// Let a paused run go on, with what was left of its timers and timeouts. Changes nothing of a run that is not paused.
     Resume(PauseChange),
+    /// Change which workers the run goes to. Changes nothing if it goes there already.
+    Move(Box<WorkflowOptionsUpdated>),
     /// A worker is about to get the workflow task. Writes nothing.
     StartWorkflowTask {
         /// Who gets it, for people.

@@ -8,6 +8,7 @@
 //! | `start` | beginning a run; id-reuse and id-conflict policies |
 //! | `signal`, `update`, `cancel`, `terminate` | what clients send |
 //! | `pause` | an operator stops the run for a while, with its time |
+//! | `versioning` | which workers the run goes to |
 //! | `workflow_task/` | moving the code forward |
 //! | `command` | what the code asks for, as a whole |
 //! | `activity/`, `timer` | what the code waits for |
@@ -48,6 +49,7 @@ mod terminate;
 mod timer;
 pub mod transition;
 mod update;
+mod versioning;
 mod workflow_task;
 
 #[cfg(test)]
@@ -67,6 +69,7 @@ pub use reset::{Cut, Reset, ResetPoint};
 pub use start::{IdConflictPolicy, IdReusePolicy, LatestRun, StartDecision, decide_start};
 pub use transition::{ActivityProgress, Effect, Fact, NextRun, Transition, UpdateAnswer};
 pub use update::{CLOSED_BEFORE_COMPLETION, PendingUpdate, left_behind};
+pub use versioning::RunVersioning;
 
 use crate::event::{
     CloseStatus, Event, EventKind, WorkflowCancelRequested, WorkflowSignaled, WorkflowStarted, WorkflowTerminated,
@@ -100,6 +103,7 @@ pub struct Execution {
     deadlines: deadline::Deadlines,
     properties: properties::Properties,
     pauses: pause::Pauses,
+    versioning: versioning::Versioning,
 }
 
 /// A history that this code could not have written.
@@ -132,6 +136,7 @@ impl Execution {
             }
             Input::Pause(change) => self.decide_pause(change, now),
             Input::Resume(change) => self.decide_resume(change, now),
+            Input::Move(change) => self.decide_move(*change, now),
             Input::StartWorkflowTask { identity, history_size_bytes } => {
                 self.decide_start_task(identity, history_size_bytes, now)
             }
@@ -232,6 +237,7 @@ impl Execution {
             EventKind::WorkflowUpdateCompleted(end) => self.apply_update_completed(event.id, &end.update_id),
             EventKind::WorkflowRepaired(_) => self.apply_reset(event.at),
             EventKind::WorkflowUpdateAdmitted(request) => self.apply_update_readmitted(request, event.at),
+            EventKind::WorkflowOptionsUpdated(change) => self.apply_options_updated(change),
             EventKind::WorkflowPaused(_) | EventKind::WorkflowResumed(_) => {
                 self.apply_pause_change(&event.kind, event.at);
             }

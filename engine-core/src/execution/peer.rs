@@ -519,6 +519,7 @@ impl Execution {
             first_run_id: run_id,
             continued_failure: None,
             last_result: None,
+            versioning: self.versioning_of_child(),
             cron: None,
             first_task_backoff: std::time::Duration::ZERO,
             request_id: Some(self.message_id(initiated_event_id)),

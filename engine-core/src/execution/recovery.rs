@@ -237,6 +237,7 @@ impl Check {
             | EventKind::WorkflowUpdateCompleted(_)
             | EventKind::WorkflowPaused(_)
             | EventKind::WorkflowResumed(_)
+            | EventKind::WorkflowOptionsUpdated(_)
             | EventKind::WorkflowRepaired(_)
             | EventKind::WorkflowUpdateAdmitted(_) => Expected::Any,
         };
@@ -380,6 +381,7 @@ impl Check {
             | EventKind::WorkflowTerminated(_)
             | EventKind::WorkflowPaused(_)
             | EventKind::WorkflowResumed(_)
+            | EventKind::WorkflowOptionsUpdated(_)
             | EventKind::WorkflowUpdateAdmitted(_)
             | EventKind::WorkflowCancelRequested(_)
             | EventKind::WorkflowSignaled(_)

@@ -233,6 +233,10 @@ impl Reset {
             {
                 new.push(EventKind::WorkflowUpdateAdmitted(Box::new(accepted.update.clone())));
             }
+            if let EventKind::WorkflowOptionsUpdated(_) = &event.kind {
+                // What an operator said of where the run goes holds for the run that goes on.
+                new.push(event.kind.clone());
+            }
             let EventKind::Peer(peer) = &event.kind else { continue };
             let Some(initiated) = peer.initiated_event_id().filter(|id| run.peers.is_open(*id)) else { continue };
             let mut peer = peer.clone();
@@ -371,6 +375,7 @@ mod tests {
             now: base.now,
             next_run: None,
             log: Vec::new(),
+            worker: base.worker.clone(),
         };
         (new, base)
     }

@@ -213,6 +213,7 @@ impl Execution {
             deadlines: super::deadline::Deadlines::default(),
             properties: properties::Properties::of_start(started),
             pauses: super::pause::Pauses::default(),
+            versioning: super::versioning::Versioning::of_start(started),
         };
         for request_id in &started.seen_request_ids {
             run.signals.note(Some(request_id));

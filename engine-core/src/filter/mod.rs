@@ -35,7 +35,7 @@ use std::fmt;
 
 use crate::event::CloseStatus;
 use crate::ids::{RunId, SearchAttributeName};
-use crate::search::{PAUSED, SearchType, TASK_FAILURE};
+use crate::search::{BUILD_ID, DEPLOYMENT, PAUSED, SearchType, TASK_FAILURE, VERSIONING_BEHAVIOR};
 use crate::time::Timestamp;
 
 pub use instant::parse as parse_instant;
@@ -156,7 +156,13 @@ impl Column {
         if name.eq_ignore_ascii_case("ExecutionStatus") {
             return Some(Column::Status);
         }
-        let own = [(PAUSED, SearchType::Bool), (TASK_FAILURE, SearchType::Keyword)];
+        let own = [
+            (PAUSED, SearchType::Bool),
+            (TASK_FAILURE, SearchType::Keyword),
+            (DEPLOYMENT, SearchType::Keyword),
+            (BUILD_ID, SearchType::Keyword),
+            (VERSIONING_BEHAVIOR, SearchType::Keyword),
+        ];
         if let Some((name, search_type)) = own.into_iter().find(|(own, _)| name.eq_ignore_ascii_case(own)) {
             let name = SearchAttributeName::from_trusted(name);
             return Some(Column::Attribute(Attribute { name, search_type }));

@@ -159,6 +159,7 @@ impl Recorded {
             }
             EventKind::WorkflowPaused(_)
             | EventKind::WorkflowResumed(_)
+            | EventKind::WorkflowOptionsUpdated(_)
             | EventKind::WorkflowRepaired(_)
             | EventKind::WorkflowUpdateAdmitted(_) => {
                 return Recorded::News(News::NotForCode);

@@ -41,6 +41,7 @@ impl History {
             first_run_id: run_id,
             continued_failure: None,
             last_result: None,
+            versioning: None,
             cron: None,
             first_task_backoff: Duration::ZERO,
             request_id: None,

@@ -5,12 +5,14 @@
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test crate uses its own part of it")]
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use engine_core::command::{Command, ScheduleActivity};
 use engine_core::event::{
-    ActivityTimeouts, Event, EventKind, Marker, PauseChange, UpdateOutcome, UpdateRequest, WorkerMetadata,
-    WorkflowStarted, WorkflowTaskFailureCause,
+    ActivityTimeouts, Event, EventKind, Marker, PauseChange, TaskVersioning, UpdateOutcome, UpdateRequest,
+    VersioningBehavior, VersioningOverride, WorkerMetadata, WorkerVersion, WorkflowOptionsUpdated, WorkflowStarted,
+    WorkflowTaskFailureCause,
 };
 use engine_core::execution::{
     ActivityChange, ActivityProgress, ActivityRef, ActivityToken, Effect, Execution, Fact, Input, NextRun,
@@ -19,8 +21,8 @@ use engine_core::execution::{
 use engine_core::execution::{IdReusePolicy, PeerAnswer};
 use engine_core::failure::Failure;
 use engine_core::ids::{
-    ActivityId, ActivityType, EventId, Namespace, PublishedName, RequestId, RunId, SignalName, TaskQueueName, TimerId,
-    UpdateId, UpdateName, WorkflowId, WorkflowType,
+    ActivityId, ActivityType, BuildId, DeploymentName, EventId, Namespace, PublishedName, RequestId, RunId, SignalName,
+    TaskQueueName, TimerId, UpdateId, UpdateName, WorkflowId, WorkflowType,
 };
 use engine_core::payload::Payload;
 use engine_core::peer::{
@@ -58,6 +60,7 @@ pub fn start_attributes() -> WorkflowStarted {
         first_run_id: run_id,
         continued_failure: None,
         last_result: None,
+        versioning: None,
         cron: None,
         first_task_backoff: Duration::ZERO,
         request_id: None,
@@ -139,6 +142,8 @@ pub struct Run {
     pub next_run: Option<NextRun>,
     /// What happened since it was last taken, one line each.
     pub log: Vec<String>,
+    /// What completes its workflow tasks.
+    pub worker: WorkerMetadata,
 }
 
 impl Run {
@@ -166,7 +171,8 @@ impl Run {
         let mut log = Vec::new();
         write_transition(&mut log, &transition, &BTreeMap::new());
         let (buffered, progress) = (Vec::new(), BTreeMap::new());
-        Ok(Self { execution, history: transition.events, buffered, progress, now, next_run: None, log })
+        let worker = WorkerMetadata::default();
+        Ok(Self { execution, history: transition.events, buffered, progress, now, next_run: None, log, worker })
     }
 
     /// Decides and absorbs, and stores what must be stored.
@@ -324,7 +330,7 @@ impl Run {
     }
 
     fn end_task(&mut self, token: WorkflowTaskToken, commands: Vec<Command>, rejected: &[&str], force_new_task: bool) {
-        let (worker, identity) = (WorkerMetadata::default(), "worker".to_owned());
+        let (worker, identity) = (self.worker.clone(), "worker".to_owned());
         let reject = |id: &&str| RejectedUpdate {
             update_id: UpdateId::from_trusted(id),
             failure: Failure::application("Invalid", "no"),
@@ -332,6 +338,13 @@ impl Run {
         let rejected_updates = rejected.iter().map(reject).collect();
         let input = Input::CompleteWorkflowTask { token, commands, rejected_updates, worker, force_new_task, identity };
         let _ = self.send(input);
+    }
+
+    /// From here on workers of this build complete its workflow tasks.
+    pub fn served_by(&mut self, build_id: &str, behavior: VersioningBehavior) {
+        let deployment = version(build_id).deployment;
+        let versioning = Some(Box::new(TaskVersioning { deployment, behavior }));
+        self.worker = WorkerMetadata { build_id: build_id.to_owned(), versioning, ..WorkerMetadata::default() };
     }
 
     /// Hands the workflow task out and completes it.
@@ -608,6 +621,29 @@ pub fn pause_change(reason: &str, request_id: Option<&str>) -> PauseChange {
     PauseChange { reason: reason.into(), identity: "desk".into(), request_id }
 }
 
+/// Which workers an operator sends the run to.
+pub fn moved(versioning_override: Option<VersioningOverride>) -> Input {
+    let (reason, identity) = ("move".into(), "desk".into());
+    Input::Move(Box::new(WorkflowOptionsUpdated { versioning_override, reason, identity, request_id: None }))
+}
+
+pub fn pinned(build_id: &str) -> VersioningOverride {
+    VersioningOverride::Pinned(Arc::new(version(build_id)))
+}
+
+/// A build of the deployment of these tests.
+pub fn version(build_id: &str) -> WorkerVersion {
+    WorkerVersion { deployment: DeploymentName::from_trusted("shop"), build_id: BuildId::from_trusted(build_id) }
+}
+
+fn override_text(versioning_override: Option<&VersioningOverride>) -> String {
+    match versioning_override {
+        Some(VersioningOverride::Pinned(version)) => format!("pinned to {version}"),
+        Some(VersioningOverride::AutoUpgrade) => "auto-upgrade".to_owned(),
+        None => "as the code says".to_owned(),
+    }
+}
+
 fn target(id: &str, child_only: bool) -> PeerTarget {
     PeerTarget { workflow_id: WorkflowId::from_trusted(id), run_id: None, child_only }
 }
@@ -649,6 +685,7 @@ pub fn event_line(event: &Event) -> String {
         EventKind::WorkflowUpdateAdmitted(e) => format!("{} {}", e.id, e.name),
         EventKind::WorkflowRepaired(e) => format!("scheduled={}", e.scheduled_event_id),
         EventKind::WorkflowPaused(e) | EventKind::WorkflowResumed(e) => e.reason.clone(),
+        EventKind::WorkflowOptionsUpdated(e) => override_text(e.versioning_override.as_ref()),
         EventKind::WorkflowTaskScheduled(e) => format!("attempt={}", e.attempt),
         EventKind::WorkflowTaskStarted(e) => format!("scheduled={}", e.scheduled_event_id),
         EventKind::WorkflowTaskCompleted(e) => {

@@ -272,7 +272,7 @@ impl Session {
                 sdk_name: super::SDK_NAME.to_owned(),
                 sdk_version: env!("CARGO_PKG_VERSION").to_owned(),
                 build_id: self.options.build_id.clone(),
-                flags: Vec::new(),
+                ..v1::WorkerMetadata::default()
             }),
             workflow_types: self.registry.workflow_types().map(str::to_owned).collect(),
             activity_types: self.registry.activity_types().map(str::to_owned).collect(),
@@ -284,6 +284,7 @@ impl Session {
                 .map(|(run_id, last_event_id)| v1::CachedRun { run_id: run_id.to_owned(), last_event_id })
                 .collect(),
             activity_grace: self.options.activity_grace.map(engine_proto::convert::duration_to_proto),
+            ..v1::Hello::default()
         }
     }
 

@@ -408,6 +408,7 @@ impl WorkflowTasks {
                     cached: is_cached,
                     force_new_task: progress.force_new_task,
                     rejected_updates: progress.rejected_updates.iter().map(rejected_update_to_proto).collect(),
+                    ..v1::WorkflowTaskCompletion::default()
                 })
             }
             Err(TaskFailure { cause, failure }) => {

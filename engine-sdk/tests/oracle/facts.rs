@@ -131,6 +131,7 @@ impl Fact {
             EventKind::WorkflowRepaired(_) => "WorkflowExecutionRepaired",
             EventKind::WorkflowPaused(_) => "WorkflowExecutionPaused",
             EventKind::WorkflowResumed(_) => "WorkflowExecutionUnpaused",
+            EventKind::WorkflowOptionsUpdated(_) => "WorkflowExecutionOptionsUpdated",
             EventKind::WorkflowSignaled(it) => {
                 self.with("signal_name", &it.name);
                 "WorkflowExecutionSignaled"

@@ -321,6 +321,7 @@ fn started(request: v1::StartActivityRequest, now: Timestamp) -> Result<Workflow
         first_run_id: run_id,
         continued_failure: None,
         last_result: None,
+        versioning: None,
         cron: None,
         first_task_backoff: start_delay.unwrap_or_default(),
         request_id: convert::optional_id("request_id", &request.request_id, RequestId::parse)?,

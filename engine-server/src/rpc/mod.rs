@@ -7,6 +7,7 @@
 //! | `again` | standalone activities that run once more |
 //! | `worker_service` | worker streams, activities from anywhere |
 //! | `batch_service` | the same done to every run that a filter means |
+//! | `deployment_service` | deployments: which build gets which runs |
 //! | `namespace_service` | namespaces: what is known of them, registered attributes, retention |
 //! | `operation_service` | what operators do to runs: deletion, pauses, activities |
 //! | `reset` | going on from an earlier point of a run |
@@ -23,6 +24,7 @@
 pub(crate) mod activity_service;
 mod again;
 pub(crate) mod batch_service;
+pub(crate) mod deployment_service;
 pub(crate) mod history;
 pub(crate) mod namespace_service;
 pub(crate) mod operation_service;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use engine_core::event::PauseChange;
+use engine_core::event::{PauseChange, WorkflowOptionsUpdated};
 use engine_core::execution::{ActivityOperation, ActivityOptionChanges, Input, Reply};
 use engine_core::ids::{ActivityId, RequestId, TaskQueueName};
 use engine_proto::convert;
@@ -51,6 +51,18 @@ impl OperationService for Operations {
         let replied = self.change(&namespace, execution, Input::Resume(change)).await.map_err(to_status)?;
         let changed = replied.reply == Reply::Done;
         Ok(Response::new(v1::ResumeWorkflowResponse { run_id: replied.run_id.to_string(), changed }))
+    }
+
+    async fn move_workflow(
+        &self,
+        call: Call<v1::MoveWorkflowRequest>,
+    ) -> Result<Response<v1::MoveWorkflowResponse>, Status> {
+        let request = call.into_inner();
+        let change = move_change(&request).map_err(to_status)?;
+        let input = Input::Move(Box::new(change));
+        let replied = self.change(&request.namespace, request.execution, input).await.map_err(to_status)?;
+        let changed = replied.reply == Reply::Done;
+        Ok(Response::new(v1::MoveWorkflowResponse { run_id: replied.run_id.to_string(), changed }))
     }
 
     async fn reset_workflow(
@@ -157,6 +169,18 @@ impl Operations {
     ) -> Result<Replied, ServerError> {
         Target::parse(&self.context, namespace, execution).await?.input(&self.context, input).await
     }
+}
+
+fn move_change(request: &v1::MoveWorkflowRequest) -> Result<WorkflowOptionsUpdated, ServerError> {
+    validate::people_text("reason", &request.reason)?;
+    validate::people_text("identity", &request.identity)?;
+    let versioning_override = request.versioning_override.as_ref().map(convert::versioning_override_from_proto);
+    Ok(WorkflowOptionsUpdated {
+        versioning_override: versioning_override.transpose().map_err(|e| e.inside("versioning_override"))?,
+        reason: request.reason.clone(),
+        identity: request.identity.clone(),
+        request_id: convert::optional_id("request_id", &request.request_id, RequestId::parse)?,
+    })
 }
 
 fn pause_change(reason: String, identity: String, request_id: &str) -> Result<PauseChange, ServerError> {

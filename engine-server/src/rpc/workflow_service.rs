@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
-use engine_core::event::WorkflowStarted;
+use engine_core::event::{StartVersioning, VersioningBehavior, WorkflowStarted};
 use engine_core::execution::{
     Execution, IdConflictPolicy, IdReusePolicy, Input, PendingActivity, PendingChild, PendingTaskState, PendingTimer,
-    PendingUpdate, PendingWorkflowTask, Rejection,
+    PendingUpdate, PendingWorkflowTask, Rejection, RunVersioning,
 };
 use engine_core::ids::{EventId, Namespace, RequestId, RunId, SignalName, TaskQueueName, WorkflowId, WorkflowType};
 use engine_core::limits::{STARTS_MAX, WORKFLOW_TASK_TIMEOUT_DEFAULT};
-use engine_core::search::{PAUSED, SearchValue, TASK_FAILURE};
+use engine_core::search::{
+    BUILD_ID, DEPLOYMENT, PAUSED, SearchAttributes, SearchValue, TASK_FAILURE, VERSIONING_BEHAVIOR,
+};
 use engine_core::time::Timestamp;
 use engine_proto::convert::{self, ConvertError};
 use engine_proto::v1::{self, workflow_service_server::WorkflowService};
@@ -456,6 +458,7 @@ impl Workflows {
             search_attributes: convert::search_attributes_to_proto(execution.search_attributes()),
             memo: execution.memo().iter().map(|(key, value)| (key.clone(), convert::payload_to_proto(value))).collect(),
             current_details: execution.current_details().to_owned(),
+            versioning: versioning(&execution.versioning()),
             ..Default::default()
         })
     }
@@ -545,6 +548,11 @@ pub(crate) fn started(request: v1::StartWorkflowRequest, now: Timestamp) -> Resu
         .map(convert::retry_policy_from_proto)
         .transpose()
         .map_err(|error| error.inside("retry_policy"))?;
+    let versioning_override = request
+        .versioning_override
+        .map(|message| convert::versioning_override_from_proto(&message))
+        .transpose()
+        .map_err(|error| error.inside("versioning_override"))?;
     let duration = |field, value| convert::optional_duration_from_proto(field, value);
     let run_id = new_run_id(now);
     Ok(WorkflowStarted {
@@ -580,6 +588,8 @@ pub(crate) fn started(request: v1::StartWorkflowRequest, now: Timestamp) -> Resu
         reset: None,
         parent: None,
         activity: None,
+        versioning: versioning_override
+            .map(|it| Box::new(StartVersioning { inherited: None, versioning_override: Some(it) })),
     })
 }
 
@@ -627,6 +637,8 @@ fn summary(row: &ExecutionRow) -> v1::WorkflowSummary {
     let mut search_attributes = convert::search_attributes_to_proto(&row.search_attributes);
     let paused = search_attributes.remove(PAUSED).is_some();
     search_attributes.remove(TASK_FAILURE);
+    let (version, behavior) = listed_version(&row.search_attributes);
+    [DEPLOYMENT, BUILD_ID, VERSIONING_BEHAVIOR].into_iter().for_each(|own| drop(search_attributes.remove(own)));
     let task_failure = row.search_attributes.iter().find_map(|(name, value)| match value {
         SearchValue::Keyword(kind) if name.as_str() == TASK_FAILURE => Some(kind.clone()),
         _ => None,
@@ -643,7 +655,34 @@ fn summary(row: &ExecutionRow) -> v1::WorkflowSummary {
         search_attributes,
         paused,
         task_failure: task_failure.unwrap_or_default(),
+        version,
+        versioning_behavior: behavior.map_or(0, |it| convert::versioning_behavior_to_proto(it).into()),
     }
+}
+
+/// How a run follows versions; `None` if it has met none.
+fn versioning(versioning: &RunVersioning) -> Option<v1::WorkflowVersioning> {
+    let RunVersioning { version, behavior, versioning_override } = versioning;
+    (*versioning != RunVersioning::default()).then(|| v1::WorkflowVersioning {
+        version: version.as_deref().map(convert::worker_version_to_proto),
+        behavior: behavior.map_or(0, |it| convert::versioning_behavior_to_proto(it).into()),
+        versioning_override: versioning_override.as_ref().map(convert::versioning_override_to_proto),
+        target: None,
+    })
+}
+
+/// The version by which a run is listed, and how it follows versions.
+fn listed_version(attributes: &SearchAttributes) -> (Option<v1::WorkerVersion>, Option<VersioningBehavior>) {
+    let word = |wanted: &str| {
+        attributes.iter().find_map(|(name, value)| match value {
+            SearchValue::Keyword(word) if name.as_str() == wanted => Some(word.clone()),
+            _ => None,
+        })
+    };
+    let (Some(deployment_name), Some(build_id)) = (word(DEPLOYMENT), word(BUILD_ID)) else { return (None, None) };
+    let behaviors = [VersioningBehavior::Pinned, VersioningBehavior::AutoUpgrade];
+    let behavior = word(VERSIONING_BEHAVIOR).and_then(|word| behaviors.into_iter().find(|it| it.name() == word));
+    (Some(v1::WorkerVersion { deployment_name, build_id }), behavior)
 }
 
 fn description_to_proto(description: Description) -> v1::DescribeWorkflowResponse {
@@ -663,6 +702,7 @@ fn description_to_proto(description: Description) -> v1::DescribeWorkflowRespons
         published: description.published.iter().map(published::to_proto).collect(),
         search_attributes: convert::search_attributes_to_proto(&description.search_attributes),
         memo: description.memo.iter().map(|(key, value)| (key.clone(), convert::payload_to_proto(value))).collect(),
+        versioning: versioning(&description.versioning),
         current_details: description.current_details,
         paused: description.paused.as_ref().map(progress::paused_to_proto),
     }

@@ -334,7 +334,12 @@ fn parse_result(session: &Session, result: v1::TaskResult) -> Result<ParsedResul
     match result {
         task_result::Result::WorkflowTaskCompleted(done) => {
             let token = WorkflowTaskToken::decode(&done.token)?;
-            let worker = WorkerMetadata { flags: done.flags, ..session.worker.clone() };
+            let mut worker = WorkerMetadata { flags: done.flags, ..session.worker.clone() };
+            if let Some(versioning) = &mut worker.versioning
+                && let Some(behavior) = convert::versioning_behavior_from_proto(done.versioning_behavior)
+            {
+                versioning.behavior = behavior;
+            }
             let cached = done.cached.then(|| token.task.scheduled_event_id.next());
             let content = convert::commands_from_proto(done.commands)
                 .and_then(|commands| Ok((commands, convert::rejected_updates_from_proto(done.rejected_updates)?)));

@@ -45,6 +45,7 @@ pub(crate) fn held_task(input: &Input) -> Option<EventId> {
         | Input::GoOnElsewhere { .. }
         | Input::Pause(_)
         | Input::Resume(_)
+        | Input::Move(_)
         | Input::PeerAnswered { .. }
         | Input::ChildClosed { .. }
         | Input::Terminate { .. }

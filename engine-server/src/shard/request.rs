@@ -8,7 +8,7 @@ use engine_core::event::{CloseStatus, Event, UpdateRequest, WorkflowStarted};
 use engine_core::execution::{IdConflictPolicy, IdReusePolicy};
 use engine_core::execution::{
     Input, Paused, PendingActivity, PendingChild, PendingTimer, PendingUpdate, PendingWorkflowTask, PublishedValue,
-    Rejection, Reply, Reset, UpdateStanding,
+    Rejection, Reply, Reset, RunVersioning, UpdateStanding,
 };
 use engine_core::ids::{EventId, RunId, UpdateId};
 use engine_core::payload::Payload;
@@ -271,6 +271,8 @@ pub(crate) struct Description {
     pub(crate) memo: BTreeMap<String, Payload>,
     /// What its code says that it is at.
     pub(crate) current_details: String,
+    /// How it follows versions.
+    pub(crate) versioning: RunVersioning,
 }
 
 /// When a run's code can be asked.

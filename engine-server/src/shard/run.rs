@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use engine_core::event::{Event, EventKind};
+use engine_core::event::{Event, EventKind, VersioningBehavior, WorkerVersion};
 use engine_core::execution::Execution;
 use engine_core::ids::{EventId, RunId, SearchAttributeName};
-use engine_core::search::{PAUSED, SearchAttributes, SearchValue, TASK_FAILURE};
+use engine_core::search::{
+    BUILD_ID, DEPLOYMENT, PAUSED, SearchAttributes, SearchValue, TASK_FAILURE, VERSIONING_BEHAVIOR,
+};
 use engine_core::time::Timestamp;
 use engine_proto::EncodedHistory;
 use uuid::Uuid;
@@ -124,10 +126,15 @@ impl HotRun {
     /// The search attributes of its row: its own, and how it stands.
     pub(crate) fn listed_by(&self) -> SearchAttributes {
         let mut all = self.execution.search_attributes().clone();
-        let Standing { paused, task_failure } = Standing::of(&self.execution);
+        let Standing { paused, task_failure, version } = Standing::of(&self.execution);
+        let keyword = |word: &str| SearchValue::Keyword(word.to_owned());
+        let (version, behavior) = version.unzip();
         let own = [
             (PAUSED, paused.then_some(SearchValue::Bool(true))),
-            (TASK_FAILURE, task_failure.map(|failure| SearchValue::Keyword(failure.to_owned()))),
+            (TASK_FAILURE, task_failure.map(keyword)),
+            (DEPLOYMENT, version.as_ref().map(|version| keyword(version.deployment.as_str()))),
+            (BUILD_ID, version.as_ref().map(|version| keyword(version.build_id.as_str()))),
+            (VERSIONING_BEHAVIOR, behavior.map(|behavior| keyword(behavior.name()))),
         ];
         let given = own.into_iter().filter_map(|(name, value)| Some((SearchAttributeName::from_trusted(name), value?)));
         all.extend(given);
@@ -156,15 +163,20 @@ pub(crate) fn may_be_seen_early(events: &[Event], execution: &Execution) -> bool
 }
 
 /// How a run stands, in the engine's own search attributes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Standing {
     paused: bool,
     task_failure: Option<&'static str>,
+    version: Option<(Arc<WorkerVersion>, VersioningBehavior)>,
 }
 
 impl Standing {
     pub(crate) fn of(execution: &Execution) -> Self {
-        Self { paused: execution.paused().is_some(), task_failure: execution.task_failure() }
+        Self {
+            paused: execution.paused().is_some(),
+            task_failure: execution.task_failure(),
+            version: execution.listed_version(),
+        }
     }
 }
 

@@ -202,14 +202,8 @@ impl Worker {
         task: &v1::WorkflowTask,
         commands: Vec<v1::Command>,
     ) -> v1::ResultAck {
-        let done = v1::WorkflowTaskCompletion {
-            token: task.token.clone(),
-            commands,
-            flags: vec![],
-            cached: true,
-            force_new_task: false,
-            rejected_updates: Vec::new(),
-        };
+        let done =
+            v1::WorkflowTaskCompletion { token: task.token.clone(), commands, cached: true, ..Default::default() };
         self.report(v1::task_result::Result::WorkflowTaskCompleted(done)).await
     }
 

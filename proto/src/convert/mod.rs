@@ -17,6 +17,7 @@
 //! | `history` | encoded histories and the rows that they are stored in |
 //! | `schedule` | schedules |
 //! | `status` | where a run stands |
+//! | `version` | versions of workers |
 //!
 //! Names say the direction: `*_to_proto` always succeeds; `*_from_proto` refuses what the core could not hold and names the
 //! field relative to its argument. A caller adds where it found the message with [`ConvertError::inside`].
@@ -41,6 +42,7 @@ mod search;
 mod status;
 mod time;
 mod update;
+mod version;
 
 pub use command::{command_from_proto, command_to_proto, commands_from_proto};
 pub use error::ConvertError;
@@ -81,4 +83,8 @@ pub use time::{
 pub use update::{
     rejected_update_to_proto, rejected_updates_from_proto, update_outcome_from_proto, update_outcome_to_proto,
     update_request_from_proto, update_request_from_trusted, update_request_to_proto,
+};
+pub use version::{
+    versioning_behavior_from_proto, versioning_behavior_to_proto, versioning_override_from_proto,
+    versioning_override_to_proto, worker_version_from_proto, worker_version_to_proto,
 };

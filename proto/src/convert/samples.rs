@@ -2,6 +2,7 @@
 //! field left out.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,12 +17,15 @@ use engine_core::event::{
     WorkflowTaskCompleted, WorkflowTaskFailed, WorkflowTaskFailureCause, WorkflowTaskScheduled, WorkflowTaskStarted,
     WorkflowTaskTimedOut, WorkflowTerminated, WorkflowTimedOut, WorkflowUpdateAccepted, WorkflowUpdateCompleted,
 };
-use engine_core::event::{Fork, ResetOrigin, ResetTo, WorkflowRepaired};
+use engine_core::event::{
+    Fork, ResetOrigin, ResetTo, StartVersioning, TaskVersioning, VersioningBehavior, VersioningOverride, WorkerVersion,
+    WorkflowOptionsUpdated, WorkflowRepaired,
+};
 use engine_core::execution::IdReusePolicy;
 use engine_core::failure::{Failure, FailureKind, RetryState, TimeoutKind};
 use engine_core::ids::{
-    ActivityId, ActivityType, EventId, Namespace, PatchId, PublishedName, RequestId, RunId, SearchAttributeName,
-    SignalName, StepName, TaskQueueName, TimerId, UpdateId, UpdateName, WorkflowId, WorkflowType,
+    ActivityId, ActivityType, BuildId, DeploymentName, EventId, Namespace, PatchId, PublishedName, RequestId, RunId,
+    SearchAttributeName, SignalName, StepName, TaskQueueName, TimerId, UpdateId, UpdateName, WorkflowId, WorkflowType,
 };
 use engine_core::marker::{Marker, StepMarker, StepOutcome};
 use engine_core::payload::Payload;
@@ -300,6 +304,21 @@ fn pause_change() -> PauseChange {
     PauseChange { reason: "the bank is closed".into(), identity: "desk-3".into(), request_id }
 }
 
+fn worker_version() -> Arc<WorkerVersion> {
+    let (deployment, build_id) = (DeploymentName::from_trusted("shop"), BuildId::from_trusted("build-7"));
+    Arc::new(WorkerVersion { deployment, build_id })
+}
+
+fn options_updated(versioning_override: Option<VersioningOverride>) -> WorkflowOptionsUpdated {
+    let request_id = Some(RequestId::from_trusted("m-1"));
+    WorkflowOptionsUpdated {
+        versioning_override,
+        reason: "build 6 is bad".into(),
+        identity: "desk-3".into(),
+        request_id,
+    }
+}
+
 fn update() -> UpdateRequest {
     UpdateRequest {
         id: UpdateId::from_trusted("u-1"),
@@ -327,6 +346,10 @@ fn started_in_full() -> WorkflowStarted {
         first_run_id: run(3),
         continued_failure: failures().pop(),
         last_result: Some(payload("41")),
+        versioning: Some(Box::new(StartVersioning {
+            inherited: Some(worker_version()),
+            versioning_override: Some(VersioningOverride::Pinned(worker_version())),
+        })),
         cron: Some(Box::new(Cron { expression: "30 2 * * *".into(), time_zone: "Europe/Berlin".into() })),
         first_task_backoff: Duration::from_millis(2500),
         request_id: Some(RequestId::from_trusted("req-1")),
@@ -354,6 +377,7 @@ fn started_with_the_least() -> WorkflowStarted {
         first_run_id: run(1),
         continued_failure: None,
         last_result: None,
+        versioning: None,
         cron: None,
         first_task_backoff: Duration::ZERO,
         request_id: None,
@@ -534,6 +558,11 @@ fn workflow_events() -> Vec<EventKind> {
         }),
         EventKind::WorkflowPaused(pause_change()),
         EventKind::WorkflowResumed(PauseChange { request_id: None, ..pause_change() }),
+        EventKind::WorkflowOptionsUpdated(Box::new(options_updated(Some(
+            VersioningOverride::Pinned(worker_version()),
+        )))),
+        EventKind::WorkflowOptionsUpdated(Box::new(options_updated(Some(VersioningOverride::AutoUpgrade)))),
+        EventKind::WorkflowOptionsUpdated(Box::new(options_updated(None))),
         EventKind::WorkflowSignaled(WorkflowSignaled {
             name: SignalName::from_trusted("approval"),
             input: vec![payload("\"desk-3\"")],
@@ -588,6 +617,10 @@ fn workflow_task_events() -> Vec<EventKind> {
                 sdk_version: "0.1.0".into(),
                 build_id: "abc".into(),
                 flags: vec![1, 300],
+                versioning: Some(Box::new(TaskVersioning {
+                    deployment: DeploymentName::from_trusted("shop"),
+                    behavior: VersioningBehavior::Pinned,
+                })),
             },
             force_new_task: true,
         }),
@@ -744,6 +777,7 @@ pub(super) fn golden_started() -> Event {
         input: vec![Payload::json("{\"cents\":100}")],
         continued_failure: None,
         last_result: None,
+        versioning: None,
         cron: None,
         parent: None,
         activity: None,

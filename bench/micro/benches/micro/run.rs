@@ -110,6 +110,7 @@ impl Run {
             sdk_version: "0.1.0".to_owned(),
             build_id: String::new(),
             flags: if token.scheduled_event_id == EventId(2) { vec![FLAG_MATCH_IDS] } else { Vec::new() },
+            versioning: None,
         };
         let identity = "worker@host".to_owned();
         Input::CompleteWorkflowTask {

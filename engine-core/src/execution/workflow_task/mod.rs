@@ -263,6 +263,7 @@ impl Execution {
             task.extended_since = extended_since;
             task.previous_started_event_id = event.started_event_id;
         });
+        self.apply_task_completed_by(&event.worker);
         if self.apply_readmitted_updates_answered() {
             self.apply_news_at(at);
         }

@@ -109,6 +109,7 @@ impl Draft<'_> {
             self.check_extension()?;
         }
         self.withdraw_from_queue();
+        let has_version = worker.versioning.is_some();
         let started_event_id = self.push_provisional(token, self.run.starter(token, identity));
         let completed = self.push(EventKind::WorkflowTaskCompleted(WorkflowTaskCompleted {
             scheduled_event_id: token.scheduled_event_id,
@@ -119,7 +120,9 @@ impl Draft<'_> {
         }));
         self.task = Task::Completed;
         self.stop_buffering();
-        self.carry_out(commands, completed)
+        self.carry_out(commands, completed)?;
+        self.follow_version(has_version);
+        Ok(())
     }
 
     /// Refuses to let tasks follow each other for ever.

@@ -359,5 +359,6 @@ fn describe(run: &HotRun) -> Described {
         search_attributes: execution.search_attributes().clone(),
         memo: execution.memo().clone(),
         current_details: execution.current_details().to_owned(),
+        versioning: execution.versioning(),
     }))
 }

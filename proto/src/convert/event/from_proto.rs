@@ -1,5 +1,6 @@
 //! Events from messages.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use engine_core::event::{
@@ -11,7 +12,7 @@ use engine_core::event::{
     WorkflowTaskStarted, WorkflowTaskTimedOut, WorkflowTerminated, WorkflowTimedOut, WorkflowUpdateAccepted,
     WorkflowUpdateCompleted,
 };
-use engine_core::event::{Fork, ResetOrigin, ResetTo, WorkflowRepaired};
+use engine_core::event::{Fork, ResetOrigin, ResetTo, StartVersioning, WorkflowOptionsUpdated, WorkflowRepaired};
 use engine_core::failure::Failure;
 use engine_core::ids::{
     ActivityId, ActivityType, EventId, Namespace, PublishedName, RequestId, SignalName, TaskQueueName, TimerId,
@@ -22,6 +23,7 @@ use v1::history_event::Attributes;
 
 use super::worker_metadata_from_proto;
 use crate::convert::error::Inside as _;
+use crate::convert::version::{versioning_override_from_trusted, worker_version_from_trusted};
 use crate::convert::{
     ConvertError, activity_timeouts_from_proto, cron_from_proto, duration_from_proto, failure_from_proto,
     marker_from_proto, memo_from_proto, optional_duration_from_proto, optional_run_id, payload_from_proto,
@@ -108,6 +110,18 @@ fn kind(attributes: Attributes) -> Result<EventKind, ConvertError> {
             identity: message.identity,
             request_id: optional_request(&message.request_id),
         }),
+        Attributes::WorkflowOptionsUpdated(message) => {
+            EventKind::WorkflowOptionsUpdated(Box::new(WorkflowOptionsUpdated {
+                versioning_override: message
+                    .versioning_override
+                    .map(versioning_override_from_trusted)
+                    .transpose()
+                    .inside("workflow_options_updated.versioning_override")?,
+                reason: message.reason,
+                identity: message.identity,
+                request_id: optional_request(&message.request_id),
+            }))
+        }
         Attributes::WorkflowSignaled(message) => EventKind::WorkflowSignaled(WorkflowSignaled {
             name: SignalName::from_trusted(message.signal_name),
             input: payloads_from_proto(message.input),
@@ -271,7 +285,21 @@ pub fn workflow_started_from_proto(message: v1::WorkflowStarted) -> Result<Workf
         seen_request_ids: message.seen_request_ids.into_iter().map(RequestId::from_trusted).collect(),
         reset: message.reset.map(reset_origin).transpose().inside("reset")?.map(Box::new),
         activity: message.activity.map(standalone_activity).transpose().inside("activity")?.map(Box::new),
+        versioning: start_versioning(message.inherited_version, message.versioning_override)
+            .inside("versioning_override")?,
     })
+}
+
+fn start_versioning(
+    inherited: Option<v1::WorkerVersion>,
+    versioning_override: Option<v1::VersioningOverride>,
+) -> Result<Option<Box<StartVersioning>>, ConvertError> {
+    if inherited.is_none() && versioning_override.is_none() {
+        return Ok(None);
+    }
+    let inherited = inherited.map(worker_version_from_trusted).map(Arc::new);
+    let versioning_override = versioning_override.map(versioning_override_from_trusted).transpose()?;
+    Ok(Some(Box::new(StartVersioning { inherited, versioning_override })))
 }
 
 fn standalone_activity(message: v1::StandaloneActivity) -> Result<StandaloneActivity, ConvertError> {

@@ -8,13 +8,15 @@ mod replayed;
 mod to_proto;
 
 use bytes::Bytes;
-use engine_core::event::{Event, WorkerMetadata};
+use engine_core::event::{Event, TaskVersioning, VersioningBehavior, WorkerMetadata};
+use engine_core::ids::DeploymentName;
 use prost::Message as _;
 
 pub use from_proto::{event_from_proto, workflow_started_from_proto};
 pub use replayed::event_for_replay;
 pub use to_proto::{event_to_proto, workflow_started_to_proto};
 
+use super::version::{versioning_behavior_from_proto, versioning_behavior_to_proto};
 use crate::v1;
 
 /// An event in the bytes in which it is stored, paged and sent.
@@ -29,12 +31,25 @@ pub fn worker_metadata_to_proto(worker: &WorkerMetadata) -> v1::WorkerMetadata {
         sdk_version: worker.sdk_version.clone(),
         build_id: worker.build_id.clone(),
         flags: worker.flags.clone(),
+        deployment_name: worker.versioning.as_ref().map_or_else(String::new, |it| it.deployment.to_string()),
+        versioning_behavior: worker
+            .versioning
+            .as_ref()
+            .map_or(0, |it| versioning_behavior_to_proto(it.behavior).into()),
     }
 }
 
-/// What runs workflow code, from a message.
+/// What runs workflow code, from a message. A worker with a deployment that does not say how the run follows versions lets it follow them.
 pub fn worker_metadata_from_proto(message: v1::WorkerMetadata) -> WorkerMetadata {
+    let versioning = (!message.deployment_name.is_empty()).then(|| {
+        Box::new(TaskVersioning {
+            deployment: DeploymentName::from_trusted(&message.deployment_name),
+            behavior: versioning_behavior_from_proto(message.versioning_behavior)
+                .unwrap_or(VersioningBehavior::AutoUpgrade),
+        })
+    });
     WorkerMetadata {
+        versioning,
         sdk_name: message.sdk_name,
         sdk_version: message.sdk_version,
         build_id: message.build_id,
@@ -59,7 +74,7 @@ mod tests {
             let decoded = v1::HistoryEvent::decode(encode_event(&event)).unwrap();
             assert_eq!(event_from_proto(decoded), Ok(event));
         }
-        assert_eq!(names.len(), 48, "one sample of each kind at least: {names:?}");
+        assert_eq!(names.len(), 49, "one sample of each kind at least: {names:?}");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use engine_core::event::{Fork, ResetOrigin};
 use engine_core::ids::{RequestId, RunId};
 use v1::history_event::Attributes;
 
+use super::super::version::{versioning_override_to_proto, worker_version_to_proto};
 use super::worker_metadata_to_proto;
 use crate::convert::{
     activity_timeouts_to_proto, cron_to_proto, duration_to_proto, failure_to_proto, marker_to_proto, memo_to_proto,
@@ -73,6 +74,12 @@ fn attributes(kind: &EventKind) -> Attributes {
             request_id: optional_request(it.request_id.as_ref()),
         }),
         EventKind::WorkflowPaused(it) => Attributes::WorkflowPaused(v1::WorkflowPaused {
+            reason: it.reason.clone(),
+            identity: it.identity.clone(),
+            request_id: optional_request(it.request_id.as_ref()),
+        }),
+        EventKind::WorkflowOptionsUpdated(it) => Attributes::WorkflowOptionsUpdated(v1::WorkflowOptionsUpdated {
+            versioning_override: it.versioning_override.as_ref().map(versioning_override_to_proto),
             reason: it.reason.clone(),
             identity: it.identity.clone(),
             request_id: optional_request(it.request_id.as_ref()),
@@ -245,6 +252,16 @@ pub fn workflow_started_to_proto(started: &WorkflowStarted) -> v1::WorkflowStart
             timeouts: Some(activity_timeouts_to_proto(&activity.timeouts)),
             retry_policy: Some(retry_policy_to_proto(&activity.retry_policy)),
         }),
+        inherited_version: started
+            .versioning
+            .as_ref()
+            .and_then(|it| it.inherited.as_deref())
+            .map(worker_version_to_proto),
+        versioning_override: started
+            .versioning
+            .as_ref()
+            .and_then(|it| it.versioning_override.as_ref())
+            .map(versioning_override_to_proto),
     }
 }
 
