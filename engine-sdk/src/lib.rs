@@ -59,7 +59,7 @@ pub use engine_core::search::{SearchAttributes, SearchType, SearchValue};
 pub use engine_core::{event, failure, ids, time};
 #[cfg(feature = "testing")]
 pub use engine_sdk_macros::test;
-pub use engine_sdk_macros::{activity, payload, query, signal, update, workflow};
+pub use engine_sdk_macros::{activity, allow_nondeterminism, payload, query, signal, update, workflow};
 
 /// What the attributes' code needs. Not for use by hand.
 #[doc(hidden)]

@@ -142,6 +142,7 @@ pub(super) fn register(worker: Worker) -> Worker {
 #[workflow]
 pub(crate) async fn sleeper(ctx: WorkflowContext, load: Load) -> Result<(i64, i64), WorkflowError> {
     // The clock, against all rules: what it says is only returned. In a replay it would say something else, and `asked` too.
+    #[allow_nondeterminism]
     let clock = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map(|since| since.as_micros() as i64);
     let asked = clock()?;
     ctx.sleep(Duration::from_millis(load.number)).await;

@@ -58,6 +58,16 @@ impl Kind {
 /// Local names in generated code begin with two underscores: a `let` cannot have the name of a unit struct, and every
 /// definition of the user's is one.
 pub(crate) fn expand(kind: Kind, attribute: TokenStream, item: TokenStream) -> TokenStream {
+    if kind == Kind::Workflow {
+        let (item, errors) = crate::determinism::check(item);
+        let errors = crate::determinism::compile_errors(&errors);
+        let expanded = expand_item(kind, attribute, item);
+        return quote! { #errors #expanded };
+    }
+    expand_item(kind, attribute, item)
+}
+
+fn expand_item(kind: Kind, attribute: TokenStream, item: TokenStream) -> TokenStream {
     if kind == Kind::Workflow
         && let Ok(item) = syn::parse2::<ItemImpl>(item.clone())
     {

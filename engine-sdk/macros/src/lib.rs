@@ -3,6 +3,7 @@
 //! | file | noun |
 //! |---|---|
 //! | `definition` | `#[activity]` and `#[workflow]`: a function becomes a value with a trait |
+//! | `determinism` | calls that break replay, refused |
 //! | `signature` | what such a function must look like |
 //! | `methods` | `#[workflow]` on an `impl`: a struct with run, signal and query methods |
 //! | `options` | what is written in the attribute |
@@ -13,6 +14,7 @@
 
 mod arguments;
 mod definition;
+mod determinism;
 mod message;
 mod methods;
 mod options;
@@ -112,6 +114,11 @@ pub fn activity(attribute: TokenStream, item: TokenStream) -> TokenStream {
 /// method does. Without `#[init]` the state is `Default::default()` and `#[run]` takes the arguments. Handlers that are under
 /// way when `#[run]` returns are dropped: `ctx.wait_all_handlers_finished()` waits for them.
 ///
+/// Calls that give something else when the workflow is replayed are refused where they are written, with what to use: the machine's
+/// clock, `tokio`'s timers, tasks and `select!`, `rand`, threads, the environment, files and sockets, and going over a `HashMap` or
+/// `HashSet`. [`macro@allow_nondeterminism`] allows what cannot reach a command. The closure of `ctx.step(..)` may do what it likes, as it runs
+/// once, and so may queries, which leave no trace.
+///
 /// Options, which a client may change when it starts a run:
 /// - `name = "…"`: the name under which it is recorded; the function's or struct's name unless given.
 /// - `execution_timeout`, `run_timeout`, `task_timeout`: durations such as `"30s"` or `"7d"`.
@@ -119,6 +126,28 @@ pub fn activity(attribute: TokenStream, item: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn workflow(attribute: TokenStream, item: TokenStream) -> TokenStream {
     definition::expand(definition::Kind::Workflow, attribute.into(), item.into()).into()
+}
+
+/// Allows, within a `#[workflow]`, a call that gives something else when the workflow is replayed.
+///
+/// ```ignore
+/// #[workflow]
+/// async fn audited(ctx: WorkflowContext, rates: HashMap<String, u64>) -> Result<u64, WorkflowError> {
+///     #[allow_nondeterminism] // a sum is the same in any order
+///     let total = rates.values().sum();
+///     Ok(total)
+/// }
+/// ```
+///
+/// It goes above a statement, an arm, an argument or a method, or between `#[workflow]` and its function, and reaches to the end of that. For
+/// what cannot reach a command, a result or a published value.
+#[proc_macro_attribute]
+pub fn allow_nondeterminism(_attribute: TokenStream, item: TokenStream) -> TokenStream {
+    let message = "`#[allow_nondeterminism]` belongs inside of a workflow: above a statement or a method, or between `#[workflow]` and its \
+                   function";
+    let mut output = TokenStream::from(syn::Error::new(proc_macro2::Span::call_site(), message).to_compile_error());
+    output.extend(item);
+    output
 }
 
 /// Makes a signal of a struct or enum: a message to a workflow.

@@ -1,5 +1,7 @@
 //! The examples of `docs/testing.md`: each block of code there is here, word for word.
 
+use std::collections::HashMap;
+
 use engine_sdk::activity::CancelReason;
 use engine_sdk::prelude::*;
 use engine_sdk::testing::TestEngine;
@@ -80,6 +82,21 @@ async fn a_checkout_survives_whatever_dies(env: TestEngine) {
     env.crash_at_every_await(checkout, 700).await;
     env.every_activity_twice(checkout, 700).await;
     env.every_activity_fails_once(checkout, 700).await;
+}
+
+#[workflow]
+async fn audited(ctx: WorkflowContext, rates: HashMap<String, u64>) -> Result<u64, WorkflowError> {
+    let began = std::time::SystemTime::UNIX_EPOCH;
+    let seconds = ctx.step("audit log", move || async move { Ok(began.elapsed()?.as_secs()) }).await?;
+    #[allow_nondeterminism] // a sum is the same in any order
+    let total: u64 = rates.values().sum();
+    Ok(if seconds > 0 { total } else { 0 })
+}
+
+#[engine_sdk::test]
+async fn what_is_allowed_on_purpose_follows_its_history(env: TestEngine) {
+    let rates = HashMap::from([("EUR".to_owned(), 110), ("CHF".to_owned(), 95)]);
+    assert_eq!(env.run(audited, rates).await.unwrap(), 205);
 }
 
 #[tokio::test]

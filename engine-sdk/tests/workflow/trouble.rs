@@ -34,6 +34,7 @@ fn a_panic_fails_the_task_with_its_text_and_place() {
 
 #[workflow]
 async fn tokio_sleep(_ctx: WorkflowContext) -> Result<(), WorkflowError> {
+    #[allow_nondeterminism]
     tokio::time::sleep(seconds(1)).await;
     Ok(())
 }
@@ -116,6 +117,7 @@ fn a_context_that_is_used_outside_does_nothing_and_fails_the_next_task() {
 #[workflow]
 async fn spinning(_ctx: WorkflowContext) -> Result<(), WorkflowError> {
     loop {
+        #[allow_nondeterminism]
         tokio::task::yield_now().await;
     }
 }
