@@ -165,6 +165,13 @@ impl WorkflowStarted {
     pub fn original_run_id(&self) -> RunId {
         self.reset.as_ref().map_or(self.run_id, |reset| reset.original_run_id)
     }
+
+    /// The run that wrote the event first: another one if it lies in the part of the history that this run shares with those that it
+    /// was reset from.
+    pub fn writer(&self, event_id: EventId) -> RunId {
+        let forks = self.reset.as_ref().map(|reset| reset.forks.as_slice()).unwrap_or_default();
+        forks.iter().find(|fork| event_id < fork.until).map_or(self.run_id, |fork| fork.run_id)
+    }
 }
 
 /// Where the history of a run comes from that began by a reset.

@@ -304,9 +304,7 @@ impl Execution {
     /// The run that initiated what the event says: another one if it lies in the part of the history that this run shares with those
     /// that it was reset from.
     pub fn initiator(&self, initiated_event_id: EventId) -> RunId {
-        let forks = self.started.reset.as_ref().map(|reset| reset.forks.as_slice()).unwrap_or_default();
-        let fork = forks.iter().find(|fork| initiated_event_id < fork.until);
-        fork.map_or(self.started.run_id, |fork| fork.run_id)
+        self.started.writer(initiated_event_id)
     }
 
     /// What is to be done for a run that was just begun by a reset: what waits for workers, and messages without an answer.

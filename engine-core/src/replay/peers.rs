@@ -5,7 +5,7 @@
 
 use super::matching::Step;
 use super::slots::{Handle, Resolution, Thing};
-use super::{Outcome, ReplayError, Replayer};
+use super::{Outcome, Phase, ReplayError, Replayer};
 use crate::command::Command;
 use crate::failure::{Failure, FailureKind, RetryState, TimeoutKind};
 use crate::ids::{EventId, RunId, SignalName, WorkflowId, WorkflowType};
@@ -41,10 +41,15 @@ pub(super) fn step(event: &PeerEvent) -> Option<Step> {
 }
 
 impl Replayer {
-    /// The workflow id of the next child that is given none: unique, because it is made of this run's id.
+    /// The workflow id of the next child that is given none: unique, because it is made of the id of the run that starts it. That is
+    /// another one for what this run shares with those that it was reset from.
     pub fn next_child_id(&mut self) -> WorkflowId {
         self.children += 1;
-        let run_id = self.started().map(|started| started.run_id.to_string()).unwrap_or_default();
+        let run_id = self.started().map(|started| match self.phase {
+            Phase::Replaying { completed } => started.writer(completed),
+            Phase::Between | Phase::Live | Phase::Answered { .. } | Phase::Closed => started.run_id,
+        });
+        let run_id = run_id.map(|run_id| run_id.to_string()).unwrap_or_default();
         WorkflowId::from_trusted(format!("{run_id}/{}", self.children))
     }
 

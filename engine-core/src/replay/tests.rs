@@ -7,10 +7,13 @@ use std::time::Duration;
 use super::*;
 use crate::command::ScheduleActivity;
 use crate::event::{
-    ActivityCancelRequested, ActivityScheduled, ActivityTimeouts, TimerCanceled, TimerStarted, WorkerMetadata,
-    WorkflowCompleted, WorkflowTaskCompleted, WorkflowTaskFailed, WorkflowTaskFailureCause, WorkflowTaskScheduled,
+    ActivityCancelRequested, ActivityScheduled, ActivityTimeouts, Fork, ParentClosePolicy, ResetOrigin, TimerCanceled,
+    TimerStarted, WorkerMetadata, WorkflowCompleted, WorkflowTaskCompleted, WorkflowTaskFailed,
+    WorkflowTaskFailureCause, WorkflowTaskScheduled,
 };
+use crate::execution::IdReusePolicy;
 use crate::ids::{ActivityType, Namespace, RunId, TaskQueueName, TimerId, WorkflowId, WorkflowType};
+use crate::peer::StartChild;
 use crate::retry::RetryPolicy;
 
 /// Writes a history by hand. Each event is one second later than the one before.
@@ -194,6 +197,30 @@ impl History {
         self
     }
 
+    fn child(mut self, id: &str) -> Self {
+        let child = start_child(WorkflowId::from_trusted(id));
+        let workflow_task_completed_event_id = EventId::NONE;
+        self.add(EventKind::Peer(Box::new(PeerEvent::StartChildInitiated { workflow_task_completed_event_id, child })));
+        self
+    }
+
+    /// As if it had been reset to before its event `until`, from the run with this id.
+    fn reset(mut self, base_run_id: RunId, until: u64) -> Self {
+        let EventKind::WorkflowStarted(started) = &mut self.events[0].kind else {
+            panic!("the first event is the start")
+        };
+        let forked_at = EventId(until);
+        started.reset = Some(Box::new(ResetOrigin {
+            base_run_id,
+            original_run_id: base_run_id,
+            forked_at,
+            forks: vec![Fork { run_id: base_run_id, until: forked_at }],
+            reason: String::new(),
+            identity: String::new(),
+        }));
+        self
+    }
+
     fn from(&self, id: u64) -> Vec<Event> {
         self.events[id as usize - 1..].to_vec()
     }
@@ -225,6 +252,30 @@ fn schedule(replayer: &mut Replayer, activity_type: &str) -> Handle {
             summary: String::new(),
         }
     })
+}
+
+fn start_child(workflow_id: WorkflowId) -> StartChild {
+    StartChild {
+        workflow_id,
+        workflow_type: WorkflowType::from_trusted("ship"),
+        task_queue: None,
+        input: Vec::new(),
+        execution_timeout: None,
+        run_timeout: None,
+        task_timeout: None,
+        retry_policy: None,
+        parent_close_policy: ParentClosePolicy::Terminate,
+        id_reuse_policy: IdReusePolicy::AllowDuplicate,
+        memo: Vec::new(),
+        search_attributes: crate::search::SearchAttributes::new(),
+    }
+}
+
+/// Starts a child that is given no id, and gives the one that it gets.
+fn child(replayer: &mut Replayer) -> String {
+    let id = replayer.next_child_id();
+    replayer.start_child(id.clone(), WorkflowType::from_trusted("ship"), |id, _| start_child(id));
+    id.to_string()
 }
 
 fn names(commands: Option<Vec<Command>>) -> Vec<&'static str> {
@@ -297,6 +348,20 @@ fn a_failed_task_is_skipped_and_its_outcomes_belong_to_the_next() {
         .collect();
     assert_eq!(signals, ["a", "b"]);
     assert_eq!((second.now, second.replaying), (Timestamp::from_micros(12_000_000), false));
+}
+
+#[test]
+fn a_child_that_was_begun_before_a_reset_keeps_its_id_and_a_later_one_has_the_new_run_s() {
+    let base = RunId::from_parts(Timestamp::from_micros(1), [1; 10]);
+    let of_base = History::new().task().completed().child(&format!("{base}/1")).signal("go").task();
+    let history = of_base.reset(base, 9).task_failed().task();
+    let mut replayer = fed(&history);
+    assert!(activation(&mut replayer).replaying);
+    assert_eq!(child(&mut replayer), format!("{base}/1"));
+    replayer.finish_activation().unwrap();
+    assert!(!activation(&mut replayer).replaying);
+    let own = replayer.started().unwrap().run_id;
+    assert_eq!(child(&mut replayer), format!("{own}/2"));
 }
 
 #[test]
