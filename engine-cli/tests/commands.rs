@@ -587,8 +587,13 @@ async fn activities_are_started_listed_stopped_and_run_again() {
     let late = ["--id", "late", "--schedule-to-start", "1ms"];
     let (code, _, said) = ask(&[&["run"], &start[1..], &late].concat());
     assert_eq!(code, 3);
+    let (_, words, _) = ask(&["describe", "letter"]);
+    assert!(words.contains("RUNNING (paused)") && words.contains(": no ink\n"), "{words}");
+    assert!(ask(&["list", "-q", "Paused = true"]).1.contains("RUNNING (paused)"));
+    assert_eq!(json(&["describe", "letter"])["pending"]["paused"]["reason"], "no ink");
     assert!(said.contains("activity late timed out\n  schedule-to-start timeout"), "{said}");
     assert_eq!(json(&["count", "-q", "Status = 'TimedOut'"])["count"], 1);
+    assert_eq!(json(&["list"])[0]["paused"], false);
     let (_, words, _) = ask(&["describe", "late"]);
     assert!(words.contains("Why it timed out\n  schedule-to-start timeout"), "{words}");
     let again = json(&["rerun", "letter"]);

@@ -52,6 +52,10 @@ pub struct StartChild {
     pub memo: Vec<(String, Payload)>,
     /// What it is listed by.
     pub search_attributes: SearchAttributes,
+    /// One line about it, for people.
+    pub summary: String,
+    /// More about it, for people.
+    pub details: String,
 }
 
 /// What becomes of a child when its parent closes first. A parent that continues as new leaves its children alone.

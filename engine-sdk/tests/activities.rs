@@ -172,6 +172,13 @@ async fn an_activity_has_search_attributes_and_a_memo() {
     assert_eq!(handle.describe().await.unwrap().memo["ticket"].data.as_ref(), b"\"A-7\"");
     let unknown = client.list_activities("Floor = 3").await.unwrap_err();
     assert!(matches!(unknown, ClientError::InvalidArgument { .. }), "{unknown:?}");
+    handle.open().pause("out of ink").await.unwrap();
+    let described = handle.describe().await.unwrap();
+    assert!(described.summary.is_paused);
+    assert_eq!(described.pending.unwrap().paused.unwrap().reason, "out of ink");
+    assert_eq!(client.list_activities("Paused = true").await.unwrap()[0].activity_id.as_str(), "a");
+    handle.open().unpause().await.unwrap();
+    assert!(!handle.describe().await.unwrap().summary.is_paused);
     handle.cancel("").await.unwrap();
     engine.shutdown().await;
 }

@@ -522,6 +522,13 @@ async fn a_paused_one_is_not_handed_out_until_it_is_unpaused_and_its_options_cha
     start_one(&server, "b").await;
     assert!(operations.pause_activity(named("a")).await.unwrap().into_inner().changed);
     assert!(!operations.pause_activity(named("a")).await.unwrap().into_inner().changed);
+    assert_eq!(list(&server, "Paused = true").await, ["a"]);
+    let describe =
+        v1::DescribeActivityRequest { namespace: "default".into(), activity_id: "a".into(), ..Default::default() };
+    let described = activities(&server).describe_activity(describe.clone()).await.unwrap().into_inner();
+    let summary = described.summary.unwrap();
+    assert!(summary.paused && summary.search_attributes.is_empty(), "{summary:?}");
+    assert_eq!(described.pending.unwrap().paused.unwrap().reason, "the gateway is down");
     let mut worker = Worker::connect(&server, hello(1), 4).await;
     assert_eq!(worker.activity_task().await.activity_id, "b", "the first one is paused");
 
@@ -536,7 +543,27 @@ async fn a_paused_one_is_not_handed_out_until_it_is_unpaused_and_its_options_cha
     let unpause =
         v1::UnpauseActivityRequest { namespace: "default".into(), activity_id: "a".into(), ..Default::default() };
     assert!(operations.unpause_activity(unpause).await.unwrap().into_inner().changed);
+    assert_eq!(list(&server, "Paused = true").await, [""; 0]);
+    assert!(!activities(&server).describe_activity(describe).await.unwrap().into_inner().summary.unwrap().paused);
     let task = worker.activity_task().await;
     assert_eq!((task.activity_id.as_str(), task.timeouts.unwrap().start_to_close), ("a", Some(seconds(7))));
     server.shutdown().await;
+}
+
+#[tokio::test]
+async fn one_that_is_paused_is_listed_as_such_after_a_restart_and_no_longer_once_it_has_ended() {
+    let store = store().await;
+    let first = start(Arc::clone(&store), options()).await;
+    start_one(&first, "a").await;
+    let pause = v1::PauseActivityRequest { namespace: "default".into(), activity_id: "a".into(), ..Default::default() };
+    OperationServiceClient::new(first.service()).pause_activity(pause).await.unwrap();
+    first.shutdown().await;
+
+    let second = start(store, options()).await;
+    assert_eq!(list(&second, "Paused = true").await, ["a"]);
+    let terminate =
+        v1::TerminateActivityRequest { namespace: "default".into(), activity_id: "a".into(), ..Default::default() };
+    activities(&second).terminate_activity(terminate).await.unwrap();
+    assert_eq!(list(&second, "Paused = true").await, [""; 0]);
+    second.shutdown().await;
 }

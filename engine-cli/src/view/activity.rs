@@ -4,7 +4,7 @@ use engine_core::time::Timestamp;
 use engine_proto::{convert, v1};
 use serde_json::{Map, Value, json};
 
-use super::run::{activity_state, activity_value, failure_of, instant, instant_value, status};
+use super::run::{activity_state, activity_value, failure_of, instant, instant_value, paused_words, status};
 use super::{failure, json, payload, search, table, text, time};
 
 /// Activities as a table.
@@ -19,7 +19,7 @@ pub(crate) fn list(activities: &[v1::ActivitySummary], now: Timestamp, width: Op
             text::one_line(&activity.activity_id, text::SHORT),
             activity.run_id.clone(),
             text::one_line(&activity.activity_type, text::SHORT),
-            status(activity.status()).to_owned(),
+            standing(activity),
             started.map(|at| time::ago(at, now)).unwrap_or_default(),
             took,
         ]
@@ -32,6 +32,12 @@ pub(crate) fn list(activities: &[v1::ActivitySummary], now: Timestamp, width: Op
     table::table(columns, activities.iter().map(row).collect(), width)
 }
 
+/// The status of an activity, and whether it is paused.
+fn standing(activity: &v1::ActivitySummary) -> String {
+    let paused = if activity.paused { " (paused)" } else { "" };
+    format!("{}{paused}", status(activity.status()))
+}
+
 /// An activity in a list, for programs.
 pub(crate) fn summary_value(activity: &v1::ActivitySummary) -> Value {
     json!({
@@ -40,6 +46,7 @@ pub(crate) fn summary_value(activity: &v1::ActivitySummary) -> Value {
         "activity_type": activity.activity_type,
         "task_queue": activity.task_queue,
         "status": status(activity.status()),
+        "paused": activity.paused,
         "start_time": instant_value(activity.start_time),
         "close_time": instant_value(activity.close_time),
         "search_attributes": convert::search_attributes_from_proto(activity.search_attributes.clone())
@@ -71,7 +78,7 @@ pub(crate) fn describe(activity: &v1::DescribeActivityResponse, now: Timestamp) 
         ("Run id", summary.run_id.clone()),
         ("Type", text::one_line(&summary.activity_type, usize::MAX)),
         ("Queue", text::one_line(&summary.task_queue, usize::MAX)),
-        ("Status", status(summary.status()).to_owned()),
+        ("Status", standing(&summary)),
         ("Started", at(summary.start_time)),
     ];
     if summary.close_time.is_some() {
@@ -90,6 +97,9 @@ pub(crate) fn describe(activity: &v1::DescribeActivityResponse, now: Timestamp) 
             most => format!(" of {most}"),
         };
         rows.push(("Attempt", format!("{}{most}: {}", pending.attempt, activity_state(pending, now))));
+        if let Some(paused) = &pending.paused {
+            rows.push(("Paused", paused_words(paused, now)));
+        }
         if let Some(last) = failure_of(pending.last_failure.as_ref()) {
             rows.push(("Last failure", failure::one_line_words(&last, text::SHORT)));
         }

@@ -165,5 +165,7 @@ fn child_value(child: &StartChild) -> Value {
             .trim_start_matches("WORKFLOW_ID_REUSE_POLICY_"),
         "memo": memo,
         "search_attributes": search::attributes(&child.search_attributes),
+        "summary": child.summary,
+        "details": child.details,
     })
 }

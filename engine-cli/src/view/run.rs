@@ -191,9 +191,7 @@ fn overview(run: &v1::DescribeWorkflowResponse, now: Timestamp) -> String {
     }
     rows.push(("History", history));
     if let Some(paused) = &run.paused {
-        let by = if paused.identity.is_empty() { String::new() } else { format!(", by {}", paused.identity) };
-        let words = format!("{}{by}: {}", at(paused.since), paused.reason);
-        rows.push(("Paused", text::one_line(&words, text::SHORT)));
+        rows.push(("Paused", paused_words(paused, now)));
     }
     if run.cancel_requested {
         rows.push(("Cancel", "was requested".to_owned()));
@@ -214,6 +212,15 @@ fn overview(run: &v1::DescribeWorkflowResponse, now: Timestamp) -> String {
         }
     }
     table::facts(&rows)
+}
+
+/// Since when something is paused, who did it and why.
+pub(super) fn paused_words(paused: &v1::Paused, now: Timestamp) -> String {
+    let since = instant(paused.since);
+    let since = since.map(|at| format!("{} ({})", time::date_time(at), time::ago(at, now))).unwrap_or_default();
+    let by = if paused.identity.is_empty() { String::new() } else { format!(", by {}", paused.identity) };
+    let why = if paused.reason.is_empty() { String::new() } else { format!(": {}", paused.reason) };
+    text::one_line(&format!("{since}{by}{why}"), text::SHORT)
 }
 
 fn workflow_task(task: &v1::PendingWorkflowTask, now: Timestamp) -> Vec<String> {
@@ -259,14 +266,16 @@ fn activities(pending: &[v1::PendingActivity], now: Timestamp, width: Option<u16
             failure_of(activity.last_failure.as_ref())
                 .map(|failure| failure::one_line_words(&failure, text::SHORT))
                 .unwrap_or_default(),
+            text::one_line(&activity.summary, text::SHORT),
         ]
     };
     let columns = table::Columns {
-        header: &["ID", "TYPE", "QUEUE", "ATTEMPT", "STATE", "LAST FAILURE"],
+        header: &["ID", "TYPE", "QUEUE", "ATTEMPT", "STATE", "LAST FAILURE", "ABOUT"],
         right: &[],
-        wrapping: &[4, 5],
+        wrapping: &[4, 5, 6],
     };
-    indented(columns, pending.iter().map(row).collect(), width)
+    let has_about = pending.iter().any(|activity| !activity.summary.is_empty());
+    indented_with_about(columns, pending.iter().map(row).collect(), has_about, width)
 }
 
 pub(super) fn activity_state(activity: &v1::PendingActivity, now: Timestamp) -> String {
@@ -325,10 +334,11 @@ fn timers(pending: &[v1::PendingTimer], now: Timestamp, width: Option<u16>) -> S
         let fires = instant(timer.fire_time)
             .map(|at| format!("{} ({})", time::until(at, now), time::date_time(at)))
             .unwrap_or_default();
-        vec![text::one_line(&timer.timer_id, 40), fires]
+        vec![text::one_line(&timer.timer_id, 40), fires, text::one_line(&timer.summary, text::SHORT)]
     };
-    let columns = table::Columns { header: &["ID", "FIRES"], right: &[], wrapping: &[1] };
-    indented(columns, pending.iter().map(row).collect(), width)
+    let columns = table::Columns { header: &["ID", "FIRES", "ABOUT"], right: &[], wrapping: &[1, 2] };
+    let has_about = pending.iter().any(|timer| !timer.summary.is_empty());
+    indented_with_about(columns, pending.iter().map(row).collect(), has_about, width)
 }
 
 fn updates(pending: &[v1::PendingUpdate], now: Timestamp, width: Option<u16>) -> String {
@@ -345,6 +355,22 @@ fn updates(pending: &[v1::PendingUpdate], now: Timestamp, width: Option<u16>) ->
     };
     let columns = table::Columns { header: &["ID", "NAME", "STAGE", "SINCE"], right: &[], wrapping: &[1] };
     indented(columns, pending.iter().map(row).collect(), width)
+}
+
+/// The last column is left out if there is nothing in it.
+fn indented_with_about(
+    mut columns: table::Columns<'_>,
+    mut rows: Vec<Vec<String>>,
+    has_about: bool,
+    width: Option<u16>,
+) -> String {
+    if !has_about {
+        let about = columns.header.len() - 1;
+        columns.header = &columns.header[..about];
+        columns.wrapping = &columns.wrapping[..columns.wrapping.len() - 1];
+        rows.iter_mut().for_each(|row| row.truncate(about));
+    }
+    indented(columns, rows, width)
 }
 
 fn indented(columns: table::Columns<'_>, rows: Vec<Vec<String>>, width: Option<u16>) -> String {
@@ -391,6 +417,7 @@ pub(crate) fn describe_value(run: &v1::DescribeWorkflowResponse) -> Value {
             "timer_id": timer.timer_id,
             "started_event_id": timer.started_event_id,
             "fire_time": instant_value(timer.fire_time),
+            "summary": timer.summary,
         })).collect::<Vec<_>>(),
         "pending_updates": run.pending_updates.iter().map(|update| json!({
             "update_id": update.update_id,
@@ -442,6 +469,7 @@ pub(super) fn activity_value(activity: &v1::PendingActivity) -> Value {
         "last_failure": failure_of(activity.last_failure.as_ref()).as_ref().map(json::failure),
         "worker_identity": activity.worker_identity,
         "paused": activity.paused.as_ref().map(paused_value),
+        "summary": activity.summary,
     })
 }
 
@@ -576,9 +604,27 @@ Pending activities
   ID  TYPE         QUEUE   ATTEMPT  STATE               LAST FAILURE
   5   charge_card  orders  3 of 5   next attempt in 4s  shop::Declined: card declined";
         assert_eq!(section, expected);
+        let mut about = run.clone();
+        about.pending_activities[0].summary = "Ada's order".into();
+        let text = describe(&about, NOW, None);
+        assert!(text.ends_with("  shop::Declined: card declined  Ada's order"), "{text}");
         let value = describe_value(&run);
         assert_eq!(value["pending_activities"][0]["last_failure"]["type_name"], "shop::Declined");
         assert_eq!(value["pending_activities"][0]["state"], "BACKING_OFF");
+    }
+
+    #[test]
+    fn timers_show_what_they_are_for() {
+        let timer = |id: &str, summary: &str| v1::PendingTimer {
+            timer_id: id.into(),
+            started_event_id: 5,
+            fire_time: Some(convert::timestamp_to_proto(NOW + Duration::from_secs(4))),
+            summary: summary.into(),
+        };
+        let expected = "  ID  FIRES                             ABOUT\n  1   in 4s (2023-11-14 22:16:44.000Z)";
+        assert_eq!(timers(&[timer("1", "")], NOW, None), expected.replace("                             ABOUT", ""));
+        let both = format!("{expected}\n  2   in 4s (2023-11-14 22:16:44.000Z)  the offer ends");
+        assert_eq!(timers(&[timer("1", ""), timer("2", "the offer ends")], NOW, None), both);
     }
 
     #[test]

@@ -85,6 +85,8 @@ pub struct PendingActivity {
     pub last_failure: Option<Failure>,
     /// Who has it; empty if nobody has.
     pub worker_identity: String,
+    /// One line about it, for people; may be empty.
+    pub summary: String,
 }
 
 /// An open timer.
@@ -96,6 +98,8 @@ pub struct PendingTimer {
     pub started_event_id: EventId,
     /// When it fires.
     pub fire_at: Timestamp,
+    /// One line about it, for people; may be empty.
+    pub summary: String,
 }
 
 impl Execution {
@@ -163,6 +167,7 @@ impl Execution {
                     heartbeat_details: activity.heartbeat_details.clone(),
                     last_failure: activity.last_failure.clone(),
                     worker_identity: String::new(),
+                    summary: activity.scheduled.summary.clone(),
                 };
                 match &activity.state {
                     Attempt::Offered { .. } => {}
@@ -198,7 +203,12 @@ impl Execution {
             .timers
             .iter()
             .filter_map(|(started_event_id, timer)| {
-                Some(PendingTimer { timer_id: timer.timer_id.clone(), started_event_id, fire_at: timer.fire_at? })
+                Some(PendingTimer {
+                    timer_id: timer.timer_id.clone(),
+                    started_event_id,
+                    fire_at: timer.fire_at?,
+                    summary: timer.summary.as_deref().unwrap_or_default().to_owned(),
+                })
             })
             .collect();
         timers.sort_by_key(|timer| (timer.fire_at, timer.started_event_id));

@@ -176,7 +176,7 @@ impl Peer {
 
     fn size(&self) -> usize {
         match &self.dealing {
-            Dealing::Child(child) => payload::total_size(&child.start.input),
+            Dealing::Child(child) => payload::total_size(&child.start.input) + child.start.details.len(),
             Dealing::Signal(signal) => payload::total_size(&signal.input),
             Dealing::Cancel(_) => 0,
         }
@@ -362,6 +362,7 @@ impl Execution {
                 // They went to the child.
                 child.start.input = Vec::new();
                 child.start.memo = Vec::new();
+                child.start.details = String::new();
             }
             freed = before - peer.size();
         }
@@ -526,8 +527,8 @@ impl Execution {
             identity: self.peer_identity(),
             memo: child.memo.clone(),
             search_attributes: child.search_attributes.clone(),
-            summary: String::new(),
-            details: String::new(),
+            summary: child.summary.clone(),
+            details: child.details.clone(),
             seen_request_ids: Vec::new(),
             reset: None,
             parent: Some(Box::new(Parent {

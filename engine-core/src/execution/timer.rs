@@ -32,6 +32,8 @@ pub(super) struct Timer {
     started_at: Timestamp,
     /// `None` once the timer fired and waits in the buffer.
     pub(super) fire_at: Option<Timestamp>,
+    /// For people; most have none.
+    pub(super) summary: Option<Box<str>>,
 }
 
 /// The open timers of a run.
@@ -137,7 +139,8 @@ impl Execution {
     pub(super) fn apply_timer_started(&mut self, started_event_id: EventId, at: Timestamp, timer: &TimerStarted) {
         let fire_at = Some(at + timer.duration);
         self.timers.by_id.insert(timer.timer_id.clone(), started_event_id);
-        let open = Timer { timer_id: timer.timer_id.clone(), started_at: at, fire_at };
+        let summary = (!timer.summary.is_empty()).then(|| timer.summary.as_str().into());
+        let open = Timer { timer_id: timer.timer_id.clone(), started_at: at, fire_at, summary };
         self.timers.by_started_event.insert(started_event_id, open);
         self.deadlines.shift(Source::Timer(started_event_id), None, fire_at);
     }

@@ -608,6 +608,8 @@ pub fn start_child_with(id: &str, parent_close_policy: ParentClosePolicy) -> Com
         id_reuse_policy: IdReusePolicy::AllowDuplicate,
         memo: Vec::new(),
         search_attributes: SearchAttributes::new(),
+        summary: String::new(),
+        details: String::new(),
     })))
 }
 

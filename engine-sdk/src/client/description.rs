@@ -188,6 +188,8 @@ pub struct PendingActivity {
     pub timeouts: ActivityTimeouts,
     /// Its retry policy, as it is now.
     pub retry_policy: RetryPolicy,
+    /// One line about it, for people; may be empty.
+    pub summary: String,
 }
 
 /// A child whose end is not recorded.
@@ -237,6 +239,8 @@ pub struct PendingTimer {
     pub started_event_id: EventId,
     /// When it fires.
     pub fire_at: Option<Timestamp>,
+    /// One line about it, for people; may be empty.
+    pub summary: String,
 }
 
 impl TryFrom<v1::WorkflowSummary> for RunSummary {
@@ -339,6 +343,7 @@ impl TryFrom<v1::PendingActivity> for PendingActivity {
             paused: message.paused.map(TryInto::try_into).transpose()?,
             timeouts: message.timeouts.map(activity_timeouts_from_proto).transpose()?.unwrap_or_default(),
             retry_policy: message.retry_policy.map(retry_policy_from_proto).transpose()?.unwrap_or_default(),
+            summary: message.summary,
         })
     }
 }
@@ -383,6 +388,7 @@ impl TryFrom<v1::PendingTimer> for PendingTimer {
             timer_id: required_id("timer_id", &message.timer_id, TimerId::parse)?,
             started_event_id: EventId(message.started_event_id),
             fire_at: instant("fire_time", message.fire_time)?,
+            summary: message.summary,
         })
     }
 }

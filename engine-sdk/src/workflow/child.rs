@@ -26,6 +26,7 @@ use super::state::{Shared, State};
 use crate::data::{self, DataError};
 use crate::definition::{Signal, WorkflowOptions};
 use crate::error::{FailedChild, PeerFailure};
+use crate::search::SearchChange;
 
 /// What happens when the code cancels a child or its scope, or drops the future of its result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -64,6 +65,9 @@ pub struct ChildCall<I, T> {
     id_reuse_policy: IdReusePolicy,
     cancellation: ChildCancellation,
     memo: Vec<(String, Result<Payload, DataError>)>,
+    search: Vec<SearchChange>,
+    summary: String,
+    details: String,
     output: PhantomData<fn() -> T>,
 }
 
@@ -87,6 +91,9 @@ impl<I, T: DeserializeOwned> ChildCall<I, T> {
             id_reuse_policy: IdReusePolicy::default(),
             cancellation: ChildCancellation::default(),
             memo: Vec::new(),
+            search: Vec::new(),
+            summary: String::new(),
+            details: String::new(),
             output: PhantomData,
         }
     }
@@ -155,6 +162,25 @@ impl<I, T: DeserializeOwned> ChildCall<I, T> {
         self
     }
 
+    /// Sets what it is listed by. Names and types are registered in the namespace: one that is not known there, or has another type,
+    /// fails the workflow task.
+    pub fn search_attributes(mut self, attributes: impl IntoIterator<Item = SearchChange>) -> Self {
+        self.search.extend(attributes);
+        self
+    }
+
+    /// One line about it, for people. At most 400 bytes.
+    pub fn summary(mut self, summary: impl Into<String>) -> Self {
+        self.summary = summary.into();
+        self
+    }
+
+    /// More about it, for people. At most 20,000 bytes.
+    pub fn details(mut self, details: impl Into<String>) -> Self {
+        self.details = details.into();
+        self
+    }
+
     /// Starts it and waits for what it returns. Dropping the future does what [`ChildCall::cancellation`] says.
     pub async fn run(self, input: I) -> Result<T, PeerFailure> {
         self.begin(&input).await
@@ -195,6 +221,14 @@ impl<I, T: DeserializeOwned> ChildCall<I, T> {
                 Err(error) => noted("memo:", &error),
             }
         }
+        let mut search_attributes = SearchAttributes::new();
+        for change in self.search {
+            match change.into_parts() {
+                Ok((name, Some(value))) => drop(search_attributes.insert(name, value)),
+                Ok((_, None)) => {}
+                Err(problem) => noted("search_attributes:", &problem),
+            }
+        }
         let workflow_type =
             WorkflowType::parse(&self.workflow_type).map_err(|error| noted("workflow_type", &error)).ok();
         let queue = self.queue.as_deref().map(TaskQueueName::parse).transpose();
@@ -227,7 +261,9 @@ impl<I, T: DeserializeOwned> ChildCall<I, T> {
             parent_close_policy,
             id_reuse_policy,
             memo,
-            search_attributes: SearchAttributes::new(),
+            search_attributes,
+            summary: self.summary,
+            details: self.details,
         });
         state.join_scope(self.scope, handle, self.cancellation.into());
         Some((handle, text))

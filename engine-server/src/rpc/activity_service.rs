@@ -8,6 +8,7 @@ use engine_core::execution::Input;
 use engine_core::filter::Subject;
 use engine_core::ids::{ActivityId, Namespace, RequestId, TaskQueueName, WorkflowId, WorkflowType};
 use engine_core::limits::{STARTS_MAX, WORKFLOW_TASK_TIMEOUT_DEFAULT};
+use engine_core::search::PAUSED;
 use engine_core::time::Timestamp;
 use engine_proto::v1::{self, activity_service_server::ActivityService};
 use engine_proto::{EncodedHistory, convert};
@@ -360,6 +361,8 @@ pub(super) fn events(stored: &StoredRun) -> Result<Vec<Event>, ServerError> {
 }
 
 fn summary(row: &ExecutionRow) -> v1::ActivitySummary {
+    let mut search_attributes = convert::search_attributes_to_proto(&row.search_attributes);
+    let paused = search_attributes.remove(PAUSED).is_some();
     v1::ActivitySummary {
         activity_id: row.key.workflow_id.clone(),
         run_id: row.key.run_id.to_string(),
@@ -368,7 +371,8 @@ fn summary(row: &ExecutionRow) -> v1::ActivitySummary {
         status: convert::close_status_to_proto(row.status).into(),
         start_time: Some(convert::timestamp_to_proto(row.started_at)),
         close_time: row.closed_at.map(convert::timestamp_to_proto),
-        search_attributes: convert::search_attributes_to_proto(&row.search_attributes),
+        search_attributes,
+        paused,
     }
 }
 

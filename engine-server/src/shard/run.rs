@@ -172,11 +172,8 @@ pub(crate) struct Standing {
 
 impl Standing {
     pub(crate) fn of(execution: &Execution) -> Self {
-        Self {
-            paused: execution.paused().is_some(),
-            task_failure: execution.task_failure(),
-            version: execution.listed_version(),
-        }
+        let paused = execution.paused().or_else(|| execution.standalone_paused());
+        Self { paused: paused.is_some(), task_failure: execution.task_failure(), version: execution.listed_version() }
     }
 }
 

@@ -104,6 +104,8 @@ fn child_to_proto(child: &StartChild) -> v1::StartChild {
         id_reuse_policy: reuse_policy_to_proto(child.id_reuse_policy).into(),
         memo: memo_to_proto(&child.memo),
         search_attributes: search_attributes_to_proto(&child.search_attributes),
+        summary: child.summary.clone(),
+        details: child.details.clone(),
     }
 }
 
@@ -121,6 +123,8 @@ fn child_from_proto(message: v1::StartChild) -> Result<StartChild, ConvertError>
         id_reuse_policy: reuse_policy_from_proto("id_reuse_policy", message.id_reuse_policy)?,
         memo: memo_from_proto(message.memo),
         search_attributes: search_attributes_from_proto(message.search_attributes)?,
+        summary: message.summary,
+        details: message.details,
     })
 }
 

@@ -426,6 +426,8 @@ fn child_in_full() -> StartChild {
         id_reuse_policy: IdReusePolicy::RejectDuplicate,
         memo: vec![("a".into(), payload("1"))],
         search_attributes: search_attributes(),
+        summary: "Ada's parcel".into(),
+        details: "two pieces\nfragile".into(),
     }
 }
 
@@ -441,6 +443,8 @@ fn child_with_the_least() -> StartChild {
         id_reuse_policy: IdReusePolicy::AllowDuplicate,
         memo: Vec::new(),
         search_attributes: SearchAttributes::new(),
+        summary: String::new(),
+        details: String::new(),
         ..child_in_full()
     }
 }

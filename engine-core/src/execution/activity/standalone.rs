@@ -27,7 +27,7 @@ use crate::event::{
 };
 use crate::execution::check::BadField;
 use crate::execution::draft::Draft;
-use crate::execution::{Effect, Execution, Reply, Transition};
+use crate::execution::{Effect, Execution, Paused, Reply, Transition};
 use crate::ids::{ActivityId, ActivityType, EventId};
 use crate::time::Timestamp;
 
@@ -44,6 +44,11 @@ impl Execution {
     /// Whether the run is a standalone activity.
     pub fn is_standalone_activity(&self) -> bool {
         self.started.activity.is_some()
+    }
+
+    /// The pause under way, if the run is a standalone activity that is paused.
+    pub fn standalone_paused(&self) -> Option<&Paused> {
+        self.is_standalone_activity().then(|| self.activities.get(STANDALONE)?.paused.as_ref()).flatten()
     }
 
     /// Opens the activity of a run that is one.

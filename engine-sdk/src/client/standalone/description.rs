@@ -40,6 +40,8 @@ pub struct ActivitySummary {
     pub closed_at: Option<Timestamp>,
     /// By what else it is listed: read it with [`SearchKey::get`](crate::search::SearchKey::get).
     pub search_attributes: SearchAttributes,
+    /// Whether an operator has it paused: see [`ActivityHandle::open`](super::ActivityHandle::open).
+    pub is_paused: bool,
 }
 
 /// The state of a standalone activity.
@@ -54,7 +56,7 @@ pub struct ActivityDescription {
     pub timeouts: ActivityTimeouts,
     /// How its attempts follow each other.
     pub retry_policy: RetryPolicy,
-    /// Where it stands, if it is open.
+    /// Where it stands, if it is open; who paused it and why, if it is paused.
     pub pending: Option<PendingActivity>,
     /// Why it has no result, if it has ended without one: of a dead letter, its reason.
     pub failure: Option<StandaloneFailure>,
@@ -90,6 +92,7 @@ impl TryFrom<v1::ActivitySummary> for ActivitySummary {
             started_at: timestamp_from_proto("start_time", started_at)?,
             closed_at: message.close_time.map(|at| timestamp_from_proto("close_time", at)).transpose()?,
             search_attributes: search_attributes_from_proto(message.search_attributes)?,
+            is_paused: message.paused,
         })
     }
 }
