@@ -236,6 +236,19 @@ async fn an_update_is_described_while_it_waits_and_a_signal_goes_along_with_a_st
     server.json("terminate", &["w", "--reason", "seen enough"]);
     let (code, _, stderr) = server.ask("update", &update);
     assert_eq!(code, 4, "{stderr}");
+
+    // An update that goes along with a start reaches the run that it starts, and with the same key it is the same update.
+    let along = ["--type", "t", "--queue", "q", "--id", "x", "--update", "deposit", "--update-input", "5"];
+    let along = [&along[..], &["--update-id", "u-1", "--timeout", "0s"]].concat();
+    for did in ["started workflow x", "was running already: workflow x"] {
+        let (code, stdout, stderr) = server.ask("start", &along);
+        assert_eq!((code, stdout.as_str()), (7, ""));
+        assert!(stderr.starts_with(did) && stderr.contains("still waits for a worker"), "{stderr}");
+    }
+    let pending = server.json("describe", &["x"])["pending_updates"].clone();
+    assert_eq!((pending.as_array().unwrap().len(), &pending[0]["update_id"]), (1, &"u-1".into()));
+    let (code, _, stderr) = server.ask("start", &["--type", "t", "--queue", "q", "--timeout", "1s"]);
+    assert_eq!(code, 2, "{stderr}");
 }
 
 #[tokio::test]
@@ -574,8 +587,13 @@ async fn activities_are_started_listed_stopped_and_run_again() {
     assert!(words.contains("no worker has taken it"), "{words}");
     assert_eq!(ask(&["pause", "letter", "--reason", "no ink"]).1, "paused activity letter\n");
     assert_eq!(ask(&["pause", "letter"]).1, "nothing to do for activity letter\n");
+    let (_, words, _) = ask(&["describe", "letter"]);
+    assert!(words.contains("RUNNING (paused)") && words.contains(": no ink\n"), "{words}");
+    assert!(ask(&["list", "-q", "Paused = true"]).1.contains("RUNNING (paused)"));
+    assert_eq!(json(&["describe", "letter"])["pending"]["paused"]["reason"], "no ink");
     assert_eq!(ask(&["options", "letter", "--start-to-close", "5s"]).1, "changed activity letter\n");
     assert_eq!(ask(&["unpause", "letter"]).1, "unpaused activity letter\n");
+    assert_eq!(json(&["list"])[0]["paused"], false);
     assert_eq!(ask(&["pause", "nothing"]).0, 4);
     assert_eq!(ask(&["result", "letter", "--timeout", "0s"]).0, 7);
     assert_eq!(ask(&["cancel", "letter", "--reason", "no stamps"]).1, "asked activity letter to stop\n");
@@ -587,13 +605,8 @@ async fn activities_are_started_listed_stopped_and_run_again() {
     let late = ["--id", "late", "--schedule-to-start", "1ms"];
     let (code, _, said) = ask(&[&["run"], &start[1..], &late].concat());
     assert_eq!(code, 3);
-    let (_, words, _) = ask(&["describe", "letter"]);
-    assert!(words.contains("RUNNING (paused)") && words.contains(": no ink\n"), "{words}");
-    assert!(ask(&["list", "-q", "Paused = true"]).1.contains("RUNNING (paused)"));
-    assert_eq!(json(&["describe", "letter"])["pending"]["paused"]["reason"], "no ink");
     assert!(said.contains("activity late timed out\n  schedule-to-start timeout"), "{said}");
     assert_eq!(json(&["count", "-q", "Status = 'TimedOut'"])["count"], 1);
-    assert_eq!(json(&["list"])[0]["paused"], false);
     let (_, words, _) = ask(&["describe", "late"]);
     assert!(words.contains("Why it timed out\n  schedule-to-start timeout"), "{words}");
     let again = json(&["rerun", "letter"]);

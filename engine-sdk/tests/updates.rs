@@ -10,6 +10,7 @@ use engine_sdk::engine::Engine;
 use engine_sdk::event::{CloseStatus, EventKind};
 use engine_sdk::ids::EventId;
 use engine_sdk::prelude::*;
+use futures::TryStreamExt;
 use futures::future::join;
 
 #[update(returns = u64)]
@@ -225,4 +226,88 @@ async fn a_run_that_is_terminated_tells_who_waits_for_an_update() {
         assert!(matches!(error, UpdateFailure::Client(ClientError::Closed { .. })), "{error:?}");
         scene.engine.shutdown().await;
     }
+}
+
+/// Counts what its methods are told, until it is enough.
+struct Counter {
+    sum: u64,
+}
+
+#[workflow]
+impl Counter {
+    #[init]
+    fn new(sum: u64) -> Self {
+        Self { sum }
+    }
+
+    #[run]
+    async fn run(&mut self, ctx: WorkflowContext) -> Result<u64, WorkflowError> {
+        let patience = ctx.sleep_for(days(9), "until nobody counts any more");
+        select! {
+            _ = self.wait_until(|counter| counter.sum >= 100) => {}
+            _ = patience => {}
+        }
+        ctx.wait_all_handlers_finished().await;
+        Ok(self.sum)
+    }
+
+    #[signal]
+    fn add(&mut self, number: u64) {
+        self.sum += number;
+    }
+
+    #[update]
+    fn add_and_tell(&mut self, number: u64) -> Result<u64, WorkflowError> {
+        self.sum += number;
+        Ok(self.sum)
+    }
+}
+
+const DESK: SearchKey<str> = SearchKey::keyword("Desk");
+
+#[workflow]
+async fn counts_by_others(ctx: WorkflowContext) -> Result<u64, WorkflowError> {
+    let child = ctx.child(Counter::WORKFLOW).id("child").summary("counts for its parent").details("in steps of 60");
+    let child = child.search_attributes([DESK.set("3")]).start(0).await?;
+    child.send(Counter::ADD, 40).await?;
+    ctx.external("other").send(Counter::ADD, 1).await?;
+    ctx.signal_channel::<()>("go on").recv().await;
+    child.send(Counter::ADD, 60).await?;
+    Ok(child.result().await?)
+}
+
+#[tokio::test]
+async fn methods_are_reached_with_a_start_and_by_other_workflows() {
+    let engine = Engine::open("memory:").await.unwrap();
+    let client = engine.client();
+    client.namespaces().update("default").search_attribute(DESK).send().await.unwrap();
+    let worker = Worker::new(client.clone(), "counters").workflow(Counter::WORKFLOW).workflow(counts_by_others);
+    let work = async {
+        let start = || client.workflow(Counter::WORKFLOW).id("other").queue("counters");
+        let first = start().send_with_start(1, Counter::ADD, 1).await.unwrap();
+        assert!(first.is_new());
+        let add = || start().update_id("u-1").call_with_start(50, Counter::ADD_AND_TELL, 8);
+        let (same, sum) = add().await.unwrap();
+        assert_eq!((same.is_new(), same.run_id(), sum), (false, first.run_id(), 10));
+        assert_eq!(add().await.unwrap().1, 10, "a repeat with the same key is the same update");
+        assert_eq!(first.update_handle_named::<u64>("u-1").unwrap().result().await.unwrap(), 10);
+        let described = first.describe().await.unwrap();
+        assert_eq!(described.pending_timers[0].summary, "until nobody counts any more");
+
+        let parent = client.workflow(counts_by_others).id("parent").queue("counters").start(()).await.unwrap();
+        // The child is there once the parent's first message to it is recorded.
+        parent.signal_named("go on", &()).await.unwrap();
+        assert_eq!(parent.result().await.unwrap(), 100);
+        let child = client.handle_named::<u64>("child").describe().await.unwrap();
+        assert_eq!(
+            (child.started.summary.as_str(), child.started.details.as_str()),
+            ("counts for its parent", "in steps of 60")
+        );
+        let listed: Vec<_> = client.list("Desk = '3'").try_collect().await.unwrap();
+        assert_eq!(listed.len(), 1);
+        assert_eq!(first.call(Counter::ADD_AND_TELL, 89).await.unwrap(), 100);
+        assert_eq!(first.result().await.unwrap(), 100);
+    };
+    worker.run_until(work).await.unwrap();
+    engine.shutdown().await;
 }

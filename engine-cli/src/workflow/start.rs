@@ -1,17 +1,23 @@
 //! `engine workflow start`.
 
-use engine_proto::v1;
+use std::time::Duration;
+
+use engine_proto::{convert, v1};
 use serde_json::json;
 use uuid::Uuid;
 
 use super::result;
+use super::update::{self, Sent};
 use crate::args::ConnectionArgs;
 use crate::client::{self, Client};
 use crate::error::{CliError, Exit};
 use crate::options::Attributes;
 use crate::output::{Format, Output};
 use crate::view::payload;
-use crate::workflow::args::{ConflictPolicy, ResultArgs, ReusePolicy, RunArgs, StartArgs};
+use crate::workflow::args::{ConflictPolicy, ResultArgs, ReusePolicy, RunArgs, StartArgs, UpdateWait};
+
+/// How long an answer to an update that goes along with a start is waited for.
+const UPDATE_WAIT_DEFAULT: Duration = Duration::from_secs(20);
 
 pub(super) async fn run(
     connection: &ConnectionArgs,
@@ -19,12 +25,17 @@ pub(super) async fn run(
     output: &mut Output,
 ) -> Result<Exit, CliError> {
     let wait = arguments.wait.then_some(arguments.timeout);
+    let timeout = arguments.timeout;
     let signal = signal(&arguments)?;
+    let update = update_of(&arguments)?;
     let (mut request, attributes) = request(arguments)?;
     let mut client = Client::connect(connection).await?;
     request.search_attributes = attributes.read(&mut client).await?;
     request.namespace.clone_from(&client.namespace);
     request.identity.clone_from(&client.identity);
+    if let Some(update) = update {
+        return with_update(&mut client, request, update, timeout.unwrap_or(UPDATE_WAIT_DEFAULT), output).await;
+    }
     let (workflow_id, request_id) = (request.workflow_id.clone(), request.request_id.clone());
     let response = match signal {
         Some(signal) => {
@@ -86,6 +97,52 @@ fn signal(arguments: &StartArgs) -> Result<Option<v1::SignalWithStartRequest>, C
         signal_name: name.clone(),
         input: input.collect::<Result<_, _>>()?,
     }))
+}
+
+/// The update that goes along, if there is one.
+fn update_of(arguments: &StartArgs) -> Result<Option<v1::UpdateRequest>, CliError> {
+    let Some(name) = &arguments.update else { return Ok(None) };
+    let input = arguments.update_input.iter().map(|text| payload::json_payload(text, "--update-input"));
+    Ok(Some(v1::UpdateRequest {
+        update_id: arguments.update_id.clone().unwrap_or_else(|| Uuid::now_v7().to_string()),
+        update_name: name.clone(),
+        input: input.collect::<Result<_, _>>()?,
+        identity: String::new(),
+    }))
+}
+
+/// Sends an update along with the start, and prints its answer.
+async fn with_update(
+    client: &mut Client,
+    mut start: v1::StartWorkflowRequest,
+    update: v1::UpdateRequest,
+    timeout: Duration,
+    output: &mut Output,
+) -> Result<Exit, CliError> {
+    // It is for the run that is open, if there is one; a repeat of the command finds the run that it started.
+    if start.id_conflict_policy() == v1::WorkflowIdConflictPolicy::Fail {
+        start.set_id_conflict_policy(v1::WorkflowIdConflictPolicy::UseExisting);
+    }
+    let update = v1::UpdateRequest { identity: client.identity.clone(), ..update };
+    let (workflow_id, request_id) = (start.workflow_id.clone(), start.request_id.clone());
+    let request = v1::UpdateWithStartRequest {
+        start: Some(start),
+        update: Some(update.clone()),
+        wait_stage: v1::UpdateStage::Completed.into(),
+        wait: Some(convert::duration_to_proto(timeout)),
+    };
+    let response = client.service.update_with_start(client::request_that_waits(request, timeout)).await;
+    let answer = response
+        .map_err(|status| repeatable(client, &status, &format!("{request_id} --update-id {}", update.update_id)))?
+        .into_inner();
+    let so_far = answer.update.unwrap_or_default();
+    let did = if answer.started { "started" } else { "was running already:" };
+    // Standard output holds nothing but the answer.
+    if output.format() == Format::Text {
+        eprintln!("{did} workflow {workflow_id}, run {}", so_far.run_id);
+    }
+    let sent = Sent { workflow_id: &workflow_id, name: &update.update_name, id: &update.update_id };
+    update::tell(sent, UpdateWait::Completed, so_far, output)
 }
 
 /// The error of a call whose effect is unknown if the connection was lost: says how to repeat it without harm.

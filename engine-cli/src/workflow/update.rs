@@ -39,15 +39,26 @@ pub(super) async fn run(
     };
     let response = client.service.update_workflow(client::request_that_waits(request, arguments.timeout)).await;
     let answer = response.map_err(|status| repeatable(&client, &status, &update_id))?.into_inner();
-    tell(&arguments, &update_id, answer, output)
+    let sent = Sent { workflow_id: &arguments.run.workflow_id, name: &arguments.name, id: &update_id };
+    tell(sent, arguments.wait, answer, output)
 }
 
-fn tell(
-    arguments: &UpdateArgs,
-    update_id: &str,
+/// An update that was sent.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sent<'a> {
+    pub(super) workflow_id: &'a str,
+    pub(super) name: &'a str,
+    pub(super) id: &'a str,
+}
+
+/// Prints what the server says of an update, and says by the exit code whether that is what was waited for.
+pub(super) fn tell(
+    sent: Sent<'_>,
+    wait: UpdateWait,
     answer: v1::UpdateWorkflowResponse,
     output: &mut Output,
 ) -> Result<Exit, CliError> {
+    let Sent { workflow_id, name, id: update_id } = sent;
     let stage = answer.stage();
     let rejection = run::failure_of(answer.rejection.as_ref());
     let outcome = answer.outcome.map(convert::update_outcome_from_proto).transpose();
@@ -59,7 +70,7 @@ fn tell(
     };
     if output.format() == Format::Json {
         output.json(&json!({
-            "workflow_id": arguments.run.workflow_id,
+            "workflow_id": workflow_id,
             "run_id": answer.run_id,
             "update_id": update_id,
             "stage": stage.as_str_name().trim_start_matches("UPDATE_STAGE_"),
@@ -67,7 +78,6 @@ fn tell(
             "failure": error.as_ref().or(rejection.as_ref()).map(json::failure),
         }))?;
     }
-    let name = &arguments.name;
     let failed = |did: &str, error| {
         let why = failure::lines(error);
         CliError::new(Exit::Failed, format!("update {name:?} {did}: {why}"))
@@ -80,7 +90,7 @@ fn tell(
     }
     let is_enough = match stage {
         v1::UpdateStage::Completed => true,
-        v1::UpdateStage::Accepted => arguments.wait == UpdateWait::Accepted,
+        v1::UpdateStage::Accepted => wait == UpdateWait::Accepted,
         v1::UpdateStage::Unspecified | v1::UpdateStage::Admitted | v1::UpdateStage::Rejected => false,
     };
     if output.format() == Format::Text {

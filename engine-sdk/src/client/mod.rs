@@ -7,7 +7,8 @@
 //! | `handle` | one workflow: its outcome, signals, cancel and terminate, its history |
 //! | `operate_activity` | what operators do to one of its open activities |
 //! | `operate` | what operators do to a workflow: pause, resume, reset, repair, delete |
-//! | `update` | updates, and messages along with a start |
+//! | `update` | updates |
+//! | `with_start` | messages along with a start |
 //! | `outcome` | how a run ended |
 //! | `description` | where a run stands |
 //! | `list` | lists of runs |
@@ -42,6 +43,7 @@ mod start_many;
 #[cfg(test)]
 mod tests;
 mod update;
+mod with_start;
 
 use std::fmt;
 use std::marker::PhantomData;

@@ -73,6 +73,7 @@ pub struct WorkflowStart<I, T> {
     start_delay: Option<Duration>,
     cron: Option<v1::Cron>,
     last_result: Option<Result<Payload, DataError>>,
+    update_id: Option<String>,
     output: PhantomData<fn() -> T>,
 }
 
@@ -100,6 +101,7 @@ impl<I, T> WorkflowStart<I, T> {
             start_delay: None,
             cron: None,
             last_result: None,
+            update_id: None,
             output: PhantomData,
         }
     }
@@ -205,6 +207,17 @@ impl<I, T> WorkflowStart<I, T> {
     pub fn request_id(mut self, request_id: impl Into<String>) -> Self {
         self.request_id = Some(request_id.into());
         self
+    }
+
+    /// Your key for the update that goes along with the start: see [`UpdateSend::id`](super::UpdateSend::id). A random UUID unless set.
+    /// For [`WorkflowStart::update_with_start`] and [`WorkflowStart::call_with_start`] alone.
+    pub fn update_id(mut self, update_id: impl Into<String>) -> Self {
+        self.update_id = Some(update_id.into());
+        self
+    }
+
+    pub(super) fn take_update_id(&mut self) -> String {
+        self.update_id.take().unwrap_or_else(|| Uuid::now_v7().to_string())
     }
 
     /// Adds a fact for people, shown with the run and not indexed.

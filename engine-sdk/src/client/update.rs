@@ -1,4 +1,4 @@
-//! Updates from a client: sending, waiting, and sending along with a start.
+//! Updates from a client: sending and waiting.
 
 use std::fmt;
 use std::future::{Future, IntoFuture};
@@ -17,16 +17,14 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
-use super::{
-    ANSWER_WITHIN, Client, ClientError, Patience, WorkflowHandle, WorkflowStart, payload_to_proto, until_answered,
-};
+use super::{ANSWER_WITHIN, Client, ClientError, Patience, WorkflowHandle, payload_to_proto, until_answered};
 use crate::data::{self, DataError};
-use crate::definition::{MethodUpdate, Signal, Update};
+use crate::definition::{MethodUpdate, Update};
 use crate::error::RecordedError;
 use crate::event::UpdateOutcome;
 
 /// How long one call for what becomes of an update waits at the server.
-const UPDATE_WAIT: Duration = Duration::from_secs(20);
+pub(super) const UPDATE_WAIT: Duration = Duration::from_secs(20);
 
 /// Why an update has no result.
 #[derive(Debug, thiserror::Error)]
@@ -123,20 +121,20 @@ impl<O> fmt::Debug for UpdateSend<O> {
 
 /// What names an update to the server.
 #[derive(Debug, Clone)]
-struct Ask {
-    execution: v1::WorkflowExecution,
-    update_id: String,
+pub(super) struct Ask {
+    pub(super) execution: v1::WorkflowExecution,
+    pub(super) update_id: String,
     /// The whole update, if this program has it: a server that forgot it gets it again.
-    update: Option<v1::UpdateRequest>,
+    pub(super) update: Option<v1::UpdateRequest>,
 }
 
 /// One update, which is answered with an `O`. Holds nothing on the server.
 #[derive(Clone)]
 pub struct UpdateHandle<O> {
-    client: Client,
-    request: Ask,
-    run_id: Option<RunId>,
-    output: PhantomData<fn() -> O>,
+    pub(super) client: Client,
+    pub(super) request: Ask,
+    pub(super) run_id: Option<RunId>,
+    pub(super) output: PhantomData<fn() -> O>,
 }
 
 impl<O> UpdateHandle<O> {
@@ -226,7 +224,7 @@ fn invalid(field: &str, message: String) -> ClientError {
     ClientError::InvalidArgument { field: field.to_owned(), message }
 }
 
-fn rejection(answer: &v1::UpdateWorkflowResponse) -> Result<Option<UpdateFailure>, ConvertError> {
+pub(super) fn rejection(answer: &v1::UpdateWorkflowResponse) -> Result<Option<UpdateFailure>, ConvertError> {
     if answer.stage != i32::from(v1::UpdateStage::Rejected) {
         return Ok(None);
     }
@@ -236,7 +234,7 @@ fn rejection(answer: &v1::UpdateWorkflowResponse) -> Result<Option<UpdateFailure
 }
 
 /// The outcome in an answer; `None` if there is none yet.
-fn outcome<O: DeserializeOwned>(answer: v1::UpdateWorkflowResponse) -> Option<Result<O, UpdateFailure>> {
+pub(super) fn outcome<O: DeserializeOwned>(answer: v1::UpdateWorkflowResponse) -> Option<Result<O, UpdateFailure>> {
     Some(match update_outcome_from_proto(answer.outcome?) {
         Ok(UpdateOutcome::Completed { result }) => {
             data::decode_result(result.as_ref()).map_err(UpdateFailure::Undecodable)
@@ -275,80 +273,13 @@ impl<T> WorkflowHandle<T> {
         &self,
         update_id: impl Into<String>,
     ) -> Result<UpdateHandle<U::Output>, ClientError> {
+        self.update_handle_named(update_id)
+    }
+
+    /// An update that was sent before and is answered with an `O`: of a method, or of code that this program does not have. Asks the
+    /// server nothing.
+    pub fn update_handle_named<O>(&self, update_id: impl Into<String>) -> Result<UpdateHandle<O>, ClientError> {
         let request = Ask { execution: self.execution()?, update_id: update_id.into(), update: None };
         Ok(UpdateHandle { client: self.client.clone(), request, run_id: self.run_id, output: PhantomData })
-    }
-}
-
-impl<I, T> WorkflowStart<I, T> {
-    /// Sends `signal` to the open run of the workflow id, or starts a run with the signal in it, in one transaction. The
-    /// id-conflict policy counts as `UseExisting`, unless it is `TerminateExisting`.
-    pub async fn signal_with_start<S: Signal>(self, input: I, signal: S) -> Result<WorkflowHandle<T>, ClientError> {
-        let (client, start) = self.into_request(input)?;
-        let request = v1::SignalWithStartRequest {
-            start: Some(start),
-            signal_name: S::NAME.to_owned(),
-            input: vec![payload_to_proto(&data::encode(&signal)?)],
-        };
-        let workflow_id = request.start.as_ref().map(|start| start.workflow_id.clone()).unwrap_or_default();
-        let service = client.transport().workflows();
-        let answer = until_answered(client.patience(), |_| {
-            let (mut service, request) = (service.clone(), request.clone());
-            async move { service.signal_with_start(request).await }
-        });
-        let answer = answer.await?;
-        let run_id = Some(parse_run_id("run_id", &answer.run_id)?);
-        Ok(WorkflowHandle { client, workflow_id, run_id, is_new: answer.started, output: PhantomData })
-    }
-
-    /// Sends `update` to the open run of the workflow id, or starts a run whose first workflow task brings it, and waits for its
-    /// outcome. The id-conflict policy counts as `UseExisting`; `TerminateExisting` is refused.
-    pub async fn update_with_start<U: Update>(
-        self,
-        input: I,
-        update: U,
-    ) -> Result<(WorkflowHandle<T>, U::Output), UpdateFailure> {
-        let (client, mut start) = self.into_request(input)?;
-        if start.id_conflict_policy == i32::from(v1::WorkflowIdConflictPolicy::Fail) {
-            start.id_conflict_policy = v1::WorkflowIdConflictPolicy::UseExisting.into();
-        }
-        let workflow_id = start.workflow_id.clone();
-        let update = v1::UpdateRequest {
-            update_id: Uuid::now_v7().to_string(),
-            update_name: U::NAME.to_owned(),
-            input: vec![payload_to_proto(&data::encode(&update).map_err(ClientError::from)?)],
-            identity: client.identity().to_owned(),
-        };
-        let request = v1::UpdateWithStartRequest {
-            start: Some(start),
-            update: Some(update.clone()),
-            wait_stage: v1::UpdateStage::Completed.into(),
-            wait: Some(duration_to_proto(UPDATE_WAIT)),
-        };
-        let patience = Patience { answer_within: UPDATE_WAIT + ANSWER_WITHIN, ..client.patience() };
-        let service = client.transport().workflows();
-        let answer = until_answered(patience, |_| {
-            let (mut service, request) = (service.clone(), request.clone());
-            async move { service.update_with_start(request).await }
-        });
-        let answer = answer.await?;
-        let so_far = answer.update.unwrap_or_default();
-        let run_id = parse_run_id("update.run_id", &so_far.run_id)?;
-        let handle = WorkflowHandle {
-            client: client.clone(),
-            workflow_id,
-            run_id: Some(run_id),
-            is_new: answer.started,
-            output: PhantomData,
-        };
-        if let Some(failure) = rejection(&so_far)? {
-            return Err(failure);
-        }
-        if let Some(outcome) = outcome(so_far) {
-            return outcome.map(|result| (handle, result));
-        }
-        let request = Ask { execution: handle.execution()?, update_id: update.update_id.clone(), update: Some(update) };
-        let result = UpdateHandle { client, request, run_id: None, output: PhantomData }.result().await?;
-        Ok((handle, result))
     }
 }

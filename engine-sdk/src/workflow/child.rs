@@ -24,7 +24,7 @@ use super::activity::CancellationType;
 use super::external::ExternalWorkflow;
 use super::state::{Shared, State};
 use crate::data::{self, DataError};
-use crate::definition::{Signal, WorkflowOptions};
+use crate::definition::{MethodSignal, Signal, WorkflowOptions};
 use crate::error::{FailedChild, PeerFailure};
 use crate::search::SearchChange;
 
@@ -298,9 +298,18 @@ impl<T> ChildHandle<T> {
         self.signal_named(S::NAME, &signal).await
     }
 
+    /// Sends it a signal that a method of its code handles: `child.send(Order::PAY, card)`. See [`ChildHandle::signal`].
+    pub async fn send<S: MethodSignal>(&self, signal: S, input: S::Input) -> Result<(), PeerFailure> {
+        self.as_external().send(signal, input).await
+    }
+
     /// Sends it a message by its name.
     pub async fn signal_named<V: Serialize + ?Sized>(&self, name: &str, value: &V) -> Result<(), PeerFailure> {
-        ExternalWorkflow::child(&self.future.shared, self.future.workflow_id.clone()).signal_named(name, value).await
+        self.as_external().signal_named(name, value).await
+    }
+
+    fn as_external(&self) -> ExternalWorkflow {
+        ExternalWorkflow::child(&self.future.shared, self.future.workflow_id.clone())
     }
 
     /// Cancels it as [`ChildCall::cancellation`] says; [`ChildHandle::result`] tells how it ended. A repeat does nothing.

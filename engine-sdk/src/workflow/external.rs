@@ -8,13 +8,14 @@ use std::task::{Context, Poll};
 
 use engine_core::event::WorkflowTaskFailureCause;
 use engine_core::ids::{RunId, SignalName, WorkflowId};
+use engine_core::payload::Payload;
 use engine_core::peer::PeerTarget;
 use engine_core::replay::{Handle, Resolution};
 use serde::Serialize;
 
 use super::state::Shared;
-use crate::data;
-use crate::definition::Signal;
+use crate::data::{self, DataError};
+use crate::definition::{MethodSignal, Signal};
 use crate::error::PeerFailure;
 
 /// Another workflow of the same namespace, made by [`super::WorkflowContext::external`].
@@ -56,9 +57,16 @@ impl ExternalWorkflow {
         self.signal_named(S::NAME, &signal).await
     }
 
+    /// Sends it a signal that a method of its code handles: `order.send(Order::PAY, card)`. See [`ExternalWorkflow::signal`].
+    pub async fn send<S: MethodSignal>(&self, signal: S, input: S::Input) -> Result<(), PeerFailure> {
+        let _ = signal;
+        self.message(self.issue_signal(S::NAME, S::encode_input(&input))).await
+    }
+
     /// Sends it a message by its name. See [`ExternalWorkflow::signal`].
     pub async fn signal_named<V: Serialize + ?Sized>(&self, name: &str, value: &V) -> Result<(), PeerFailure> {
-        self.message(self.issue_signal(name, value)).await
+        // Encoded without the lock: the value's code is the user's.
+        self.message(self.issue_signal(name, data::encode(value).map(|value| vec![value]))).await
     }
 
     /// Asks it to stop; its code decides what to do. After `Ok` the request is durable, or the workflow is closed already.
@@ -76,20 +84,18 @@ impl ExternalWorkflow {
         Ok(PeerTarget { workflow_id, run_id: self.run_id, child_only: self.child_only })
     }
 
-    fn issue_signal<V: Serialize + ?Sized>(&self, name: &str, value: &V) -> Option<Handle> {
-        // Encoded without the lock: the value's code is the user's.
-        let value = data::encode(value);
+    fn issue_signal(&self, name: &str, input: Result<Vec<Payload>, DataError>) -> Option<Handle> {
         let mut state = self.shared.lock_as_code()?;
         let name = SignalName::parse(name).map_err(|error| format!("signal name {error}"));
-        let value = value.map_err(|error| error.to_string());
-        match (self.target(), name, value) {
-            (Ok(target), Ok(name), Ok(value)) => {
+        let input = input.map_err(|error| error.to_string());
+        match (self.target(), name, input) {
+            (Ok(target), Ok(name), Ok(input)) => {
                 state.progress += 1;
-                Some(state.replayer.signal_external(target, name, || vec![value]))
+                Some(state.replayer.signal_external(target, name, || input))
             }
-            (target, name, value) => {
+            (target, name, input) => {
                 let wrong =
-                    [target.err(), name.err(), value.err()].into_iter().flatten().collect::<Vec<_>>().join(", ");
+                    [target.err(), name.err(), input.err()].into_iter().flatten().collect::<Vec<_>>().join(", ");
                 let message = format!("the signal to workflow {:?} cannot be sent: {wrong}", self.workflow_id);
                 state.fail_task(WorkflowTaskFailureCause::BadCommand, "InvalidCall", message);
                 None

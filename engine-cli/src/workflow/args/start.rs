@@ -30,6 +30,7 @@ pub(crate) enum ConflictPolicy {
 
 /// Start a workflow.
 #[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("waits").args(["wait", "update"]))]
 pub(crate) struct StartArgs {
     /// What to start.
     #[command(flatten)]
@@ -56,13 +57,22 @@ pub(crate) struct StartArgs {
     /// The signal's content, as JSON.
     #[arg(long, value_name = "JSON", requires = "signal")]
     pub(crate) signal_input: Option<String>,
+    /// Sends this update along, to the run that is open or to the one that is started, and prints its answer.
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["wait", "signal"])]
+    pub(crate) update: Option<String>,
+    /// The update's content, as JSON.
+    #[arg(long, value_name = "JSON", requires = "update")]
+    pub(crate) update_input: Option<String>,
+    /// Your key for the update: a repeat with the same key is the same update. Default: a new UUID.
+    #[arg(long, value_name = "TEXT", requires = "update")]
+    pub(crate) update_id: Option<String>,
     /// Makes a repeat of this command harmless. Default: a new UUID.
     #[arg(long, value_name = "TEXT")]
     pub(crate) request_id: Option<String>,
     /// Wait for it to close and print what it returned, as `result` does.
     #[arg(long)]
     pub(crate) wait: bool,
-    /// With --wait: wait at most so long.
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, requires = "wait")]
+    /// With --wait or --update: wait at most so long. Default: without end; for the answer of an update 20s, and at most 60s.
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, requires = "waits")]
     pub(crate) timeout: Option<Duration>,
 }
