@@ -47,7 +47,7 @@ pub(crate) enum Command {
     /// Create, change and delete namespaces; how long runs are kept, and by what they can be listed.
     #[command(visible_alias = "ns", after_help = EXIT_CODES)]
     Namespace(NamespaceArgs),
-    /// Do the same to every run that a filter means: signal, cancel, terminate, pause, resume, delete.
+    /// Do the same to every run that a filter means: signal, cancel, terminate, pause, resume, reset, delete.
     #[command(after_help = EXIT_CODES)]
     Batch(BatchArgs),
     /// Start workflows at times: create schedules, look at them, change them.
