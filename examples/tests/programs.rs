@@ -116,6 +116,52 @@ fn cancellation_tidies_up_in_order() {
 }
 
 #[test]
+fn heartbeats_let_the_next_attempt_go_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = run(directory.path(), env!("CARGO_BIN_EXE_heartbeats"), &[]);
+    assert_eq!(stdout(&output), "attempt 2 went on at row 300\n");
+}
+
+#[test]
+fn timers_tell_and_give_up() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = run(directory.path(), env!("CARGO_BIN_EXE_timers"), &[]);
+    let lines: Vec<&str> = stdout(&output).lines().collect();
+    // How late the second one is, is up to the machine.
+    assert_eq!((lines.len(), lines[0], lines[2]), (3, "a soup in time", "a sandwich"));
+    assert!(["a soup at last", "a sandwich"].contains(&lines[1]), "{lines:?}");
+}
+
+#[test]
+fn saga_gives_back_what_it_booked() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = run(directory.path(), env!("CARGO_BIN_EXE_saga"), &[]);
+    let (told, outcome) = stdout(&output).split_once('\n').unwrap();
+    assert_eq!(told, "booked a flight; booked a hotel; gave back the hotel; gave back the flight");
+    assert!(outcome.contains("there is no car left"), "{outcome}");
+}
+
+#[test]
+fn repair_shop_mends_what_failed_and_clears_what_was_left() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = run(directory.path(), env!("CARGO_BIN_EXE_repair_shop"), &[]);
+    let expected = [
+        "1 is paused",
+        "Ada's bike has a new chain",
+        "the workflow failed: ",
+        "Ben's bike has a used bell",
+        "again: Ada's bike has a new chain",
+        "3 of 3 were terminated",
+    ];
+    let lines: Vec<&str> = stdout(&output).lines().collect();
+    assert_eq!(lines.len(), expected.len(), "{lines:?}");
+    for (line, expected) in lines.iter().zip(expected) {
+        assert!(line.starts_with(expected), "{line:?} does not begin with {expected:?}");
+    }
+    assert!(lines[2].ends_with("the supplier does not answer"), "{lines:?}");
+}
+
+#[test]
 fn order_saga_tells_what_became_of_orders() {
     let directory = tempfile::tempdir().unwrap();
     let arguments = ["--orders", "2", "--refuse", "1", "--name", "order"];
@@ -152,4 +198,47 @@ fn lockfile_audit_agrees_with_sha256sum() {
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(String::from_utf8_lossy(&output.stdout).contains("mismatched      1"), "{output:?}");
     assert!(!run(directory.path(), "sha256sum", &["--check", "sums"]).status.success());
+}
+
+/// The programs that port an idea of Temporal's examples, as the README names them.
+fn ports(readme: &str) -> Vec<&str> {
+    let (_, table) = readme.split_once("| theirs | here |\n|---|---|\n").expect("the README has the table");
+    let rows = table.lines().take_while(|line| line.starts_with('|'));
+    rows.map(|row| row.split('`').nth(1).expect("each row names a program")).collect()
+}
+
+/// Lines of code: without blanks, comments and tests.
+fn lines_of_code(source: &str) -> usize {
+    let code = source.split("#[cfg(test)]").next().unwrap_or_default();
+    code.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("//")).count()
+}
+
+#[test]
+fn the_ports_of_the_ideas_of_others_are_at_most_half_as_long() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = std::fs::read_to_string(folder.join("README.md")).unwrap();
+    let ports = ports(&readme);
+    assert_eq!(ports.len(), 14, "{ports:?}");
+    let read = |name: &&str| std::fs::read_to_string(folder.join(name)).unwrap();
+    let lines: usize = ports.iter().map(read).map(|source| lines_of_code(&source)).sum();
+    assert!(lines <= 1683 / 2, "{lines} lines");
+    assert!(readme.contains(&format!("Together they have {lines} lines")), "README.md has another number than {lines}");
+}
+
+#[test]
+fn every_rust_block_of_the_guides_is_in_a_program() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let programs: Vec<String> = files
+        .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
+        .map(|path| std::fs::read_to_string(path).unwrap())
+        .collect();
+    for guide in ["messages.md", "workflows.md"] {
+        let text = std::fs::read_to_string(folder.join("../docs").join(guide)).unwrap();
+        let blocks: Vec<&str> = text.split("```rust\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+        assert!(blocks.len() >= 4, "{guide} has {} blocks", blocks.len());
+        for block in blocks {
+            assert!(programs.iter().any(|program| program.contains(block)), "{guide}: in no program:\n{block}");
+        }
+    }
 }

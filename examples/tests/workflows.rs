@@ -1,7 +1,7 @@
 //! The workflows of the programs on an engine whose time skips.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use engine_sdk::activity::CancelReason;
@@ -10,15 +10,27 @@ use engine_sdk::testing::TestEngine;
 use engine_sdk::time::Timestamp;
 
 use self::cancellation::{Archive, archive, copy, release};
+use self::heartbeats::{Disk, import, nightly_import};
 use self::polling::{Service, look, poll_often, poll_seldom, watch};
+use self::saga::{Agencies, book, give_back, trip};
+use self::timers::{cook, dinner};
 use self::updatable_timer::Reminder;
 
 #[expect(dead_code, reason = "its program is not run here")]
 #[path = "../cancellation.rs"]
 mod cancellation;
 #[expect(dead_code, reason = "its program is not run here")]
+#[path = "../heartbeats.rs"]
+mod heartbeats;
+#[expect(dead_code, reason = "its program is not run here")]
 #[path = "../polling.rs"]
 mod polling;
+#[expect(dead_code, reason = "its program is not run here")]
+#[path = "../saga.rs"]
+mod saga;
+#[expect(dead_code, reason = "its program is not run here")]
+#[path = "../timers.rs"]
+mod timers;
 #[expect(dead_code, reason = "its program is not run here")]
 #[path = "../updatable_timer.rs"]
 mod updatable_timer;
@@ -126,4 +138,47 @@ async fn a_copy_that_succeeds_gives_its_place_back_too(env: TestEngine) {
     env.mock(copy, |film| Ok(format!("{film}.tar")));
     assert_eq!(env.run(archive, "Metropolis".to_owned()).await.unwrap(), "Metropolis.tar");
     assert_eq!(*place.log.lock().unwrap(), ["the place for Metropolis is free"]);
+}
+
+#[engine_sdk::test]
+async fn an_import_whose_worker_is_lost_goes_on_where_it_was_known_to_be(env: TestEngine) {
+    env.state(Disk { written: AtomicU64::new(0), fails_at: u64::MAX });
+    let imported = env.spy(import);
+    imported.lose_worker(1..=1);
+    let told = env.run(nightly_import, 20).await.unwrap();
+    assert!(told.starts_with("attempt 2 went on at row "), "{told}");
+    assert_eq!(imported.attempts(), 2);
+}
+
+#[tokio::test]
+async fn an_import_begins_where_the_last_heartbeat_was_and_beats_at_each_row() {
+    let test = ActivityContext::for_test().state(Disk { written: AtomicU64::new(0), fails_at: 3 });
+    let heartbeats = test.heartbeats();
+    let ctx = test.heartbeat_details(&3_u64).attempt(2).build();
+    assert_eq!(import.call(ctx.clone(), 5).await.unwrap(), "attempt 2 went on at row 3");
+    assert_eq!(heartbeats(), [4, 5]);
+    assert_eq!(ctx.state::<Disk>().written.load(Ordering::Relaxed), 2);
+}
+
+#[engine_sdk::test]
+async fn a_dinner_is_in_time_late_or_given_up(env: TestEngine) {
+    let cooked = env.mock(cook, |_| Ok("a soup".to_owned()));
+    for (takes, expected) in [(1, "a soup in time"), (59, "a soup at last"), (61, "a sandwich")] {
+        cooked.delay(minutes(takes));
+        let ordered = env.start(dinner, (Duration::ZERO, minutes(6))).await.unwrap();
+        assert_eq!(ordered.result().await.unwrap(), expected);
+        let told = ordered.published::<String>("status").await.unwrap();
+        assert_eq!(told.is_some(), takes > 6);
+    }
+}
+
+#[engine_sdk::test]
+async fn a_trip_without_its_last_part_is_given_back_in_reverse(env: TestEngine) {
+    let agencies = Arc::new(Agencies::default());
+    env.activity(book).activity(give_back).state(Arc::clone(&agencies));
+    let parts = |parts: &[&str]| parts.iter().map(|part| (*part).to_owned()).collect::<Vec<_>>();
+    env.run(trip, parts(&["flight"])).await.unwrap();
+    env.run(trip, parts(&["flight", "hotel", "car"])).await.unwrap_err();
+    let told = ["booked a flight", "booked a flight", "booked a hotel", "gave back the hotel", "gave back the flight"];
+    assert_eq!(*agencies.0.lock().unwrap(), told);
 }

@@ -169,7 +169,7 @@ impl ResetFrom {
     }
 
     /// Before the end of the activity that failed last, which is given this result instead.
-    pub fn failed_activity_with<V: Serialize>(result: &V) -> Result<Self, ClientError> {
+    pub fn failed_activity_with<V: Serialize + ?Sized>(result: &V) -> Result<Self, ClientError> {
         Ok(Self::FailedActivity { activity_id: None, result: Some(data::encode(result)?) })
     }
 }
