@@ -752,8 +752,8 @@ pub(crate) fn pending_activity(activity: PendingActivity) -> v1::PendingActivity
         paused: activity.paused.as_ref().map(progress::paused_to_proto),
         timeouts: Some(convert::activity_timeouts_to_proto(&activity.timeouts)),
         retry_policy: Some(convert::retry_policy_to_proto(&activity.retry_policy)),
-    }
         summary: activity.summary,
+    }
 }
 
 fn pending_child(child: PendingChild) -> v1::PendingChild {
@@ -771,8 +771,8 @@ fn pending_timer(timer: PendingTimer) -> v1::PendingTimer {
         timer_id: timer.timer_id.as_str().to_owned(),
         started_event_id: timer.started_event_id.0,
         fire_time: Some(convert::timestamp_to_proto(timer.fire_at)),
-    }
         summary: timer.summary,
+    }
 }
 
 fn pending_update(update: &PendingUpdate) -> v1::PendingUpdate {
