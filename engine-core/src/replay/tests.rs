@@ -268,6 +268,8 @@ fn start_child(workflow_id: WorkflowId) -> StartChild {
         id_reuse_policy: IdReusePolicy::AllowDuplicate,
         memo: Vec::new(),
         search_attributes: crate::search::SearchAttributes::new(),
+        summary: String::new(),
+        details: String::new(),
     }
 }
 
