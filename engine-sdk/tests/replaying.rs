@@ -89,6 +89,12 @@ async fn what_cannot_be_replayed_is_told_in_a_sentence(env: TestEngine) {
     assert!(refused(&garbled).contains("event 1 has an `encoded` that is not base64"), "{}", refused(&garbled));
     let shifted = json.replacen("\"event_id\": 1,", "\"event_id\": 3,", 1);
     assert!(refused(&shifted).contains("event 3 stands where event 1 belongs"), "{}", refused(&shifted));
+    let newer = json.replacen("\"format\": 1", "\"format\": 2", 1);
+    assert!(
+        refused(&newer).contains("event 1 is in format 2, and this build reads formats up to 1"),
+        "{}",
+        refused(&newer)
+    );
     let missing = Replayer::new().replay_file("/nowhere/history.json").unwrap_err().to_string();
     assert!(missing.contains("cannot read /nowhere/history.json"), "{missing}");
 }
@@ -99,6 +105,56 @@ async fn a_history_survives_its_way_through_a_file(env: TestEngine) {
     let events = from_json(&json).unwrap();
     assert_eq!(to_json(&events), json);
     assert!(events.len() > 10);
+}
+
+/// An event whose attributes are under a number that no release has used so far.
+fn of_a_later_kind(event_id: u8) -> String {
+    use base64::Engine as _;
+    let (of_event_id, of_field_1000) = ([0x08, event_id], [0xc2, 0x3e, 0x00]);
+    let encoded = base64::engine::general_purpose::STANDARD.encode([&of_event_id[..], &of_field_1000[..]].concat());
+    format!(r#"{{"event_id": {event_id}, "type": "WorkflowAdmired", "format": 1, "encoded": "{encoded}"}}"#)
+}
+
+#[engine_sdk::test]
+async fn an_event_of_a_kind_that_came_later_is_refused_with_its_name(env: TestEngine) {
+    let json = exported(&env).await;
+    let next = from_json(&json).unwrap().len() + 1;
+    let later = format!("{}, {}]", json.trim_end().trim_end_matches(']'), of_a_later_kind(u8::try_from(next).unwrap()));
+    let refusal = Replayer::new().workflow(checkout_v1).replay_json(&later).unwrap_err().to_string();
+    let expected = format!("event {next} is of type \"WorkflowAdmired\", which this build does not know");
+    assert!(refusal.contains(&expected), "{refusal}");
+}
+
+#[test]
+fn a_file_from_before_formats_were_written_is_read() {
+    let pinned = include_str!("../../proto/tests/histories/every_event.json");
+    let without = pinned.replace(r#""format":1,"#, "");
+    assert_ne!(without, pinned);
+    assert_eq!(from_json(&without).unwrap(), from_json(pinned).unwrap());
+}
+
+/// The kinds of events that the protocol has, by its own source.
+fn kinds_of_the_protocol() -> std::collections::BTreeSet<String> {
+    let (_, oneof) =
+        include_str!("../../proto/engine/v1/history.proto").split_once("oneof attributes {").expect("it has one");
+    let fields = oneof.split_once("\n  }").expect("it ends").0.lines().filter_map(|line| line.trim().strip_suffix(';'));
+    let name = |field: &str| {
+        let snake = field.split_whitespace().nth(1).expect("a type and a name").to_owned();
+        snake.split('_').map(|word| format!("{}{}", word[..1].to_uppercase(), &word[1..])).collect::<String>()
+    };
+    fields.filter(|field| !field.starts_with("//")).map(name).collect()
+}
+
+#[test]
+fn an_exported_event_of_every_kind_is_read_and_written_as_it_was() {
+    let pinned = include_str!("../../proto/tests/histories/every_event.json");
+    let events = from_json(pinned).unwrap();
+    let values = |json: &str| serde_json::from_str::<serde_json::Value>(json).unwrap();
+    assert_eq!(values(&to_json(&events)), values(pinned));
+    let read: std::collections::BTreeSet<String> = events.iter().map(|event| event.kind.name().to_owned()).collect();
+    let kinds = kinds_of_the_protocol();
+    assert!(kinds.len() >= 40, "{kinds:?}");
+    assert_eq!(kinds.difference(&read).collect::<Vec<_>>(), Vec::<&String>::new(), "not in the file");
 }
 
 /// Three runs of the first version that wait, and one of another type.

@@ -27,6 +27,8 @@ pub(crate) struct EventObject {
     #[serde(rename = "type")]
     name: &'static str,
     attributes: Value,
+    /// The form of this object.
+    format: u32,
     /// The event as it is stored, whole: what code is replayed against.
     encoded: String,
 }
@@ -38,6 +40,7 @@ pub(crate) fn event(event: &Event) -> EventObject {
         time: time::rfc3339(event.at),
         name: event.kind.name(),
         attributes: attributes(&event.kind),
+        format: convert::HISTORY_JSON_FORMAT,
         encoded: STANDARD.encode(convert::encode_event(event)),
     }
 }
@@ -506,7 +509,7 @@ mod tests {
         let (for_people, encoded) = printed.split_once(r#","encoded":""#).unwrap();
         assert_eq!(
             for_people,
-            r#"{"event_id":5,"time":"2023-11-14T22:13:20.123456Z","type":"TimerStarted","attributes":{"duration":"1.5s","summary":"until the offer ends","timer_id":"1","workflow_task_completed_event_id":4}"#
+            r#"{"event_id":5,"time":"2023-11-14T22:13:20.123456Z","type":"TimerStarted","attributes":{"duration":"1.5s","summary":"until the offer ends","timer_id":"1","workflow_task_completed_event_id":4},"format":1"#
         );
         // What it is replayed from is the event as it is stored.
         let stored = STANDARD.decode(encoded.strip_suffix("\"}").unwrap()).unwrap();

@@ -4,7 +4,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use engine_core::event::Event;
-use engine_proto::convert::{encode_event, event_from_proto};
+use engine_proto::convert::{HISTORY_JSON_FORMAT, encode_event, event_from_proto};
 use engine_proto::v1;
 use prost::Message as _;
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,14 @@ struct EventObject {
     event_id: u64,
     #[serde(rename = "type", default)]
     name: String,
+    /// Files from before it was written are in the first one.
+    #[serde(default = "first_format")]
+    format: u32,
     encoded: Option<String>,
+}
+
+fn first_format() -> u32 {
+    1
 }
 
 /// A history as JSON that [`from_json`] and [`super::Replayer::replay_json`] read: for golden histories that a test replays.
@@ -28,6 +35,7 @@ pub fn to_json(history: &[Event]) -> String {
         .map(|event| EventObject {
             event_id: event.id.0,
             name: event.kind.name().to_owned(),
+            format: HISTORY_JSON_FORMAT,
             encoded: Some(STANDARD.encode(encode_event(event))),
         })
         .collect();
@@ -52,6 +60,13 @@ pub fn from_json(json: &str) -> Result<Vec<Event>, UnreadableHistory> {
                 index + 1
             )));
         }
+        if object.format > HISTORY_JSON_FORMAT {
+            return Err(wrong(format!(
+                "is in format {}, and this build reads formats up to {HISTORY_JSON_FORMAT}: a newer engine exported the history, so \
+                 replay it with a newer SDK",
+                object.format
+            )));
+        }
         let encoded = object.encoded.as_ref().ok_or_else(|| {
             wrong("has no `encoded`: it was printed by an older `engine workflow history`, or by hand".to_owned())
         })?;
@@ -59,6 +74,12 @@ pub fn from_json(json: &str) -> Result<Vec<Event>, UnreadableHistory> {
             STANDARD.decode(encoded).map_err(|error| wrong(format!("has an `encoded` that is not base64: {error}")))?;
         let message =
             v1::HistoryEvent::decode(bytes.as_slice()).map_err(|error| wrong(format!("is not an event: {error}")))?;
+        if message.attributes.is_none() {
+            return Err(wrong(format!(
+                "is of type {:?}, which this build does not know: a newer engine recorded it, so replay it with a newer SDK",
+                object.name
+            )));
+        }
         let event = event_from_proto(message).map_err(|error| wrong(format!("cannot be understood: {error}")))?;
         if event.id.0 == object.event_id { Ok(event) } else { Err(wrong(format!("holds event {}", event.id))) }
     };

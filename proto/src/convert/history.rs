@@ -12,6 +12,10 @@ use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_f
 use super::{ConvertError, encode_event, event_from_proto, event_to_proto};
 use crate::{EncodedHistory, v1};
 
+/// The form in which histories are exported as JSON (`docs/history-json.md`), written beside each event. It grows when an older reader would
+/// misunderstand what is written, which a new field or a new type of event does not bring about.
+pub const HISTORY_JSON_FORMAT: u32 = 1;
+
 /// `events` in `engine.v1.History`.
 const EVENTS_TAG: u32 = 1;
 

@@ -52,7 +52,7 @@ pub use event::{
 };
 pub use failure::{failure_from_outside, failure_from_proto, failure_to_proto};
 pub use field::{optional_id, optional_run_id, required, required_id, run_id};
-pub use history::{encode_row, event_id_of};
+pub use history::{HISTORY_JSON_FORMAT, encode_row, event_id_of};
 pub use marker::{marker_from_proto, marker_to_proto};
 pub use payload::{
     memo_from_proto, memo_to_proto, payload_from_proto, payload_to_proto, payloads_from_proto, payloads_to_proto,

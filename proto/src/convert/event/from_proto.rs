@@ -38,9 +38,12 @@ pub fn event_from_proto(message: v1::HistoryEvent) -> Result<Event, ConvertError
     Ok(Event {
         id: EventId(message.event_id),
         at: Timestamp::from_micros(message.event_time_us),
-        kind: kind(required("attributes", message.attributes)?)?,
+        kind: kind(message.attributes.ok_or_else(|| ConvertError::new("attributes", UNKNOWN_KIND))?)?,
     })
 }
+
+/// What an event looks like that has a kind which was added later: protobuf drops what it does not know.
+const UNKNOWN_KIND: &str = "are of a kind that this build does not know: a newer engine recorded the event";
 
 fn kind(attributes: Attributes) -> Result<EventKind, ConvertError> {
     Ok(match attributes {

@@ -61,10 +61,13 @@ pub fn worker_metadata_from_proto(message: v1::WorkerMetadata) -> WorkerMetadata
 mod tests {
     use std::collections::BTreeSet;
 
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
     use engine_core::event::EventKind;
+    use engine_core::ids::EventId;
 
     use super::*;
-    use crate::convert::samples;
+    use crate::convert::{HISTORY_JSON_FORMAT, samples};
 
     #[test]
     fn every_event_survives_a_round_trip() {
@@ -80,7 +83,10 @@ mod tests {
     #[test]
     fn an_event_without_attributes_or_with_a_hole_is_refused() {
         let error = event_from_proto(v1::HistoryEvent { event_id: 7, event_time_us: 0, attributes: None }).unwrap_err();
-        assert_eq!(error.to_string(), "attributes: must be set");
+        assert_eq!(
+            error.to_string(),
+            "attributes: are of a kind that this build does not know: a newer engine recorded the event"
+        );
         let mut message = event_to_proto(
             samples::events().iter().find(|event| matches!(event.kind, EventKind::WorkflowFailed(_))).unwrap(),
         );
@@ -89,6 +95,56 @@ mod tests {
         };
         failed.failure = None;
         assert_eq!(event_from_proto(message).unwrap_err().to_string(), "workflow_failed.failure: must be set");
+    }
+
+    /// Where exported events of every kind are pinned. Events are appended, with `BLESS=1`, and never changed.
+    const PINNED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/histories/every_event.json");
+
+    /// An event as `docs/history-json.md` has it, with what replaying reads.
+    #[derive(serde::Serialize, serde::Deserialize)]
+    struct Exported {
+        event_id: u64,
+        #[serde(rename = "type")]
+        name: String,
+        format: u32,
+        encoded: String,
+    }
+
+    /// If this test fails, histories that users exported cannot be read any more, or lose something: do not bless it, undo the change.
+    #[test]
+    fn exported_events_of_every_kind_stay_readable() {
+        let text = std::fs::read_to_string(PINNED).unwrap_or_else(|_| "[]".to_owned());
+        let mut pinned: Vec<Exported> = serde_json::from_str(&text).unwrap();
+        let mut known_events = Vec::new();
+        for exported in &pinned {
+            let bytes = STANDARD.decode(&exported.encoded).unwrap();
+            let event = event_from_proto(v1::HistoryEvent::decode(bytes.as_slice()).unwrap()).unwrap();
+            assert_eq!((event.id.0, event.kind.name()), (exported.event_id, exported.name.as_str()));
+            assert_eq!(
+                encode_event(&event),
+                bytes,
+                "something of the {} is lost or written in another way",
+                exported.name
+            );
+            known_events.push(Event { id: EventId::NONE, ..event });
+        }
+        if std::env::var_os("BLESS").is_none() {
+            let known: BTreeSet<&str> = pinned.iter().map(|exported| exported.name.as_str()).collect();
+            let mut kinds: BTreeSet<&str> = samples::events().iter().map(|event| event.kind.name()).collect();
+            kinds.retain(|kind| !known.contains(kind));
+            assert!(kinds.is_empty(), "not pinned yet, append them with BLESS=1: {kinds:?}");
+            return;
+        }
+        let unnumbered = |event: Event| Event { id: EventId::NONE, ..event };
+        let lacking: Vec<Event> =
+            samples::events().into_iter().filter(|event| !known_events.contains(&unnumbered(event.clone()))).collect();
+        for (event, number) in lacking.into_iter().zip(pinned.len() as u64 + 1..) {
+            let event = Event { id: EventId(number), ..event };
+            let (name, encoded) = (event.kind.name().to_owned(), STANDARD.encode(encode_event(&event)));
+            pinned.push(Exported { event_id: number, name, format: HISTORY_JSON_FORMAT, encoded });
+        }
+        let lines: Vec<String> = pinned.iter().map(|exported| serde_json::to_string(exported).unwrap()).collect();
+        std::fs::write(PINNED, format!("[\n{}\n]\n", lines.join(",\n"))).unwrap();
     }
 
     /// What was written by any released version must be read by all later ones. If this test fails, the stored format
