@@ -65,8 +65,15 @@ bench-micro: ## what single parts cost: deciding, encoding, replaying, queueing 
 	cargo bench --locked -p engine-micro
 
 .PHONY: gate
-gate: ## how long it takes to check 10,000 open runs against a new build, and whether that is right
-	cargo test --locked --release -p engine-sdk --features testing --test replaying -- --ignored --nocapture
+gate: ## how long a program takes to check its build against 10,000 open runs, on SQLite and on Postgres
+	scripts/ensure-postgres
+	cargo build --locked --release -p engine-e2e --bins
+	"$${CARGO_TARGET_DIR:-target}/release/engine-gate"
+
+.PHONY: golden
+golden: ## record histories of the examples for this release, those that it lacks (CONTRIBUTING.md)
+	BLESS=1 cargo test --locked -p engine-examples --test golden -- every_way_of_every_program
+	cargo test --locked -p engine-examples --test golden
 
 .PHONY: oracle
 oracle: ## record the reference's histories of our scenarios again (docs/histories.md; needs Python and a package index)

@@ -138,6 +138,12 @@ pub async fn gated_plainly(ctx: ActivityContext, gate: PathBuf) -> Result<String
     effect(&ctx)
 }
 
+/// Has no effect, but tells the test that it ran.
+#[activity(start_to_close = "60s")]
+pub async fn quick(ctx: ActivityContext) -> Result<(), ActivityError> {
+    ctx.state::<World>().reporter.report().map_err(|error| ActivityError::retryable(format!("{error:#}")))
+}
+
 /// A message with a text that no other has.
 #[signal]
 #[derive(Debug, Clone)]
@@ -247,6 +253,16 @@ pub async fn deployed(ctx: WorkflowContext) -> Result<Outcome, WorkflowError> {
     Ok(outcome)
 }
 
+/// Activities one after the other, and then a wait that only a note ends: an open run with a long history.
+#[workflow]
+pub async fn waiting(ctx: WorkflowContext, rounds: u32) -> Result<Outcome, WorkflowError> {
+    for _ in 0..rounds {
+        ctx.run(quick, ()).await?;
+    }
+    let note = ctx.signals::<Note>().recv().await;
+    Ok(Outcome { signals: vec![serde_json::to_value(note)?], ..Outcome::default() })
+}
+
 /// Steps of the code's own, each with an activity behind it. What a step drew is published: code that went on after a kill with
 /// anything else than what was recorded shows it.
 #[workflow]
@@ -300,7 +316,7 @@ pub async fn worker(settings: &WorkerSettings) -> anyhow::Result<Worker> {
             $(if has(stringify!($definition)) { worker = worker.$method($definition); })*
         };
     }
-    add!(workflow: chain fan_out naps notes careful stubborn clumsy gates held deployed drawing family);
-    add!(activity: step once flaky panicky gated gated_once gated_plainly);
+    add!(workflow: chain fan_out naps notes careful stubborn clumsy gates held deployed waiting drawing family);
+    add!(activity: step quick once flaky panicky gated gated_once gated_plainly);
     Ok(worker)
 }

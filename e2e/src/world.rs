@@ -131,6 +131,15 @@ impl Server {
     }
 }
 
+impl WorkerSettings {
+    /// The command that runs it. With `--check-open-runs` behind it, it checks instead of working.
+    pub fn command(&self) -> anyhow::Result<Command> {
+        let mut command = Command::new(program("e2e-worker")?);
+        command.arg(serde_json::to_string(self)?);
+        Ok(command)
+    }
+}
+
 /// A worker process.
 #[derive(Debug)]
 pub struct Worker {
@@ -142,9 +151,7 @@ pub struct Worker {
 
 impl Worker {
     fn run(settings: &WorkerSettings) -> anyhow::Result<Process> {
-        let mut command = Command::new(program("e2e-worker")?);
-        command.arg(serde_json::to_string(settings)?);
-        Process::spawn(&settings.identity, command)
+        Process::spawn(&settings.identity, settings.command()?)
     }
 
     /// Starts it. It connects by itself when there is a server.
@@ -247,4 +254,44 @@ pub fn resident_kib(process: u32) -> anyhow::Result<u64> {
     let status = std::fs::read_to_string(Path::new("/proc").join(process.to_string()).join("status"))?;
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("the process has no memory")?;
     line.split_whitespace().nth(1).context("VmRSS has no value")?.parse().context("read VmRSS")
+}
+
+/// Processor time that a process took so far, in seconds, as /proc tells it, with that of its children that have ended and were waited for. Linux
+/// counts in hundredths.
+pub fn processor_seconds(process: u32) -> f64 {
+    ticks(process) as f64 / 100.0
+}
+
+/// The same of a process with all below it that live.
+pub fn processor_seconds_of_family(process: u32) -> anyhow::Result<f64> {
+    Ok(family(process)?.into_iter().map(processor_seconds).sum())
+}
+
+/// The process and all that came of it and lives.
+fn family(first: u32) -> anyhow::Result<Vec<u32>> {
+    let all = std::fs::read_dir("/proc").context("list the processes")?;
+    let ids: Vec<u32> = all.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
+    let mut found = vec![first];
+    let mut next = 0;
+    while let Some(parent) = found.get(next).copied() {
+        found.extend(ids.iter().filter(|id| stat(**id).is_some_and(|stat| stat[PARENT] == parent.to_string())));
+        next += 1;
+    }
+    Ok(found)
+}
+
+/// Fields of /proc/…/stat behind the program's name, which may contain anything. `None` if the process is gone.
+fn stat(process: u32) -> Option<Vec<String>> {
+    let text = std::fs::read_to_string(Path::new("/proc").join(process.to_string()).join("stat")).ok()?;
+    let fields = text.rsplit_once(") ")?.1.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    (fields.len() > CHILDREN_IN_KERNEL).then_some(fields)
+}
+
+const PARENT: usize = 1;
+const IN_PROGRAM: usize = 11;
+const CHILDREN_IN_KERNEL: usize = 14;
+
+fn ticks(process: u32) -> u64 {
+    let Some(stat) = stat(process) else { return 0 };
+    stat[IN_PROGRAM..=CHILDREN_IN_KERNEL].iter().filter_map(|field| field.parse::<u64>().ok()).sum()
 }

@@ -69,6 +69,22 @@ impl Process {
         self.lines.borrow().lines.clone()
     }
 
+    /// All lines of both streams, once the process has closed them.
+    ///
+    /// Fails, with what was printed by then, after `deadline`.
+    pub async fn whole_output(&mut self, deadline: Duration) -> anyhow::Result<Vec<String>> {
+        let closed = self.lines.wait_for(|printed| printed.open == 0);
+        let is_in_time = tokio::time::timeout(deadline, closed).await.is_ok();
+        if !is_in_time {
+            bail!(
+                "{} still has its output open after {deadline:?}; it printed:\n{}",
+                self.name,
+                self.output().join("\n")
+            );
+        }
+        Ok(self.output())
+    }
+
     /// Process id, while it was not waited for.
     pub fn id(&self) -> Option<u32> {
         self.child.id()

@@ -8,5 +8,6 @@ mod bad_requests;
 mod bad_servers;
 mod databases;
 mod kills;
+mod open_runs;
 mod restarts;
 mod two_servers;

@@ -41,7 +41,7 @@ impl CheckRuns {
         self
     }
 
-    /// Calls `progress` after each run with how many were replayed and how many were found.
+    /// Calls `progress` with how many runs were replayed and how many were found: once when they are found, and after each, in any order.
     pub fn progress(mut self, progress: impl Fn(u64, u64) + Send + Sync + 'static) -> Self {
         self.progress = Some(Arc::new(progress));
         self
@@ -57,6 +57,9 @@ impl CheckRuns {
             found.extend(runs);
         }
         let (total, done) = (found.len() as u64, Arc::new(AtomicU64::new(0)));
+        if let Some(progress) = &self.progress {
+            progress(0, total);
+        }
         let replayed = stream::iter(found).map(|summary| {
             let (replayer, client) = (self.replayer.clone(), self.client.clone());
             let (progress, done) = (self.progress.clone(), Arc::clone(&done));

@@ -2,7 +2,11 @@
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
 
+use parking_lot::Mutex;
+
+use super::progress_bar::ProgressBar;
 use super::{Worker, WorkerError};
 use crate::client::ListFilter;
 use crate::replay::CheckRuns;
@@ -70,11 +74,20 @@ impl Worker {
 
     async fn check_and_print(&self, sample: u64) -> ExitCode {
         let check = self.check_open_runs().sample(sample);
-        let has_terminal = std::io::stderr().is_terminal();
-        let check = if has_terminal { check.progress(show) } else { check };
+        let bar = std::io::stderr().is_terminal().then(|| Arc::new(Mutex::new(ProgressBar::default())));
+        let check = match bar.clone() {
+            Some(bar) => check.progress(move |done, total| {
+                // Drawn under the lock, so that an older line does not cover a newer one.
+                let mut bar = bar.lock();
+                if let Some(line) = bar.draw(done, total) {
+                    draw(&line);
+                }
+            }),
+            None => check,
+        };
         let report = check.await;
-        if has_terminal {
-            let _ = write!(std::io::stderr(), "\r\x1b[K");
+        if let Some(bar) = bar {
+            draw(bar.lock().clear());
         }
         match report {
             Ok(report) => {
@@ -90,16 +103,10 @@ impl Worker {
     }
 }
 
-/// The bar, drawn again for each hundredth of the runs.
-fn show(done: u64, total: u64) {
-    const WIDTH: u64 = 40;
-    if done != total && !done.is_multiple_of((total / 100).max(1)) {
-        return;
-    }
-    let filled = (done * WIDTH).checked_div(total).unwrap_or(WIDTH);
-    let bar: String = (0..WIDTH).map(|place| if place < filled { '#' } else { '.' }).collect();
+/// Writes to the terminal. One that went away does not end the check.
+fn draw(text: &str) {
     let mut stderr = std::io::stderr().lock();
-    let _ = write!(stderr, "\r[{bar}] {done} of {total} runs");
+    let _ = stderr.write_all(text.as_bytes());
     let _ = stderr.flush();
 }
 

@@ -14,7 +14,7 @@
 //! | `registry` | the code by its names |
 //! | `event` | what tasks and threads tell the loop |
 //! | `shutdown`, `options` | what they say |
-//! | `check` | the code against all open runs, before it takes work |
+//! | `check`, `progress_bar` | the code against all open runs, before it takes work; how far that is |
 //! | `hooks` | what a test engine changes |
 
 mod activity_tasks;
@@ -28,6 +28,7 @@ mod link;
 mod options;
 mod outbox;
 mod pool;
+mod progress_bar;
 mod queries;
 pub(crate) mod registry;
 mod session;
