@@ -1,6 +1,8 @@
 //! Code that workers get wrong: the task fails with its reason in sight, the run waits for a deploy that is right, and its
 //! neighbours go on.
 
+use std::time::Duration;
+
 use engine_e2e::checker::{self, Start, read};
 use engine_e2e::clerk::{Clerk, NAMESPACE, Promises};
 use engine_e2e::programs::Build;
@@ -19,8 +21,12 @@ struct Scene {
 
 impl Scene {
     async fn new() -> Scene {
+        Scene::on(Database::Sqlite).await
+    }
+
+    async fn on(database: Database) -> Scene {
         let world = World::new().unwrap();
-        let server = Database::Sqlite.server(&world).await;
+        let server = database.server(&world).await;
         let clerk = Clerk::new([server.url()]).unwrap();
         Scene { world, server, clerk }
     }
@@ -43,6 +49,30 @@ impl Scene {
             Some((chain(task.last_failure.as_ref()?), task.last_failure_cause()))
         };
         self.clerk.see(start, failure).await.unwrap()
+    }
+
+    /// The workflow ids that lists show as stuck, each with its kind of failure.
+    async fn listed_as_stuck(&self) -> Vec<(String, String)> {
+        let query = "TaskFailure IS NOT NULL".to_owned();
+        let list = v1::ListWorkflowsRequest { namespace: NAMESPACE.to_owned(), query, ..Default::default() };
+        let answer = self.clerk.client().list_workflows(list).await.unwrap().into_inner();
+        answer.workflows.into_iter().map(|run| (run.workflow_id, run.task_failure)).collect()
+    }
+
+    /// Looks at a run that is stuck until it has begun another pause, and gives by how much later that ends, with the number of the try that it is
+    /// before.
+    async fn next_pause(&self, start: &Start) -> (Duration, u32) {
+        let pause = |description: &v1::DescribeWorkflowResponse| {
+            let task = description.pending_workflow_task.as_ref()?;
+            let ends = task.next_attempt_time.as_ref()?;
+            let nanos = u32::try_from(ends.nanos).expect("a time of a server has them from 0 on");
+            Some((task.attempt, Duration::new(u64::try_from(ends.seconds).expect("it is after 1970"), nanos)))
+        };
+        let (first, ends) = self.clerk.see(start, pause).await.unwrap();
+        let later =
+            |description: &v1::DescribeWorkflowResponse| pause(description).filter(|(attempt, _)| *attempt > first);
+        let (attempt, ends_later) = self.clerk.see(start, later).await.unwrap();
+        (ends_later - ends, attempt)
     }
 
     async fn neighbour_completes(&self) {
@@ -100,7 +130,16 @@ async fn an_activity_type_that_no_worker_has_waits_for_one_that_has_it() {
 
 #[tokio::test]
 async fn code_that_contradicts_the_history_shows_the_difference_and_the_old_build_heals_it() {
-    let scene = Scene::new().await;
+    contradicting_code_is_told_and_healed(Database::Sqlite).await;
+}
+
+#[tokio::test]
+async fn a_run_in_postgres_that_is_stuck_is_told_and_healed_too() {
+    contradicting_code_is_told_and_healed(Database::Postgres).await;
+}
+
+async fn contradicting_code_is_told_and_healed(database: Database) {
+    let scene = Scene::on(database).await;
     let mut right = scene.worker_of(Build::Right);
     let start = scene.clerk.start("w", "deployed", &[]).await.unwrap();
     scene.world.progress.reach(1).await;
@@ -121,10 +160,15 @@ async fn code_that_contradicts_the_history_shows_the_difference_and_the_old_buil
         "both sides are shown: {message}"
     );
     scene.neighbour_completes().await;
+    assert_eq!(scene.listed_as_stuck().await, [("w".to_owned(), "Nondeterminism".to_owned())]);
+    // Not in a loop: each pause is twice as long as the one before.
+    let (later_by, attempt) = scene.next_pause(&start).await;
+    assert!(later_by >= Duration::from_secs(1 << (attempt - 3)), "{later_by:?} before try {attempt}");
 
     changed.process.kill9().await.unwrap();
     let _right = scene.worker_of(Build::Right);
     assert_eq!(failed_tasks(&scene.heals(&start).await), 1, "only the first failure in a row is written");
+    assert_eq!(scene.listed_as_stuck().await, []);
 }
 
 #[tokio::test]
@@ -136,10 +180,14 @@ async fn a_panic_in_a_workflow_fails_its_task_and_a_right_build_heals_it() {
     assert_eq!(cause, v1::WorkflowTaskFailureCause::Panic);
     assert!(message.contains("this build panics as it should"), "{message}");
     scene.neighbour_completes().await;
+    assert_eq!(scene.listed_as_stuck().await, [("w".to_owned(), "Panic".to_owned())]);
+    let (later_by, attempt) = scene.next_pause(&start).await;
+    assert!(later_by >= Duration::from_secs(1 << (attempt - 3)), "{later_by:?} before try {attempt}");
     panicking.process.kill9().await.unwrap();
     let _right = scene.worker_of(Build::Right);
     scene.clerk.note(&start, "go on").await.unwrap();
     scene.heals(&start).await;
+    assert_eq!(scene.listed_as_stuck().await, []);
 }
 
 #[tokio::test]
