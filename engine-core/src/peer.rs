@@ -16,6 +16,7 @@ use crate::search::SearchAttributes;
 
 /// What workflow code asks of another workflow.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "it is in a box wherever it is kept")]
 pub enum PeerCommand {
     /// Start a child: becomes `StartChildInitiated`.
     StartChild(StartChild),
