@@ -20,6 +20,7 @@ use engine_core::ids::RunId;
 use engine_core::time::Timestamp;
 use tokio::sync::oneshot;
 
+use crate::deployment::registry as deployments;
 use crate::limits;
 use crate::namespaces::Namespace;
 use crate::node::NodeContext;
@@ -39,6 +40,9 @@ pub(crate) async fn run(context: Arc<NodeContext>) {
         if let Err(error) = context.namespaces.refresh(&context.store).await {
             tracing::warn!(%error, "could not read the namespaces");
             continue;
+        }
+        if let Err(error) = deployments::refresh(&context).await {
+            tracing::warn!(%error, "could not read the deployments");
         }
         let round = round(&context, context.now(), limits::HOUSEKEEPING_PAUSE);
         tokio::select! {

@@ -4,6 +4,7 @@
 
 mod batch;
 pub mod clock;
+mod deployment;
 mod hash;
 mod housekeeping;
 pub mod limits;

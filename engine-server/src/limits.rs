@@ -105,6 +105,19 @@ pub const SCHEDULE_RETRY_INITIAL: Duration = Duration::from_millis(20);
 /// Longest pause before a schedule tries again.
 pub const SCHEDULE_RETRY_MAX: Duration = Duration::from_secs(5);
 
+/// Most deployments in a namespace: each server keeps all of them in memory, and a person looks through them.
+pub const DEPLOYMENTS_MAX: usize = 100;
+
+/// Most versions of a deployment. When another one connects, the one that has been out of use for the longest is forgotten, of those that no
+/// open run is pinned to.
+pub const VERSIONS_MAX: usize = 100;
+
+/// Largest deployment with its versions and their task queues, in bytes: it is one row, written and read as a whole.
+pub const DEPLOYMENT_BYTES_MAX: usize = 1024 * 1024;
+
+/// How often a server reads the deployments again, if there are any: for so long it may act by a routing that another has changed.
+pub const DEPLOYMENTS_REFRESH: Duration = Duration::from_secs(10);
+
 /// Most batches of a namespace that are kept, at work or over: so many can be listed at once and looked through by a person.
 pub const BATCHES_MAX: u32 = 1000;
 

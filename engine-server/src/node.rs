@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::batch::registry::Batches;
 use crate::clock::Clock;
+use crate::deployment::registry::{self as deployments, Deployments};
 use crate::hash::HashMap;
 use crate::housekeeping;
 use crate::limits;
@@ -78,6 +79,7 @@ pub(crate) struct NodeContext {
     pub(crate) sessions: Sessions,
     pub(crate) schedules: Schedules,
     pub(crate) batches: Batches,
+    pub(crate) deployments: Deployments,
     /// A task waits in a sticky line: its patience must be watched.
     pub(crate) sticky_waiting: Notify,
     /// There is something to delete: a round need not wait for its time.
@@ -188,6 +190,7 @@ impl Node {
         store.renew_lease(&name, options.lease).await?;
         let acquisition = store.acquire_shards(&name, None).await?;
         let namespaces = Namespaces::load(&store).await?;
+        let deployments = Deployments::load(&store).await?;
         let (lost_shards, lost) = mpsc::unbounded_channel();
         let (lanes, inboxes): (Vec<_>, Vec<_>) = (0..options.lanes).map(|_| lane::channel()).unzip();
         let shard_options = ShardOptions {
@@ -207,6 +210,7 @@ impl Node {
             sessions: Sessions::default(),
             schedules,
             batches,
+            deployments,
             sticky_waiting: Notify::new(),
             housekeeping_wanted: Notify::new(),
             unburied: tokio::sync::Mutex::default(),
@@ -215,6 +219,8 @@ impl Node {
             lanes: OnceLock::from(lanes),
             stopping,
         });
+        // Before any task is offered, or a worker connects.
+        deployments::put_routes(&context);
         for inbox in inboxes {
             tasks.spawn(Lane::new(Arc::clone(&context), shard_options, inbox).run());
         }
@@ -226,6 +232,7 @@ impl Node {
         tasks.spawn(watch_sticky_lines(Arc::clone(&context)));
         tasks.spawn(housekeeping::run(Arc::clone(&context)));
         tasks.spawn(schedule::keep(Arc::clone(&context)));
+        tasks.spawn(deployments::keep(Arc::clone(&context)));
         Ok(Node { context, name, tasks, failed })
     }
 

@@ -96,6 +96,9 @@ impl Server {
         let activities = ActivityServiceServer::new(ActivityCalls { context: Arc::clone(context) })
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        let deployments = DeploymentServiceServer::new(DeploymentCalls { context: Arc::clone(context) })
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX);
         Routes::new(workflows)
             .add_service(workers)
             .add_service(namespaces)
@@ -103,7 +106,7 @@ impl Server {
             .add_service(batches)
             .add_service(operations)
             .add_service(activities)
-            .add_service(DeploymentServiceServer::new(DeploymentCalls))
+            .add_service(deployments)
     }
 
     /// Deletes at once what the retention of its namespaces does not keep as of `now`, of the shards that this server owns, and what

@@ -6,8 +6,8 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use engine_core::event::{
-    ActivityTimeouts, ContinueAsNewReasons, Event, EventKind, Marker, StepOutcome, UpdateOutcome, VersioningOverride,
-    WorkerMetadata, WorkerVersion, WorkflowStarted, WorkflowTaskFailureCause,
+    ActivityTimeouts, ContinueAsNewReasons, Event, EventKind, Marker, StepOutcome, UpdateOutcome, VersioningBehavior,
+    VersioningOverride, WorkerMetadata, WorkerVersion, WorkflowStarted, WorkflowTaskFailureCause,
 };
 use engine_core::failure::{Failure, FailureKind, RetryState, TimeoutKind};
 use engine_core::ids::{EventId, RunId};
@@ -307,6 +307,8 @@ pub(crate) fn started(it: &WorkflowStarted) -> Value {
             "timeouts": timeouts(&activity.timeouts),
             "retry_policy": retry_policy(&activity.retry_policy),
         })),
+        "inherited_version": it.versioning.as_ref().and_then(|it| it.inherited.as_deref()).map(worker_version),
+        "versioning_override": it.versioning.as_ref().and_then(|it| it.versioning_override.as_ref()).map(versioning_override),
         "seen_request_ids": it.seen_request_ids.iter().map(|id| id.as_str()).collect::<Vec<_>>(),
         "reset": it.reset.as_ref().map(|reset| json!({
             "base_run_id": reset.base_run_id.to_string(),
@@ -425,7 +427,7 @@ fn worker(it: &WorkerMetadata) -> Value {
         "build_id": it.build_id,
         "flags": it.flags,
         "deployment_name": it.versioning.as_ref().map(|versioning| versioning.deployment.as_str()),
-        "versioning_behavior": it.versioning.as_ref().map(|versioning| versioning.behavior.name()),
+        "versioning_behavior": it.versioning.as_ref().map(|versioning| behavior(versioning.behavior)),
     })
 }
 
@@ -434,7 +436,11 @@ fn versioning_override(it: &VersioningOverride) -> Value {
         VersioningOverride::Pinned(version) => Some(worker_version(version)),
         VersioningOverride::AutoUpgrade => None,
     };
-    json!({ "behavior": it.behavior().name(), "version": version })
+    json!({ "behavior": behavior(it.behavior()), "version": version })
+}
+
+fn behavior(it: VersioningBehavior) -> &'static str {
+    convert::versioning_behavior_to_proto(it).as_str_name().trim_start_matches("VERSIONING_BEHAVIOR_")
 }
 
 fn worker_version(it: &WorkerVersion) -> Value {

@@ -58,6 +58,11 @@ impl Versioning {
         }
     }
 
+    fn change(&mut self, change: &WorkflowOptionsUpdated) {
+        self.versioning_override.clone_from(&change.versioning_override);
+        self.last_request.clone_from(&change.request_id);
+    }
+
     fn completed_by(&mut self, worker: &WorkerMetadata) {
         let Some(versioning) = worker.versioning.as_deref() else {
             self.version = None;
@@ -131,9 +136,13 @@ impl Execution {
         if change.versioning_override == self.versioning.versioning_override {
             return Ok(Transition::reply(Reply::Unchanged));
         }
+        let mut after = self.versioning.clone();
+        after.change(&change);
         let mut draft = Draft::new(self, now);
         draft.arrive(EventKind::WorkflowOptionsUpdated(Box::new(change)));
-        self.offers().into_iter().for_each(|offer| draft.effect(offer));
+        if after.pin() != self.pinned_to() {
+            self.offers().into_iter().for_each(|offer| draft.effect(offer));
+        }
         Ok(draft.finish(Reply::Done))
     }
 
@@ -142,18 +151,13 @@ impl Execution {
         if self.versioning.buffered > 0 {
             self.versioning.buffered -= 1;
         } else {
-            self.change_override(change);
+            self.versioning.change(change);
         }
     }
 
     pub(super) fn apply_options_updated_in_buffer(&mut self, change: &WorkflowOptionsUpdated) {
         self.versioning.buffered += 1;
-        self.change_override(change);
-    }
-
-    fn change_override(&mut self, change: &WorkflowOptionsUpdated) {
-        self.versioning.versioning_override.clone_from(&change.versioning_override);
-        self.versioning.last_request.clone_from(&change.request_id);
+        self.versioning.change(change);
     }
 
     pub(super) fn apply_task_completed_by(&mut self, worker: &WorkerMetadata) {
@@ -214,7 +218,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::command::{Command, ContinueAsNew};
+    use crate::command::Command;
     use crate::cron::Cron;
     use crate::execution::support::*;
     use crate::execution::{Cut, Input, Reset, ResetPoint};
@@ -375,7 +379,7 @@ mod tests {
             if over.is_some() {
                 run.send(moved(over)).unwrap();
             }
-            run.turn(vec![Command::ContinueAsNew(Box::new(ContinueAsNew::default()))]);
+            run.turn(vec![Command::ContinueAsNew(Box::default())]);
             run.next_run.expect("a run follows").started.versioning.map(|it| *it)
         };
         let inherited = Some(Arc::new(version("1")));
@@ -457,7 +461,7 @@ mod tests {
         let mut run = Run::start();
         run.turn(vec![start_child("c")]);
         run.signal("go");
-        run.turn(vec![Command::ContinueAsNew(Box::new(ContinueAsNew::default()))]);
+        run.turn(vec![Command::ContinueAsNew(Box::default())]);
         assert_eq!(run.next_run.expect("a run follows").started.versioning, None);
         for event in &run.history {
             if let EventKind::WorkflowTaskCompleted(end) = &event.kind {

@@ -10,16 +10,20 @@
 //! - Else to the session with the most free credits of those that know the task's type; if none on the queue knows the type,
 //!   to any, which will refuse it with a sentence that describe shows.
 //! - Without a credit anywhere the task waits, first in, first out.
+//! - A queue that belongs to a deployment has a part for each version, and one for workers without a version. Its route (`route`) says
+//!   which part a task goes to, when it is offered; when the route changes, what waits is offered anew.
 //!
 //! Invariant: a task is in at most one place: the backlog, one session's sticky line, or handed out (then it is not here).
 
 mod backlog;
+mod route;
 mod session_pool;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use engine_core::event::WorkerVersion;
 use engine_core::ids::{EventId, RunId};
 use engine_core::time::Timestamp;
 use uuid::Uuid;
@@ -27,6 +31,7 @@ use uuid::Uuid;
 use crate::hash::HashMap;
 use crate::store::{NamespaceId, ShardId};
 use backlog::Backlog;
+pub use route::{Route, SHARE_OF_ALL};
 pub use session_pool::SessionSpec;
 use session_pool::{Pool, PooledSession};
 
@@ -56,6 +61,9 @@ pub struct QueueKey {
     pub name: Arc<str>,
     /// Its kind.
     pub kind: TaskKind,
+    /// The version whose workers serve this part of it; `None`: the part of workers without a version, which is all of a queue that
+    /// belongs to no deployment.
+    pub version: Option<Arc<WorkerVersion>>,
 }
 
 /// Names a task: a run has one workflow task at a time, and one current attempt of each activity.
@@ -82,8 +90,10 @@ pub struct QueuedTask {
     pub attempt: u32,
     /// Its workflow or activity type.
     pub type_name: Arc<str>,
-    /// Its queue.
+    /// Its queue. Which part of it is for the queues to say when it is offered.
     pub queue: QueueKey,
+    /// The version that its run is pinned to.
+    pub pin: Option<Arc<WorkerVersion>>,
     /// For workflow tasks: the worker that has the run cached.
     pub preferred_worker: Option<Uuid>,
 }
@@ -97,6 +107,9 @@ pub struct Push {
     pub task: QueuedTask,
 }
 
+/// The routes of queues that belong to deployments, by namespace and name.
+pub type Routes = HashMap<(NamespaceId, Arc<str>), Arc<Route>>;
+
 /// All task queues of this node.
 #[derive(Debug, Default)]
 pub struct TaskQueues {
@@ -104,6 +117,7 @@ pub struct TaskQueues {
     by_worker: HashMap<Uuid, SessionId>,
     pools: HashMap<QueueKey, Pool>,
     backlogs: HashMap<QueueKey, Backlog>,
+    routes: Routes,
     /// Where a waiting task is, so that it can be withdrawn.
     places: HashMap<TaskId, Place>,
     /// Sticky lines by the instant their patience ends.
@@ -176,8 +190,9 @@ impl TaskQueues {
     }
 
     /// A task wants a worker. Replaces the same task if it is already waiting.
-    pub fn offer(&mut self, task: QueuedTask, now: Timestamp) -> Option<Push> {
+    pub fn offer(&mut self, mut task: QueuedTask, now: Timestamp) -> Option<Push> {
         self.withdraw(&task.id);
+        task.queue.version = self.target(&task.queue, task.pin.as_ref(), &task.workflow_id);
         if let Some(session) = self.sticky_session(&task) {
             if self.sessions[&session].credits(task.queue.kind) > 0 {
                 return Some(self.push(session, task));
@@ -245,6 +260,49 @@ impl TaskQueues {
             pushes.extend(self.offer(task, now));
         }
         pushes
+    }
+
+    /// Takes these routes in the place of those before. What waits where that changes something is offered anew, in the order in which it
+    /// came; what is handed out already ends where it is.
+    pub fn set_routes(&mut self, routes: Routes, now: Timestamp) -> Vec<Push> {
+        let before = std::mem::replace(&mut self.routes, routes);
+        let changed = |queue: &QueueKey| {
+            let place = (queue.namespace, Arc::clone(&queue.name));
+            before.get(&place) != self.routes.get(&place)
+        };
+        let mut moved: Vec<QueuedTask> = Vec::new();
+        for (key, backlog) in &self.backlogs {
+            if changed(key) {
+                moved.extend(backlog.tasks().cloned());
+            }
+        }
+        for session in self.sessions.values() {
+            moved.extend(session.sticky.iter().filter(|task| changed(&task.queue)).cloned());
+        }
+        // A ticket of a backlog says when a task came; one that waits in a line came after all that the worker had no credit for.
+        moved.sort_by_key(|task| self.ticket(&task.id));
+        moved.into_iter().filter_map(|task| self.offer(task, now)).collect()
+    }
+
+    fn ticket(&self, id: &TaskId) -> u64 {
+        match self.places.get(id) {
+            Some(Place::Backlog(_, ticket)) => *ticket,
+            Some(Place::Sticky(..)) | None => u64::MAX,
+        }
+    }
+
+    /// The version whose workers get a task of this queue; `None`: workers without one.
+    pub fn target(
+        &self,
+        queue: &QueueKey,
+        pin: Option<&Arc<WorkerVersion>>,
+        workflow_id: &str,
+    ) -> Option<Arc<WorkerVersion>> {
+        if self.routes.is_empty() {
+            return None;
+        }
+        let route = self.routes.get(&(queue.namespace, Arc::clone(&queue.name)))?;
+        route.target(queue.kind, pin, workflow_id)
     }
 
     /// Sessions whose code of this type can be asked, the preferred worker's first, else by most credits.

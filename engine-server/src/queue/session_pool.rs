@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
 
+use engine_core::event::WorkerVersion;
 use uuid::Uuid;
 
 use super::{QueueKey, QueuedTask, SessionId, TaskKind};
@@ -17,6 +18,10 @@ pub struct SessionSpec {
     pub namespace: NamespaceId,
     /// The queues that it serves.
     pub queues: Vec<Arc<str>>,
+    /// Its version, if it has one.
+    pub version: Option<Arc<WorkerVersion>>,
+    /// Those of its queues that it alone serves: they belong to no deployment.
+    pub own_queues: HashSet<Arc<str>>,
     /// The workflow types that it has.
     pub workflow_types: HashSet<String>,
     /// The activity types that it has.
@@ -31,12 +36,24 @@ impl SessionSpec {
     /// Each queue that it serves, in both kinds of which it has any type.
     pub(super) fn queue_keys(&self) -> impl Iterator<Item = QueueKey> + '_ {
         self.kinds().flat_map(move |kind| {
-            self.queues.iter().map(move |name| QueueKey { namespace: self.namespace, name: Arc::clone(name), kind })
+            self.queues.iter().map(move |name| QueueKey {
+                namespace: self.namespace,
+                name: Arc::clone(name),
+                kind,
+                version: self.version_in(name).cloned(),
+            })
         })
     }
 
+    /// Which part of a queue it serves.
+    fn version_in(&self, queue: &Arc<str>) -> Option<&Arc<WorkerVersion>> {
+        self.version.as_ref().filter(|_| !self.own_queues.contains(queue))
+    }
+
     pub(super) fn serves(&self, key: &QueueKey) -> bool {
-        self.namespace == key.namespace && self.queues.contains(&key.name)
+        self.namespace == key.namespace
+            && self.queues.contains(&key.name)
+            && self.version_in(&key.name) == key.version.as_ref()
     }
 
     pub(super) fn knows(&self, kind: TaskKind, type_name: &str) -> bool {

@@ -2,18 +2,19 @@
 
 use std::sync::Arc;
 
-use engine_core::event::{PauseChange, WorkflowOptionsUpdated};
+use engine_core::event::{PauseChange, VersioningOverride, WorkerVersion, WorkflowOptionsUpdated};
 use engine_core::execution::{ActivityOperation, ActivityOptionChanges, Input, Reply};
 use engine_core::ids::{ActivityId, RequestId, TaskQueueName};
 use engine_proto::convert;
 use engine_proto::v1::{self, operation_service_server::OperationService};
 use tonic::{Request as Call, Response, Status};
 
+use crate::deployment::registry as deployments;
 use crate::node::NodeContext;
 use crate::rpc::status::to_status;
 use crate::rpc::workflow_service::Target;
 use crate::rpc::{activity_service, reset, validate};
-use crate::shard::request::{Replied, ServerError};
+use crate::shard::request::{Described, Replied, ServerError};
 use crate::store::OWES_MESSAGES;
 
 /// The service. Cheap to clone.
@@ -59,6 +60,11 @@ impl OperationService for Operations {
     ) -> Result<Response<v1::MoveWorkflowResponse>, Status> {
         let request = call.into_inner();
         let change = move_change(&request).map_err(to_status)?;
+        if let Some(VersioningOverride::Pinned(version)) = &change.versioning_override
+            && !request.allow_unknown
+        {
+            self.check_moved_to(&request, version).await.map_err(to_status)?;
+        }
         let input = Input::Move(Box::new(change));
         let replied = self.change(&request.namespace, request.execution, input).await.map_err(to_status)?;
         let changed = replied.reply == Reply::Done;
@@ -121,6 +127,19 @@ impl OperationService for Operations {
 }
 
 impl Operations {
+    /// Refuses a version that no worker has announced with the queue of the run. Of a closed run it is not for this to speak.
+    async fn check_moved_to(
+        &self,
+        request: &v1::MoveWorkflowRequest,
+        version: &WorkerVersion,
+    ) -> Result<(), ServerError> {
+        let target = Target::parse(&self.context, &request.namespace, request.execution.clone()).await?;
+        if let Described::Open(run) = target.describe(&self.context).await? {
+            deployments::check_serves(&self.context, target.namespace, version, &run.started.task_queue).await?;
+        }
+        Ok(())
+    }
+
     /// Deletes what housekeeping would delete one day, by the same way: the lane of the run leaves it out while it has it in
     /// memory, and names its epoch to the store.
     async fn delete(&self, request: v1::DeleteWorkflowRequest) -> Result<v1::DeleteWorkflowResponse, ServerError> {

@@ -133,10 +133,11 @@ async fn ask(
 
 /// Those that can be asked, in order of preference. An error if there is none.
 fn workers(context: &NodeContext, target: &Target, place: &QueryPlace) -> Result<Vec<Arc<Session>>, ServerError> {
-    let queue =
-        QueueKey { namespace: target.namespace, name: place.task_queue.as_str().into(), kind: TaskKind::Workflow };
+    let (namespace, name) = (target.namespace, Arc::from(place.task_queue.as_str()));
+    let mut queue = QueueKey { namespace, name, kind: TaskKind::Workflow, version: None };
     let (ids, is_served) = {
         let queues = context.queues.lock();
+        queue.version = queues.target(&queue, place.pin.as_ref(), &target.workflow_id);
         (queues.sessions_with(&queue, &place.workflow_type, place.preferred_worker), queues.is_served(&queue))
     };
     let workers: Vec<Arc<Session>> = ids.into_iter().filter_map(|id| context.sessions.get(id)).collect();
@@ -144,10 +145,15 @@ fn workers(context: &NodeContext, target: &Target, place: &QueryPlace) -> Result
         return Ok(workers);
     }
     let QueryPlace { task_queue, workflow_type, .. } = place;
+    let of_version = queue.version.map(|version| format!(" and {version}")).unwrap_or_default();
     Err(ServerError::Unanswerable(if is_served {
-        format!("no worker of task queue {task_queue:?} has the workflow type {workflow_type:?}, so nobody can answer")
+        format!(
+            "no worker of task queue {task_queue:?}{of_version} has the workflow type {workflow_type:?}, so nobody can answer"
+        )
     } else {
-        format!("no worker of task queue {task_queue:?} is connected, so nobody can answer; published state needs none")
+        format!(
+            "no worker of task queue {task_queue:?}{of_version} is connected, so nobody can answer; published state needs none"
+        )
     }))
 }
 

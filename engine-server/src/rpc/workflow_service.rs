@@ -2,30 +2,31 @@
 
 use std::sync::Arc;
 
-use engine_core::event::{StartVersioning, VersioningBehavior, WorkflowStarted};
+use engine_core::event::{StartVersioning, VersioningOverride, WorkflowStarted};
 use engine_core::execution::{
     Execution, IdConflictPolicy, IdReusePolicy, Input, PendingActivity, PendingChild, PendingTaskState, PendingTimer,
     PendingUpdate, PendingWorkflowTask, Rejection, RunVersioning,
 };
 use engine_core::ids::{EventId, Namespace, RequestId, RunId, SignalName, TaskQueueName, WorkflowId, WorkflowType};
 use engine_core::limits::{STARTS_MAX, WORKFLOW_TASK_TIMEOUT_DEFAULT};
-use engine_core::search::{
-    BUILD_ID, DEPLOYMENT, PAUSED, SearchAttributes, SearchValue, TASK_FAILURE, VERSIONING_BEHAVIOR,
-};
+use engine_core::search::{BUILD_ID, DEPLOYMENT, PAUSED, SearchValue, TASK_FAILURE, VERSIONING_BEHAVIOR};
 use engine_core::time::Timestamp;
 use engine_proto::convert::{self, ConvertError};
 use engine_proto::v1::{self, workflow_service_server::WorkflowService};
 use tokio::sync::oneshot;
 use tonic::{Request as Call, Response, Status};
 
+use crate::deployment::registry as deployments;
 use crate::limits;
 use crate::node::NodeContext;
+use crate::queue::{QueueKey, TaskKind};
 use crate::rpc::status::to_status;
 use crate::rpc::{history, published, query, result, update, validate, visibility};
 use crate::shard::request::{
     Described, Description, LocalKey, QueryTurn, Replied, Request, RequestKind, Responder, ServerError, StartReply,
     StartRequest, Subscribed, UpdateAsk, UpdateWatch,
 };
+use crate::shard::run::listed_version;
 use crate::shard::{load, progress, queries};
 use crate::store::{ExecutionRow, ListFilter, NamespaceId, RunKey, ShardId};
 
@@ -379,6 +380,10 @@ impl Workflows {
             .check_attributes(&self.context.store, namespace, &started.search_attributes)
             .await?
             .map_err(|problem| ServerError::Invalid { field: "search_attributes".into(), problem })?;
+        let said = started.versioning.as_ref().and_then(|it| it.versioning_override.as_ref());
+        if let Some(VersioningOverride::Pinned(version)) = said {
+            deployments::check_serves(&self.context, namespace, version, &started.task_queue).await?;
+        }
         send_start(&self.context, namespace, |reply| StartRequest {
             started,
             reuse,
@@ -437,7 +442,20 @@ impl Workflows {
     ) -> Result<v1::DescribeWorkflowResponse, ServerError> {
         let target = Target::parse(&self.context, &request.namespace, request.execution).await?;
         match target.describe(&self.context).await? {
-            Described::Open(description) => Ok(description_to_proto(*description)),
+            Described::Open(description) => {
+                let queue = QueueKey {
+                    namespace: target.namespace,
+                    name: description.started.task_queue.as_str().into(),
+                    kind: TaskKind::Workflow,
+                    version: None,
+                };
+                let to = self.context.queues.lock().target(&queue, description.pin.as_ref(), &target.workflow_id);
+                let mut told = description_to_proto(*description);
+                if let Some(to) = to {
+                    told.versioning.get_or_insert_default().target = Some(convert::worker_version_to_proto(&to));
+                }
+                Ok(told)
+            }
             Described::Closed(row) => self.describe_closed(*row).await,
         }
     }
@@ -637,7 +655,7 @@ fn summary(row: &ExecutionRow) -> v1::WorkflowSummary {
     let mut search_attributes = convert::search_attributes_to_proto(&row.search_attributes);
     let paused = search_attributes.remove(PAUSED).is_some();
     search_attributes.remove(TASK_FAILURE);
-    let (version, behavior) = listed_version(&row.search_attributes);
+    let (version, behavior) = listed_version(&row.search_attributes).unzip();
     [DEPLOYMENT, BUILD_ID, VERSIONING_BEHAVIOR].into_iter().for_each(|own| drop(search_attributes.remove(own)));
     let task_failure = row.search_attributes.iter().find_map(|(name, value)| match value {
         SearchValue::Keyword(kind) if name.as_str() == TASK_FAILURE => Some(kind.clone()),
@@ -655,7 +673,7 @@ fn summary(row: &ExecutionRow) -> v1::WorkflowSummary {
         search_attributes,
         paused,
         task_failure: task_failure.unwrap_or_default(),
-        version,
+        version: version.as_ref().map(convert::worker_version_to_proto),
         versioning_behavior: behavior.map_or(0, |it| convert::versioning_behavior_to_proto(it).into()),
     }
 }
@@ -669,20 +687,6 @@ fn versioning(versioning: &RunVersioning) -> Option<v1::WorkflowVersioning> {
         versioning_override: versioning_override.as_ref().map(convert::versioning_override_to_proto),
         target: None,
     })
-}
-
-/// The version by which a run is listed, and how it follows versions.
-fn listed_version(attributes: &SearchAttributes) -> (Option<v1::WorkerVersion>, Option<VersioningBehavior>) {
-    let word = |wanted: &str| {
-        attributes.iter().find_map(|(name, value)| match value {
-            SearchValue::Keyword(word) if name.as_str() == wanted => Some(word.clone()),
-            _ => None,
-        })
-    };
-    let (Some(deployment_name), Some(build_id)) = (word(DEPLOYMENT), word(BUILD_ID)) else { return (None, None) };
-    let behaviors = [VersioningBehavior::Pinned, VersioningBehavior::AutoUpgrade];
-    let behavior = word(VERSIONING_BEHAVIOR).and_then(|word| behaviors.into_iter().find(|it| it.name() == word));
-    (Some(v1::WorkerVersion { deployment_name, build_id }), behavior)
 }
 
 fn description_to_proto(description: Description) -> v1::DescribeWorkflowResponse {

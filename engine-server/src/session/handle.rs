@@ -1,6 +1,9 @@
 //! One worker's stream as the rest of the server sees it: somewhere to send tasks, and a record of what is in hand.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
+use engine_core::event::WorkerVersion;
 use engine_core::ids::{EventId, RunId};
 use engine_proto::v1;
 use parking_lot::Mutex;
@@ -50,6 +53,7 @@ pub(crate) struct Session {
     pub(crate) namespace: NamespaceId,
     /// What runs the code.
     pub(crate) worker: engine_core::event::WorkerMetadata,
+    version: Option<Arc<WorkerVersion>>,
     outbound: mpsc::UnboundedSender<Outbound>,
     hands: Mutex<Hands>,
 }
@@ -86,7 +90,7 @@ pub(crate) struct InHand {
     /// The namespace in the key of its run.
     pub(crate) namespace: NamespaceId,
     /// The workflow id of its run, where messages about it go.
-    pub(crate) workflow_id: std::sync::Arc<str>,
+    pub(crate) workflow_id: Arc<str>,
 }
 
 impl Session {
@@ -97,6 +101,7 @@ impl Session {
         hello: &v1::Hello,
         worker_id: Uuid,
         namespace: NamespaceId,
+        version: Option<Arc<WorkerVersion>>,
         outbound: mpsc::UnboundedSender<Outbound>,
     ) -> Self {
         let worker = hello.worker.clone().map(engine_proto::convert::worker_metadata_from_proto).unwrap_or_default();
@@ -106,9 +111,15 @@ impl Session {
             identity: hello.identity.clone(),
             namespace,
             worker,
+            version,
             outbound,
             hands: Mutex::new(Hands::default()),
         }
+    }
+
+    /// The version that it announced, if it did.
+    pub(crate) fn version(&self) -> Option<&Arc<WorkerVersion>> {
+        self.version.as_ref()
     }
 
     /// Hands the task to the worker: records it as in its hand, and sends the message that carries it. `false`: the stream is gone

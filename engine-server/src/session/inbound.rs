@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use engine_core::command::Command;
-use engine_core::event::WorkerMetadata;
+use engine_core::event::{WorkerMetadata, WorkerVersion};
 use engine_core::execution::{ActivityRef, Input};
 use engine_core::failure::Failure;
-use engine_core::ids::{EventId, RunId};
+use engine_core::ids::{BuildId, DeploymentName, EventId, RunId, TaskQueueName};
 use engine_core::limits::PAYLOAD_BYTES_MAX;
 use engine_core::payload::Payload;
 use engine_core::peer::PeerCommand;
@@ -23,6 +23,7 @@ use tokio::sync::{mpsc, oneshot};
 use tonic::{Status, Streaming};
 use uuid::Uuid;
 
+use crate::deployment::registry as deployments;
 use crate::hash::HashMap;
 use crate::limits;
 use crate::node::NodeContext;
@@ -58,9 +59,15 @@ pub(crate) async fn open(
     let namespace =
         context.namespaces.id(&context.store, "hello.namespace", &hello.namespace).await.map_err(to_status)?;
     let (spec, grace) = check_hello(&hello, namespace, context.options.activity_grace)?;
+    if let Some(version) = &spec.version {
+        let shared = spec.queues.iter().filter(|queue| !spec.own_queues.contains(*queue));
+        let shared = shared.map(TaskQueueName::from_trusted).collect();
+        deployments::announce(context, namespace, version, shared).await.map_err(to_status)?;
+    }
     let worker_id = spec.worker_id;
     let (sender, outbound) = mpsc::unbounded_channel();
-    let (session, replaced, mut had) = context.sessions.open(&hello, worker_id, namespace, sender);
+    let (session, replaced, mut had) =
+        context.sessions.open(&hello, worker_id, namespace, spec.version.clone(), sender);
     if let Some(old) = replaced {
         let pushes = context.queues.lock().close_session(old.id);
         pushes.into_iter().for_each(|push| context.deliver(push));
@@ -101,7 +108,11 @@ fn check_hello(hello: &v1::Hello, namespace: NamespaceId, grace: Duration) -> Re
     }
     for (index, queue) in hello.task_queues.iter().enumerate() {
         let field = format!("hello.task_queues[{index}]");
-        engine_core::ids::TaskQueueName::parse(queue).map_err(|e| invalid(&field, &e.to_string()))?;
+        TaskQueueName::parse(queue).map_err(|e| invalid(&field, &e.to_string()))?;
+    }
+    if let Some((index, _)) = hello.own_task_queues.iter().enumerate().find(|(_, own)| !hello.task_queues.contains(own))
+    {
+        return Err(invalid(&format!("hello.own_task_queues[{index}]"), "must be one of task_queues"));
     }
     let types = hello.workflow_types.len() + hello.activity_types.len();
     let has_types = types > 0 || hello.any_workflow_type || hello.any_activity_type;
@@ -121,12 +132,27 @@ fn check_hello(hello: &v1::Hello, namespace: NamespaceId, grace: Duration) -> Re
         worker_id,
         namespace,
         queues: hello.task_queues.iter().map(|name| Arc::from(name.as_str())).collect(),
+        version: announced_version(hello.worker.as_ref()).map_err(|e| to_status(e.into()))?.map(Arc::new),
+        own_queues: hello.own_task_queues.iter().map(|name| Arc::from(name.as_str())).collect(),
         workflow_types: hello.workflow_types.iter().cloned().collect::<HashSet<_>>(),
         activity_types: hello.activity_types.iter().cloned().collect::<HashSet<_>>(),
         any_workflow_type: hello.any_workflow_type,
         any_activity_type: hello.any_activity_type,
     };
     Ok((spec, grace))
+}
+
+/// The version that a worker announces; `None` if it has none.
+fn announced_version(worker: Option<&v1::WorkerMetadata>) -> Result<Option<WorkerVersion>, ConvertError> {
+    let Some(worker) = worker.filter(|worker| !worker.deployment_name.is_empty()) else { return Ok(None) };
+    Ok(Some(WorkerVersion {
+        deployment: convert::required_id(
+            "hello.worker.deployment_name",
+            &worker.deployment_name,
+            DeploymentName::parse,
+        )?,
+        build_id: convert::required_id("hello.worker.build_id", &worker.build_id, BuildId::parse)?,
+    }))
 }
 
 /// Claims what hello names. Returns the tokens of tasks that are not the worker's any more.

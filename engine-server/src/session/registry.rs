@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use engine_core::event::WorkerVersion;
 use engine_core::execution::Input;
 use engine_core::ids::EventId;
 use engine_proto::token::{ActivityToken, WorkflowTaskToken};
@@ -50,10 +51,11 @@ impl Sessions {
         hello: &v1::Hello,
         worker_id: Uuid,
         namespace: NamespaceId,
+        version: Option<Arc<WorkerVersion>>,
         outbound: mpsc::UnboundedSender<Outbound>,
     ) -> (Arc<Session>, Option<Arc<Session>>, HashMap<TaskId, InHand>) {
         let id = SessionId(self.next_id.fetch_add(1, Ordering::Relaxed) + 1);
-        let session = Arc::new(Session::new(id, hello, worker_id, namespace, outbound));
+        let session = Arc::new(Session::new(id, hello, worker_id, namespace, version, outbound));
         let mut inner = self.inner.lock();
         let lost: Vec<TaskId> =
             inner.lost.iter().filter(|(_, lost)| lost.worker_id == worker_id).map(|(id, _)| *id).collect();
@@ -70,6 +72,12 @@ impl Sessions {
 
     pub(crate) fn get(&self, id: SessionId) -> Option<Arc<Session>> {
         self.inner.lock().by_id.get(&id).cloned()
+    }
+
+    /// The stream of a worker, if it has one.
+    pub(crate) fn of_worker(&self, worker_id: Uuid) -> Option<Arc<Session>> {
+        let inner = self.inner.lock();
+        inner.by_id.get(inner.by_worker.get(&worker_id)?).cloned()
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<Session>> {

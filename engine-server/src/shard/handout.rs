@@ -84,8 +84,14 @@ pub(crate) fn release(run: &mut HotRun, shard: ShardId, key: &LocalKey, effect: 
             workflow_id: Arc::clone(&key.workflow_id),
             attempt,
             type_name: run.execution.started().workflow_type.as_str().into(),
-            queue: QueueKey { namespace: key.namespace, name: task_queue.as_str().into(), kind: TaskKind::Workflow },
+            queue: QueueKey {
+                namespace: key.namespace,
+                name: task_queue.as_str().into(),
+                kind: TaskKind::Workflow,
+                version: None,
+            },
             preferred_worker: run.sticky_worker,
+            pin: run.execution.pinned_to().cloned(),
         })],
         Effect::WithdrawWorkflowTask => {
             let mut releases = vec![Release::Withdraw(task_id(EventId::NONE))];
@@ -110,8 +116,10 @@ pub(crate) fn release(run: &mut HotRun, shard: ShardId, key: &LocalKey, effect: 
                     namespace: key.namespace.home(),
                     name: task_queue.as_str().into(),
                     kind: TaskKind::Activity,
+                    version: None,
                 },
                 preferred_worker: None,
+                pin: run.execution.pinned_to().cloned(),
             })]
         }
         Effect::WithdrawActivity { scheduled_event_id, attempt: _ } => {

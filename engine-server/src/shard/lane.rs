@@ -591,8 +591,21 @@ fn hand_out_request(context: &NodeContext, push: Push) -> Option<Request> {
         pushes.into_iter().for_each(|push| context.deliver(push));
         return None;
     };
+    if let Some(worker) = task.preferred_worker.filter(|worker| *worker != session.worker_id) {
+        forget_in_cache(context, worker, &session, task.id.run_id);
+    }
     let key = LocalKey { namespace: task.namespace, workflow_id: Arc::clone(&task.workflow_id) };
     Some(Request { shard: task.shard, key, kind: RequestKind::HandOut { task, session } })
+}
+
+/// A run goes from one version to another: the worker that has it in its cache need not keep it.
+fn forget_in_cache(context: &NodeContext, worker: uuid::Uuid, next: &Session, run_id: RunId) {
+    if let Some(before) = context.sessions.of_worker(worker)
+        && before.version() != next.version()
+    {
+        before.evicted(&run_id);
+        before.send(Outbound::Evict(run_id));
+    }
 }
 
 /// The input that says that a task came back untouched.

@@ -6,13 +6,17 @@
 //! that is lost with the shard's memory is asked again by its call. Of a paused run the code is asked as it stands: what came since
 //! it last ran it will not have seen.
 
+use std::sync::Arc;
+
+use engine_core::event::{VersioningBehavior, WorkerVersion};
 use engine_core::execution::{Execution, Fact, PendingTaskState, Transition};
 use engine_core::ids::EventId;
+use engine_core::search::SearchAttributes;
 use tokio::sync::oneshot;
 
 use crate::limits;
 use crate::shard::request::{QueryPlace, QueryTurn, ServerError};
-use crate::shard::run::HotRun;
+use crate::shard::run::{HotRun, listed_version};
 use crate::store::ExecutionRow;
 
 /// A query whose turn has come, or will not.
@@ -69,6 +73,7 @@ pub(crate) fn turn(run: &mut HotRun) -> Result<QueryTurn, ServerError> {
 /// Where the code of a closed run can be asked.
 pub(crate) fn place_of_closed(row: &ExecutionRow) -> QueryPlace {
     QueryPlace {
+        pin: pin_of_closed(&row.search_attributes),
         run_id: row.key.run_id,
         workflow_type: row.workflow_type.clone(),
         task_queue: row.task_queue.clone(),
@@ -76,6 +81,12 @@ pub(crate) fn place_of_closed(row: &ExecutionRow) -> QueryPlace {
         seen_event_id: EventId::NONE,
         preferred_worker: None,
     }
+}
+
+/// The version that a closed run was pinned to, which its row says.
+fn pin_of_closed(attributes: &SearchAttributes) -> Option<Arc<WorkerVersion>> {
+    let (version, behavior) = listed_version(attributes)?;
+    (behavior == VersioningBehavior::Pinned).then(|| Arc::new(version))
 }
 
 /// The queries whose turn has come with a transition that the run has absorbed, and those that cannot be answered any more.
@@ -120,6 +131,7 @@ fn place(run: &HotRun) -> QueryPlace {
     let started = run.execution.started();
     let is_open = run.execution.close_status().is_none();
     QueryPlace {
+        pin: run.execution.pinned_to().cloned(),
         run_id: run.run_id(),
         workflow_type: started.workflow_type.as_str().to_owned(),
         task_queue: started.task_queue.as_str().to_owned(),

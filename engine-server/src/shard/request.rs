@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine_core::event::{CloseStatus, Event, UpdateRequest, WorkflowStarted};
+use engine_core::event::{CloseStatus, Event, UpdateRequest, WorkerVersion, WorkflowStarted};
 use engine_core::execution::{IdConflictPolicy, IdReusePolicy};
 use engine_core::execution::{
     Input, Paused, PendingActivity, PendingChild, PendingTimer, PendingUpdate, PendingWorkflowTask, PublishedValue,
@@ -273,6 +273,8 @@ pub(crate) struct Description {
     pub(crate) current_details: String,
     /// How it follows versions.
     pub(crate) versioning: RunVersioning,
+    /// The version that it is pinned to.
+    pub(crate) pin: Option<Arc<WorkerVersion>>,
 }
 
 /// When a run's code can be asked.
@@ -292,6 +294,8 @@ pub(crate) enum QueryTurn {
 /// Where a run's code can be asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct QueryPlace {
+    /// The version that the run is pinned to.
+    pub(crate) pin: Option<Arc<WorkerVersion>>,
     /// The run.
     pub(crate) run_id: RunId,
     /// Its code.

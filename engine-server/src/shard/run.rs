@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use engine_core::event::{Event, EventKind, VersioningBehavior, WorkerVersion};
 use engine_core::execution::Execution;
-use engine_core::ids::{EventId, RunId, SearchAttributeName};
+use engine_core::ids::{BuildId, DeploymentName, EventId, RunId, SearchAttributeName};
 use engine_core::search::{
     BUILD_ID, DEPLOYMENT, PAUSED, SearchAttributes, SearchValue, TASK_FAILURE, VERSIONING_BEHAVIOR,
 };
@@ -140,6 +140,21 @@ impl HotRun {
         all.extend(given);
         all
     }
+}
+
+/// The version by which a row lists its run, and how the run follows versions: what [`HotRun::listed_by`] has put there.
+pub(crate) fn listed_version(attributes: &SearchAttributes) -> Option<(WorkerVersion, VersioningBehavior)> {
+    let word = |wanted: &str| {
+        attributes.iter().find_map(|(name, value)| match value {
+            SearchValue::Keyword(word) if name.as_str() == wanted => Some(word.as_str()),
+            _ => None,
+        })
+    };
+    let deployment = DeploymentName::from_trusted(word(DEPLOYMENT)?);
+    let build_id = BuildId::from_trusted(word(BUILD_ID)?);
+    let behaviors = [VersioningBehavior::Pinned, VersioningBehavior::AutoUpgrade];
+    let behavior = word(VERSIONING_BEHAVIOR).and_then(|word| behaviors.into_iter().find(|it| it.name() == word))?;
+    Some((WorkerVersion { deployment, build_id }, behavior))
 }
 
 /// Whether workflow code may see the news of these events while they are on their way to the store.

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use engine_core::filter::Filter;
 use engine_core::ids::{EventId, RunId};
 use engine_core::time::Timestamp;
@@ -16,9 +17,9 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::{
-    Acquisition, Batch, BatchRow, BatchStore, BatchWrite, Committed, Epoch, ExecutionRow, HistoryRow, ListFilter,
-    NamespaceId, NamespaceRow, Node, RunKey, ScheduleKey, ScheduleRow, ScheduleStore, ScheduleWrite, Search, ShardId,
-    Store, StoreError, StoreStats, StoredRun, WakePlace, WorkflowKey,
+    Acquisition, Batch, BatchRow, BatchStore, BatchWrite, Committed, DeploymentKey, DeploymentRow, DeploymentStore,
+    Epoch, ExecutionRow, HistoryRow, ListFilter, NamespaceId, NamespaceRow, Node, RunKey, ScheduleKey, ScheduleRow,
+    ScheduleStore, ScheduleWrite, Search, ShardId, Store, StoreError, StoreStats, StoredRun, WakePlace, WorkflowKey,
 };
 
 /// What befalls one commit.
@@ -221,6 +222,26 @@ impl ScheduleStore for FaultyStore {
         limit: u32,
     ) -> Result<Vec<ScheduleRow>, StoreError> {
         self.inner()?.list_schedules(namespace, after, limit).await
+    }
+}
+
+#[async_trait]
+impl DeploymentStore for FaultyStore {
+    async fn write_deployment(
+        &self,
+        key: &DeploymentKey,
+        replaces: i64,
+        deployment: Option<Bytes>,
+    ) -> Result<bool, StoreError> {
+        self.inner()?.write_deployment(key, replaces, deployment).await
+    }
+
+    async fn deployment(&self, key: &DeploymentKey) -> Result<Option<DeploymentRow>, StoreError> {
+        self.inner()?.deployment(key).await
+    }
+
+    async fn deployments(&self) -> Result<Vec<DeploymentRow>, StoreError> {
+        self.inner()?.deployments().await
     }
 }
 

@@ -22,10 +22,11 @@ use uuid::Uuid;
 
 use super::schedules::due_and_next;
 use super::{
-    Acquisition, Batch, BatchRow, BatchStore, BatchWrite, BufferedRow, Committed, DEFAULT_NAMESPACE, Epoch,
-    ExecutionChange, ExecutionRow, ForeignShard, GROUPS_MAX, HistoryRow, ListFilter, NamespaceId, NamespaceRow, Node,
-    OWES_MESSAGES, OwnedShard, ProgressRow, RunKey, ScheduleKey, ScheduleRow, ScheduleStore, ScheduleWrite, Search,
-    ShardId, Store, StoreError, StoreStats, StoredRun, WakePlace, WorkflowKey,
+    Acquisition, Batch, BatchRow, BatchStore, BatchWrite, BufferedRow, Committed, DEFAULT_NAMESPACE, DeploymentKey,
+    DeploymentRow, DeploymentStore, Epoch, ExecutionChange, ExecutionRow, ForeignShard, GROUPS_MAX, HistoryRow,
+    ListFilter, NamespaceId, NamespaceRow, Node, OWES_MESSAGES, OwnedShard, ProgressRow, RunKey, ScheduleKey,
+    ScheduleRow, ScheduleStore, ScheduleWrite, Search, ShardId, Store, StoreError, StoreStats, StoredRun, WakePlace,
+    WorkflowKey,
 };
 
 /// A store in this process's memory. Clones are handles to the same data.
@@ -61,6 +62,7 @@ struct Data {
     progress: BTreeMap<(ShardId, RunId, EventId), Bytes>,
     schedules: BTreeMap<(NamespaceId, String), ScheduleRow>,
     batches: BTreeMap<(NamespaceId, String), BatchRow>,
+    deployments: BTreeMap<DeploymentKey, DeploymentRow>,
 }
 
 struct Shard {
@@ -382,6 +384,38 @@ impl BatchStore for MemoryStore {
 }
 
 #[async_trait]
+impl DeploymentStore for MemoryStore {
+    async fn write_deployment(
+        &self,
+        key: &DeploymentKey,
+        replaces: i64,
+        deployment: Option<Bytes>,
+    ) -> Result<bool, StoreError> {
+        self.call(|data| {
+            if data.deployments.get(key).map_or(0, |row| row.revision) != replaces {
+                return Ok(false);
+            }
+            match deployment {
+                None => Ok(data.deployments.remove(key).is_some()),
+                Some(deployment) => {
+                    let row = DeploymentRow { key: key.clone(), revision: replaces + 1, deployment };
+                    data.deployments.insert(key.clone(), row);
+                    Ok(true)
+                }
+            }
+        })
+    }
+
+    async fn deployment(&self, key: &DeploymentKey) -> Result<Option<DeploymentRow>, StoreError> {
+        self.call(|data| Ok(data.deployments.get(key).cloned()))
+    }
+
+    async fn deployments(&self) -> Result<Vec<DeploymentRow>, StoreError> {
+        self.call(|data| Ok(data.deployments.values().cloned().collect()))
+    }
+}
+
+#[async_trait]
 impl Store for MemoryStore {
     fn describe(&self) -> String {
         "memory (nothing outlives this process)".to_owned()
@@ -672,6 +706,7 @@ impl Store for MemoryStore {
     async fn delete_namespace(&self, id: NamespaceId) -> Result<(), StoreError> {
         self.call(|data| {
             data.namespaces.retain(|row| row.id != id);
+            data.deployments.retain(|key, _| key.namespace != id);
             Ok(())
         })
     }

@@ -31,6 +31,7 @@ mod batches;
 mod codes;
 #[cfg(feature = "testing")]
 pub mod conformance;
+mod deployments;
 #[cfg(feature = "testing")]
 pub mod faulty;
 pub mod memory;
@@ -42,6 +43,7 @@ mod search;
 pub mod sqlite;
 
 pub use batches::{BatchKey, BatchRow, BatchStore, BatchWrite};
+pub use deployments::{DeploymentKey, DeploymentRow, DeploymentStore};
 pub use open::{open, open_with};
 pub use schedules::{ScheduleKey, ScheduleRow, ScheduleStore, ScheduleWrite, WakePlace};
 pub use search::{GROUPS_MAX, Search};
@@ -403,7 +405,7 @@ fn lease_not_held(node: &Node) -> StoreError {
 ///
 /// None of the futures may be dropped half-way by a caller that serves requests: only tasks that run to completion call them.
 #[async_trait]
-pub trait Store: ScheduleStore + BatchStore + fmt::Debug + Send + Sync + 'static {
+pub trait Store: ScheduleStore + BatchStore + DeploymentStore + fmt::Debug + Send + Sync + 'static {
     /// For people: what this is and where, without secrets.
     fn describe(&self) -> String;
 

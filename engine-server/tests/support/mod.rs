@@ -100,6 +100,11 @@ pub fn hello(worker_id: u128) -> v1::Hello {
 
 impl Worker {
     pub async fn connect(server: &Server, hello: v1::Hello, credits: u32) -> Worker {
+        Self::try_connect(server, hello, credits).await.unwrap()
+    }
+
+    /// The error is that with which the server refuses the hello.
+    pub async fn try_connect(server: &Server, hello: v1::Hello, credits: u32) -> Result<Worker, tonic::Status> {
         let (up, messages) = mpsc::unbounded_channel();
         let first = v1::WorkerMessage {
             hello: Some(hello),
@@ -110,8 +115,8 @@ impl Worker {
         let mut client = WorkerServiceClient::new(server.service());
         let stream = tokio_stream::wrappers::UnboundedReceiverStream::new(messages);
         let mut down = client.session(stream).await.unwrap().into_inner();
-        let welcome = down.message().await.unwrap().unwrap().welcome.expect("the first message is the welcome");
-        Worker { up, down, ready: VecDeque::new(), welcome, next_result: 1 }
+        let welcome = down.message().await?.unwrap().welcome.expect("the first message is the welcome");
+        Ok(Worker { up, down, ready: VecDeque::new(), welcome, next_result: 1 })
     }
 
     pub fn send(&self, message: v1::WorkerMessage) {
@@ -158,6 +163,11 @@ impl Worker {
 
     pub async fn query(&mut self) -> v1::QueryTask {
         self.take(|m| (!m.queries.is_empty()).then(|| m.queries.remove(0))).await
+    }
+
+    /// The next run that the worker must drop from its cache.
+    pub async fn evicted(&mut self) -> String {
+        self.take(|m| (!m.evict_run_ids.is_empty()).then(|| m.evict_run_ids.remove(0))).await
     }
 
     pub async fn drained(&mut self) {

@@ -58,6 +58,8 @@ fn with_sessions(sessions: u64) -> TaskQueues {
             worker_id: Uuid::from_u128(u128::from(id)),
             namespace: NamespaceId(1),
             queues: vec![Arc::from("bench")],
+            version: None,
+            own_queues: Default::default(),
             workflow_types: ["sequence".to_owned()].into(),
             activity_types: ["echo".to_owned()].into(),
             any_workflow_type: false,
@@ -78,7 +80,8 @@ fn task(number: u64, kind: TaskKind, preferred_worker: Option<Uuid>) -> QueuedTa
         workflow_id: Arc::from("order-4711"),
         attempt: 1,
         type_name: Arc::from(type_name),
-        queue: QueueKey { namespace: NamespaceId(1), name: Arc::from("bench"), kind },
+        queue: QueueKey { namespace: NamespaceId(1), name: Arc::from("bench"), kind, version: None },
         preferred_worker,
+        pin: None,
     }
 }

@@ -360,5 +360,6 @@ fn describe(run: &HotRun) -> Described {
         memo: execution.memo().clone(),
         current_details: execution.current_details().to_owned(),
         versioning: execution.versioning(),
+        pin: execution.pinned_to().cloned(),
     }))
 }

@@ -205,7 +205,7 @@ fn code_sees_the_end_of_its_only_activity_while_that_is_written_and_a_signal_onc
 #[test]
 fn a_worker_is_told_that_a_task_is_early_and_when_its_news_is_durable() {
     let (sender, _outbound) = mpsc::unbounded_channel();
-    let session = Session::new(SessionId(1), &v1::Hello::default(), uuid::Uuid::nil(), NAMESPACE, sender);
+    let session = Session::new(SessionId(1), &v1::Hello::default(), uuid::Uuid::nil(), NAMESPACE, None, sender);
     let session = Arc::new(session);
     let mut shards = waiting();
     send(&mut shards, activity_ends());

@@ -11,6 +11,7 @@
 //! | [`doubt`] | what is left after a commit of unknown outcome |
 //! | [`reads`] | order, pages and filters |
 //! | [`schedules`] | the rows of schedules |
+//! | [`deployments`] | the rows of deployments |
 //! | [`batch_rows`] | the rows of batches that users start; `batches` are commits |
 //!
 //! The functions panic on the first broken promise, as tests do.
@@ -18,6 +19,7 @@
 pub mod batch_rows;
 pub mod batches;
 pub mod bootstrap;
+pub mod deployments;
 pub mod doubt;
 pub mod ownership;
 pub mod reads;
@@ -93,6 +95,8 @@ macro_rules! store_conformance {
             batch_rows::a_batch_is_written_only_over_the_revision_that_its_writer_knows,
             batch_rows::a_batch_is_not_written_under_an_old_epoch,
             batch_rows::batches_are_found_by_shard_while_they_work_and_listed_by_id,
+            deployments::a_deployment_is_written_only_over_the_revision_that_its_writer_knows,
+            deployments::deployments_come_by_namespace_and_name_and_go_with_their_namespace,
         }
     };
     (@tests $subject:expr; $($module:ident :: $name:ident,)*) => {

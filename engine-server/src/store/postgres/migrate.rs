@@ -18,6 +18,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { name: "attributes", statements: include_str!("../../../migrations/postgres/0003_attributes.sql") },
     Migration { name: "schedules", statements: include_str!("../../../migrations/postgres/0004_schedules.sql") },
     Migration { name: "batches", statements: include_str!("../../../migrations/postgres/0005_batches.sql") },
+    Migration { name: "deployments", statements: include_str!("../../../migrations/postgres/0006_deployments.sql") },
 ];
 
 /// Any number that no other program is likely to lock: "engine" in ASCII.

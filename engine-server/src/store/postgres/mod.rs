@@ -18,6 +18,7 @@
 mod batches;
 mod commit;
 mod connections;
+mod deployments;
 mod lease;
 mod migrate;
 mod namespace;

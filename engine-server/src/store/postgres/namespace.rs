@@ -30,6 +30,10 @@ pub(super) async fn update(
 }
 
 pub(super) async fn delete(connections: &Connections, id: NamespaceId) -> Result<(), StoreError> {
-    connections.rows(sqlx::query("DELETE FROM engine.namespace WHERE id = $1").bind(id.0)).await?;
+    let query = sqlx::query(
+        "WITH deployments AS (DELETE FROM engine.deployment WHERE namespace_id = $1) \
+         DELETE FROM engine.namespace WHERE id = $1",
+    );
+    connections.rows(query.bind(id.0)).await?;
     Ok(())
 }

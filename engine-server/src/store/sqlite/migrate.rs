@@ -15,6 +15,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     Migration { name: "attributes", statements: include_str!("../../../migrations/sqlite/0003_attributes.sql") },
     Migration { name: "schedules", statements: include_str!("../../../migrations/sqlite/0004_schedules.sql") },
     Migration { name: "batches", statements: include_str!("../../../migrations/sqlite/0005_batches.sql") },
+    Migration { name: "deployments", statements: include_str!("../../../migrations/sqlite/0006_deployments.sql") },
 ];
 
 pub(super) async fn migrate(connections: &Connections, shards: u32) -> Result<(), StoreError> {

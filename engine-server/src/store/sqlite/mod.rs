@@ -20,6 +20,7 @@ mod batches;
 mod bulk;
 mod commit;
 mod connections;
+mod deployments;
 mod lease;
 mod migrate;
 mod namespace;

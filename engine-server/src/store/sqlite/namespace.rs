@@ -36,6 +36,8 @@ pub(super) async fn update(
 }
 
 pub(super) async fn delete(connections: &Connections, id: NamespaceId) -> Result<(), StoreError> {
+    // The namespace last: a crash in between leaves what the next call deletes.
+    write(connections, sqlx::query("DELETE FROM deployment WHERE namespace_id = ?1").bind(id.0)).await?;
     write(connections, sqlx::query("DELETE FROM namespace WHERE id = ?1").bind(id.0)).await.map(drop)
 }
 
