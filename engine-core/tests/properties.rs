@@ -11,7 +11,8 @@ use engine_core::command::Command;
 use engine_core::cron::Cron;
 use engine_core::event::{
     ActivityTimeouts, CloseStatus, Event, EventKind, Marker, PeerEvent, PropertyChanges, ResetTo, StandaloneActivity,
-    StepMarker, StepOutcome, WorkerMetadata, WorkflowStarted, WorkflowTaskFailureCause,
+    StepMarker, StepOutcome, VersioningBehavior, VersioningOverride, WorkerMetadata, WorkflowStarted,
+    WorkflowTaskFailureCause,
 };
 use engine_core::execution::{
     ActivityOperation, ActivityOptionChanges, ActivityRef, ActivityToken, Effect, Execution, Input, PeerAnswer,
@@ -32,8 +33,8 @@ use proptest::prelude::*;
 mod support;
 
 use support::{
-    Run, accept, answer, cancel_activity, cancel_peer, cancel_timer, complete, fail, pause_change, peer_run, publish,
-    retry, schedule_with, seconds, signal, signal_peer, start_child_with, start_timer, update,
+    Run, accept, answer, cancel_activity, cancel_peer, cancel_timer, complete, fail, moved, pause_change, peer_run,
+    pinned, publish, retry, schedule_with, seconds, signal, signal_peer, start_child_with, start_timer, update,
 };
 
 /// One thing that happens. Numbers pick one of what there is.
@@ -44,6 +45,7 @@ enum Step {
     Cancel,
     Pause,
     Resume,
+    Move { to: u8 },
     Reset { pick: u8 },
     Terminate,
     TakeTask,
@@ -166,6 +168,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Cancel),
         2 => Just(Step::Pause),
         3 => Just(Step::Resume),
+        2 => any::<u8>().prop_map(|to| Step::Move { to }),
         1 => any::<u8>().prop_map(|pick| Step::Reset { pick }),
         1 => prop_oneof![9 => Just(Step::EndGrace), 1 => Just(Step::Terminate)],
         12 => Just(Step::TakeTask),
@@ -209,6 +212,7 @@ fn step_of_activity() -> impl Strategy<Value = Step> {
         1 => Just(Step::Cancel),
         1 => Just(Step::Pause),
         3 => Just(Step::Resume),
+        2 => any::<u8>().prop_map(|to| Step::Move { to }),
         1 => prop_oneof![9 => Just(Step::EndGrace), 1 => Just(Step::Terminate)],
         12 => any::<u8>().prop_map(|which| Step::TakeActivity { which }),
         2 => (recent(), any::<bool>()).prop_map(|(token, by_id)| Step::CompleteActivity { token, by_id }),
@@ -237,6 +241,8 @@ struct World {
     offered_task: Option<u32>,
     /// Activities in their queues, with their attempts.
     offered_activities: BTreeMap<EventId, u32>,
+    /// Whether the run stays with another version since the input that is being followed.
+    has_moved: bool,
     signals_accepted: usize,
     /// Signals that came while the code ran and went to the run that continues it.
     signals_handed_over: usize,
@@ -255,6 +261,7 @@ impl World {
             activity_tokens: Vec::new(),
             offered_task: offered_task.then_some(1),
             offered_activities: BTreeMap::new(),
+            has_moved: false,
             signals_accepted: 0,
             signals_handed_over: 0,
             only_once: BTreeMap::new(),
@@ -262,8 +269,11 @@ impl World {
     }
 
     fn send(&mut self, input: Input) -> Option<Transition> {
+        let pin = self.run.execution.pinned_to().cloned();
         let transition = self.run.send(input).ok()?;
+        self.has_moved = pin.as_ref() != self.run.execution.pinned_to();
         self.follow(&transition.effects);
+        self.has_moved = false;
         Some(transition)
     }
 
@@ -274,11 +284,15 @@ impl World {
             assert!(!offers || self.run.execution.paused().is_none(), "something of a paused run was offered");
             match effect {
                 Effect::OfferWorkflowTask { attempt, .. } => {
-                    assert_eq!(self.offered_task.replace(*attempt), None, "a workflow task was offered twice");
+                    // What waits is offered anew if the run goes to other workers.
+                    let before =
+                        self.offered_task.replace(*attempt).filter(|before| !self.has_moved || before != attempt);
+                    assert_eq!(before, None, "a workflow task was offered twice");
                 }
                 Effect::WithdrawWorkflowTask => self.offered_task = None,
                 Effect::OfferActivity { scheduled_event_id, attempt, .. } => {
                     let before = self.offered_activities.insert(*scheduled_event_id, *attempt);
+                    let before = before.filter(|before| !self.has_moved || before != attempt);
                     assert_eq!(before, None, "an activity was offered twice");
                 }
                 Effect::WithdrawActivity { scheduled_event_id, attempt } => {
@@ -347,6 +361,14 @@ impl World {
             Step::Resume => {
                 self.send(Input::Resume(pause_change("", None)));
             }
+            Step::Move { to } => {
+                let versioning_override = match to % 4 {
+                    0 => None,
+                    1 => Some(VersioningOverride::AutoUpgrade),
+                    build => Some(pinned(&build.to_string())),
+                };
+                self.send(moved(versioning_override));
+            }
             Step::Update { id } => {
                 self.send(Input::Update(Box::new(update(&update_name(id)))));
             }
@@ -374,7 +396,12 @@ impl World {
             Step::CompleteTask { token, commands, rejected, force_new_task } => {
                 if let Some(token) = self.task_token(token) {
                     let commands = self.commands(&commands);
-                    let worker = WorkerMetadata::default();
+                    match self.run.history.len() % 4 {
+                        0 | 1 => self.run.worker = WorkerMetadata::default(),
+                        2 => self.run.served_by("2", VersioningBehavior::Pinned),
+                        _ => self.run.served_by("3", VersioningBehavior::AutoUpgrade),
+                    }
+                    let worker = self.run.worker.clone();
                     let reject = |id| RejectedUpdate {
                         update_id: UpdateId::from_trusted(update_name(id)),
                         failure: Failure::application("Invalid", "no"),

@@ -384,6 +384,13 @@ async fn what_cannot_be_a_batch_is_refused_and_nothing_is_written() {
             start_of("x", Operation::Reset(v1::BatchReset { point: 99, ..Default::default() })),
             "operation.reset.point: must be set",
         ),
+        (
+            start_of(
+                "x",
+                Operation::Move(v1::BatchMove { versioning_override: Some(v1::VersioningOverride::default()) }),
+            ),
+            "operation.move.versioning_override.behavior: must be PINNED or AUTO_UPGRADE",
+        ),
         (v1::StartBatchRequest { operation: Some(v1::BatchOperation::default()), ..good() }, "operation: must be set"),
         (
             start_of("x", Operation::Signal(v1::BatchSignal { signal_name: "go".into(), input: vec![large] })),

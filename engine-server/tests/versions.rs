@@ -10,6 +10,7 @@ use std::sync::Arc;
 use engine_proto::v1;
 use engine_proto::v1::VersionStatus::{Current, Drained, Draining, Inactive, Ramping};
 use engine_proto::v1::VersioningBehavior::{AutoUpgrade, Pinned};
+use engine_proto::v1::batch_service_client::BatchServiceClient;
 use engine_proto::v1::deployment_service_client::DeploymentServiceClient;
 use engine_proto::v1::operation_service_client::OperationServiceClient;
 use engine_server::{NodeOptions, Server};
@@ -735,6 +736,57 @@ async fn activities_of_a_pinned_run_go_to_its_build_and_others_by_the_routing() 
     two.report(v1::task_result::Result::ActivityFailed(failed)).await;
     let next = one.activity_task().await;
     assert_eq!((next.execution.unwrap().workflow_id.as_str(), next.attempt), ("follows", 2));
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_batch_moves_all_runs_of_a_bad_build() {
+    let server = start(store().await, options()).await;
+    let mut one = build(&server, 1, "1").await;
+    let mut two = build(&server, 2, "2").await;
+    set_current(&server, "1").await;
+    let ids: BTreeSet<String> = (0..10).map(|n| format!("w-{n}")).collect();
+    for id in &ids {
+        begin(&server, id).await;
+        let task = one.workflow_task().await;
+        complete_as(&mut one, &task, Pinned, vec![]).await;
+    }
+    let start = |batch_id: &str, build_id: &str| {
+        let to = v1::BatchMove { versioning_override: pinned_to(build_id) };
+        v1::StartBatchRequest {
+            namespace: "default".into(),
+            batch_id: batch_id.into(),
+            query: "BuildId = '1'".into(),
+            operation: Some(v1::BatchOperation { operation: Some(v1::batch_operation::Operation::Move(to)) }),
+            rate: 1000,
+            ..Default::default()
+        }
+    };
+    let over = async |batch_id: &str| loop {
+        let request = v1::DescribeBatchRequest { namespace: "default".into(), batch_id: batch_id.into() };
+        let mut calls = BatchServiceClient::new(server.service());
+        let batch = calls.describe_batch(request).await.unwrap().into_inner().batch.unwrap();
+        if batch.state() != v1::BatchState::Running {
+            return batch;
+        }
+        tokio::task::yield_now().await;
+    };
+    let mut calls = BatchServiceClient::new(server.service());
+    calls.start_batch(start("nowhere", "9")).await.unwrap();
+    let refused = over("nowhere").await;
+    assert_eq!((refused.done, refused.failed), (0, 10));
+    assert!(refused.failures[0].problem.contains("no worker has announced build \"9\""), "{refused:?}");
+
+    calls.start_batch(start("away", "2")).await.unwrap();
+    let moved = over("away").await;
+    assert_eq!((moved.done, moved.failed), (10, 0));
+    assert_eq!(found(&server, "BuildId = '2' AND VersioningBehavior = 'Pinned'").await, ids);
+    for id in &ids {
+        signal(&server, id, "go").await.unwrap();
+        let task = two.workflow_task().await;
+        assert_eq!(&task.workflow_id, id);
+        complete_as(&mut two, &task, Pinned, vec![complete_workflow()]).await;
+    }
     server.shutdown().await;
 }
 

@@ -36,6 +36,15 @@ fn point_words(reset: v1::BatchReset) -> &'static str {
     }
 }
 
+/// Which workers the runs are to go to.
+fn target_words(to: &v1::BatchMove) -> String {
+    let Some(said) = &to.versioning_override else { return "where the code says".to_owned() };
+    match &said.version {
+        Some(version) => format!("build {} of {}", version.build_id, version.deployment_name),
+        None => "where the routing says".to_owned(),
+    }
+}
+
 fn operation_words(batch: &v1::Batch) -> String {
     match operation(batch) {
         None => String::new(),
@@ -44,6 +53,7 @@ fn operation_words(batch: &v1::Batch) -> String {
         Some(Operation::Terminate(_)) => "terminate".to_owned(),
         Some(Operation::Pause(_)) => "pause".to_owned(),
         Some(Operation::Resume(_)) => "resume".to_owned(),
+        Some(Operation::Move(to)) => text::one_line(&format!("move to {}", target_words(to)), text::SHORT),
         Some(Operation::Delete(_)) => "delete".to_owned(),
         Some(Operation::Reset(reset)) => format!("reset from {}", point_words(*reset)),
     }
@@ -117,6 +127,17 @@ pub(crate) fn value(batch: &v1::Batch) -> Value {
         Some(Operation::Terminate(_)) => json!({ "kind": "TERMINATE" }),
         Some(Operation::Pause(_)) => json!({ "kind": "PAUSE" }),
         Some(Operation::Resume(_)) => json!({ "kind": "RESUME" }),
+        Some(Operation::Move(to)) => {
+            let said = to.versioning_override.as_ref();
+            let behavior = said.map(|said| said.behavior().as_str_name().trim_start_matches("VERSIONING_BEHAVIOR_"));
+            let version = said.and_then(|said| said.version.as_ref());
+            json!({
+                "kind": "MOVE",
+                "behavior": behavior,
+                "deployment_name": version.map(|version| &version.deployment_name),
+                "build_id": version.map(|version| &version.build_id),
+            })
+        }
         Some(Operation::Delete(_)) => json!({ "kind": "DELETE" }),
         Some(Operation::Reset(reset)) => json!({
             "kind": "RESET",

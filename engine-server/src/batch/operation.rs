@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use engine_core::event::{CloseStatus, PauseChange};
+use engine_core::event::{CloseStatus, PauseChange, VersioningOverride, WorkflowOptionsUpdated};
 use engine_core::execution::{Input, Rejection};
-use engine_core::ids::{RequestId, SignalName};
+use engine_core::ids::{RequestId, SignalName, TaskQueueName};
 use engine_proto::{convert, v1};
 use futures::future::BoxFuture;
 use v1::batch_operation::Operation as Message;
 
 use super::actor::Pause;
 use super::reset::Resets;
+use crate::deployment::registry as deployments;
 use crate::limits;
 use crate::node::NodeContext;
 use crate::rpc::workflow_service::Target;
@@ -26,6 +27,8 @@ pub(super) enum Operation {
         /// A run that closes in between has missed something; else it needs it no more.
         is_owed: bool,
     },
+    /// Change which workers an open run goes to.
+    Move(Box<WorkflowOptionsUpdated>),
     /// Go on from an earlier point of the run.
     Reset(Arc<Resets>),
     /// Delete a closed run.
@@ -48,7 +51,8 @@ impl Standing {
             | Message::Cancel(_)
             | Message::Terminate(_)
             | Message::Pause(_)
-            | Message::Resume(_) => Self::Open,
+            | Message::Resume(_)
+            | Message::Move(_) => Self::Open,
             Message::Delete(_) => Self::Closed,
             Message::Reset(_) => Self::Any,
         }
@@ -74,6 +78,13 @@ impl Operation {
             Message::Terminate(v1::BatchTerminate {}) => (Input::Terminate { reason, details: None, identity }, false),
             Message::Pause(v1::BatchPause {}) => (Input::Pause(PauseChange { reason, identity, request_id }), false),
             Message::Resume(v1::BatchResume {}) => (Input::Resume(PauseChange { reason, identity, request_id }), false),
+            Message::Move(v1::BatchMove { versioning_override }) => {
+                let versioning_override =
+                    versioning_override.as_ref().map(convert::versioning_override_from_proto).transpose();
+                let versioning_override = versioning_override.map_err(|error| error.to_string())?;
+                let change = WorkflowOptionsUpdated { versioning_override, reason, identity, request_id };
+                return Ok(Self::Move(Box::new(change)));
+            }
             Message::Delete(v1::BatchDelete {}) => return Ok(Self::Delete),
             Message::Reset(reset) => return Ok(Self::Reset(Arc::new(Resets::new(&reset, reason, identity, &name)?))),
         };
@@ -83,7 +94,7 @@ impl Operation {
     /// Which runs it is for.
     pub(super) fn standing(&self) -> Standing {
         match self {
-            Self::Give { .. } => Standing::Open,
+            Self::Give { .. } | Self::Move(_) => Standing::Open,
             Self::Reset(_) => Standing::Any,
             Self::Delete => Standing::Closed,
         }
@@ -94,14 +105,14 @@ impl Operation {
     pub(super) fn has_begun(&self, row: &ExecutionRow) -> bool {
         match self {
             Self::Reset(resets) => resets.has_begun(row),
-            Self::Give { .. } | Self::Delete => false,
+            Self::Give { .. } | Self::Move(_) | Self::Delete => false,
         }
     }
 
     /// To how many runs it is done at once.
     pub(super) fn under_way_max(&self) -> usize {
         match self {
-            Self::Give { .. } | Self::Delete => limits::BATCH_RUNS_UNDER_WAY,
+            Self::Give { .. } | Self::Move(_) | Self::Delete => limits::BATCH_RUNS_UNDER_WAY,
             Self::Reset(_) => limits::BATCH_RESETS_UNDER_WAY,
         }
     }
@@ -121,6 +132,7 @@ impl Operation {
             };
             let done = match operation {
                 Self::Give { input, is_owed } => give(&context, row, &input, is_owed).await,
+                Self::Move(change) => move_run(&context, row, change).await,
                 Self::Reset(resets) => resets.carry_out(&context, row).await,
                 Self::Delete => delete(&context, row).await,
             };
@@ -136,6 +148,25 @@ pub(super) fn target_of(row: &ExecutionRow) -> Target {
         workflow_id: row.key.workflow_id.as_str().into(),
         run_id: Some(row.key.run_id),
     }
+}
+
+async fn move_run(
+    context: &Arc<NodeContext>,
+    row: ExecutionRow,
+    change: Box<WorkflowOptionsUpdated>,
+) -> Result<(), String> {
+    if let Some(VersioningOverride::Pinned(version)) = &change.versioning_override {
+        let queue = TaskQueueName::from_trusted(&row.task_queue);
+        let stopping = context.stopping();
+        let mut pause = Pause::default();
+        while let Err(error) = deployments::check_serves(context, row.key.namespace, version, &queue).await {
+            match error {
+                ServerError::Unavailable { .. } if !stopping.is_cancelled() => pause.wait(&stopping).await,
+                error => return Err(error.to_string()),
+            }
+        }
+    }
+    give(context, row, &Input::Move(change), false).await
 }
 
 async fn give(context: &NodeContext, row: ExecutionRow, input: &Input, is_owed: bool) -> Result<(), String> {

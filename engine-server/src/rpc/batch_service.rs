@@ -241,6 +241,10 @@ fn checked(request: v1::StartBatchRequest) -> Result<v1::Batch, ServerError> {
             let problem = "must be set: FIRST_WORKFLOW_TASK, LAST_WORKFLOW_TASK or FAILED_ACTIVITY".to_owned();
             return invalid("operation.reset.point", problem);
         }
+        Some(Operation::Move(to)) => {
+            let said = to.versioning_override.as_ref().map(convert::versioning_override_from_proto).transpose();
+            said.map_err(|error| error.inside("operation.move.versioning_override"))?;
+        }
         Some(
             Operation::Cancel(_)
             | Operation::Terminate(_)
