@@ -49,6 +49,12 @@ pub enum ClientError {
         /// For people.
         message: String,
     },
+    /// It cannot be done as things stand: the message says what stands against it, and what to do first.
+    #[error("{message}")]
+    Refused {
+        /// For people.
+        message: String,
+    },
     /// The engine could not be reached, or could not do its work, for as long as the client was ready to try. The request
     /// may have taken effect.
     #[error("{message}")]
@@ -142,7 +148,7 @@ impl ClientError {
                 ClientError::InvalidArgument { field: violation.map(|v| v.field.clone()).unwrap_or_default(), message }
             }
             Code::Aborted => ClientError::Conflict { message },
-            Code::FailedPrecondition => ClientError::Closed { message },
+            Code::FailedPrecondition => ClientError::Refused { message },
             Code::ResourceExhausted => ClientError::Overloaded { retry_after: retry_delay(status), message },
             code => ClientError::Other { code, message },
         }
@@ -195,7 +201,7 @@ mod tests {
         assert!(matches!(of(Code::AlreadyExists), ClientError::AlreadyStarted { run_id: None, .. }));
         assert!(matches!(of(Code::Unavailable), ClientError::Unavailable { .. }));
         assert!(matches!(of(Code::ResourceExhausted), ClientError::Overloaded { retry_after: None, .. }));
-        assert!(matches!(of(Code::FailedPrecondition), ClientError::Closed { .. }));
+        assert!(matches!(of(Code::FailedPrecondition), ClientError::Refused { .. }));
         assert_eq!(of(Code::Unimplemented).to_string(), "Unimplemented: text");
     }
 

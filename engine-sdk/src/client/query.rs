@@ -27,8 +27,7 @@ pub enum QueryError {
 impl QueryError {
     pub(super) fn from_refusal(error: ClientError) -> Self {
         match error {
-            // What FAILED_PRECONDITION is to other calls; a closed workflow does answer queries.
-            ClientError::Closed { message } => QueryError::Unanswered { message },
+            ClientError::Refused { message } => QueryError::Unanswered { message },
             ClientError::Other { code: Code::DeadlineExceeded, message } => QueryError::Unanswered { message },
             error => QueryError::Client(error),
         }
