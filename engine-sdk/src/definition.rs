@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use engine_core::payload::Payload;
 use engine_core::retry::RetryPolicy;
+use engine_core::version::VersioningBehavior;
 
 use crate::activity::ActivityContext;
 use crate::data::{DataError, Recordable};
@@ -84,6 +85,9 @@ pub trait Workflow: Copy + Send + Sync + 'static {
     note = "a declaration (`#[workflow] async fn name(…) -> …;`) names a workflow of another program: its workers run it"
 )]
 pub trait WorkflowCode: Workflow {
+    /// How its runs follow the versions of their workers: `versioning = ".."` in its attribute. The worker's default if `None`.
+    const VERSIONING: Option<VersioningBehavior> = None;
+
     /// Runs the code.
     fn execute(&self, ctx: WorkflowContext, input: Self::Input) -> BoxFuture<Result<Self::Output, WorkflowError>>;
 }

@@ -56,6 +56,7 @@ pub mod workflow;
 pub use engine_core::schedule::{CalendarSpec, OverlapPolicy, Range};
 /// What histories and failures are made of, as clients read them.
 pub use engine_core::search::{SearchAttributes, SearchType, SearchValue};
+pub use engine_core::version::{VersioningBehavior, VersioningOverride, WorkerVersion};
 pub use engine_core::{event, failure, ids, time};
 #[cfg(feature = "testing")]
 pub use engine_sdk_macros::test;

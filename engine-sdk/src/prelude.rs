@@ -5,6 +5,7 @@ use std::time::Duration;
 pub use engine_core::peer::ParentClosePolicy;
 pub use engine_core::retry::RetryPolicy;
 pub use engine_core::schedule::OverlapPolicy;
+pub use engine_core::version::VersioningBehavior;
 pub use engine_sdk_macros::{activity, allow_nondeterminism, payload, query, signal, update, workflow};
 pub use futures::future::{join_all, try_join_all};
 pub use futures::{join, try_join};

@@ -79,7 +79,12 @@ fn expand_item(kind: Kind, attribute: TokenStream, item: TokenStream) -> TokenSt
         let error = syn::Error::new(item.span(), message).to_compile_error();
         return quote! { #error #item };
     };
-    let options = Options::parse(kind, attribute);
+    let options = Options::parse(kind, attribute).and_then(|options| {
+        if !has_body {
+            options.check_declaration()?;
+        }
+        Ok(options)
+    });
     let signature = Signature::of(kind, &function);
     match (options, signature) {
         (Ok(options), Ok(signature)) => definition(kind, &function, has_body, &options, &signature),
@@ -133,6 +138,7 @@ fn definition(
     let (docs, on_code): (Vec<&Attribute>, Vec<&Attribute>) =
         on_code.into_iter().partition(|attribute| attribute.path().is_ident("doc"));
     let recorded_name = options.name.clone().unwrap_or_else(|| name.to_string().trim_start_matches("r#").to_owned());
+    let versioning = options.expand_versioning();
     let options = options.expand(kind);
     let options_type = kind.options();
     let Signature { context, arguments, returned, output } = signature;
@@ -166,6 +172,8 @@ fn definition(
             #(#on_all)*
             #[automatically_derived]
             impl ::engine_sdk::definition::#code_trait for #name {
+                #versioning
+
                 #[allow(clippy::useless_conversion)]
                 fn execute(
                     &self,

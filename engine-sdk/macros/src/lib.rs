@@ -123,6 +123,10 @@ pub fn activity(attribute: TokenStream, item: TokenStream) -> TokenStream {
 /// - `name = "…"`: the name under which it is recorded; the function's or struct's name unless given.
 /// - `execution_timeout`, `run_timeout`, `task_timeout`: durations such as `"30s"` or `"7d"`.
 /// - `retry(…)` as for activities: a failed run is followed by another. Without it there is one run.
+///
+/// What only the code says:
+/// - `versioning = "pinned"`: a run stays with the version of its worker (`Worker::deployment`) until it closes; `versioning =
+///   "auto_upgrade"`: its workflow tasks go to the version that new runs go to. The worker's default unless given.
 #[proc_macro_attribute]
 pub fn workflow(attribute: TokenStream, item: TokenStream) -> TokenStream {
     definition::expand(definition::Kind::Workflow, attribute.into(), item.into()).into()

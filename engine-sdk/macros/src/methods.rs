@@ -260,6 +260,7 @@ impl Workflow {
         let run = self.method(Role::Run).expect("checked");
         let recorded = self.options.name.clone().unwrap_or_else(|| plain(state));
         let options = self.options.expand(Kind::Workflow);
+        let versioning = self.options.expand_versioning();
         let ReturnType::Type(_, returned) = &run.item.sig.output else { unreachable!("checked") };
         let output = quote_spanned! { returned.span() => <#returned as ::engine_sdk::__private::ResultType>::Ok };
         let (_, run_types) = run.arguments();
@@ -340,6 +341,8 @@ impl Workflow {
 
             #[automatically_derived]
             impl ::engine_sdk::definition::WorkflowCode for #definition {
+                #versioning
+
                 #[allow(unused_mut, clippy::useless_conversion)]
                 fn execute(
                     &self,

@@ -7,7 +7,7 @@ use quote::quote;
 use syn::parse::Parser;
 use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
-use syn::{Error, Expr, ExprArray, ExprLit, ExprUnary, Lit, LitStr, Meta, Path, Token, UnOp};
+use syn::{Error, Expr, ExprArray, ExprLit, ExprUnary, Ident, Lit, LitStr, Meta, Path, Token, UnOp};
 
 use crate::definition::Kind;
 use crate::signature::Errors;
@@ -20,6 +20,8 @@ pub(crate) struct Options {
     /// By option name, in the order of the attribute.
     durations: Vec<(&'static str, Duration)>,
     retry: Option<Retry>,
+    /// A variant of `VersioningBehavior`, and where it was written.
+    versioning: Option<(&'static str, Span)>,
 }
 
 #[derive(Default)]
@@ -68,8 +70,9 @@ impl Options {
             ("name", _) => self.name = Some(identifier(&text(meta)?)?),
             ("retry", _) => self.retry = Some(Retry::parse(meta)?),
             ("task_queue", Kind::Activity) => self.task_queue = Some(identifier(&text(meta)?)?),
+            ("versioning", Kind::Workflow) => self.versioning = Some((versioning(&text(meta)?)?, meta.span())),
             _ => {
-                let others = if kind == Kind::Activity { ", `task_queue`" } else { "" };
+                let others = if kind == Kind::Activity { ", `task_queue`" } else { ", `versioning`" };
                 let durations: Vec<String> = durations.iter().map(|known| format!("`{known}`")).collect();
                 return Err(Error::new(
                     meta.path().span(),
@@ -84,7 +87,7 @@ impl Options {
     pub(crate) fn expand(&self, kind: Kind) -> TokenStream {
         let options = kind.options();
         let durations = self.durations.iter().map(|(name, duration)| {
-            let name = syn::Ident::new(name, Span::call_site());
+            let name = Ident::new(name, Span::call_site());
             let duration = duration_tokens(*duration);
             quote! { __options.#name = ::std::option::Option::Some(#duration); }
         });
@@ -103,6 +106,26 @@ impl Options {
             let mut __options = <#options as ::std::default::Default>::default();
             #(#changes)*
             __options
+        }
+    }
+
+    /// What the code says of versions, for its impl of `WorkflowCode`.
+    pub(crate) fn expand_versioning(&self) -> Option<TokenStream> {
+        let variant = Ident::new(self.versioning?.0, Span::call_site());
+        Some(quote! {
+            const VERSIONING: ::std::option::Option<::engine_sdk::VersioningBehavior> =
+                ::std::option::Option::Some(::engine_sdk::VersioningBehavior::#variant);
+        })
+    }
+
+    /// Refuses what only code can say of itself.
+    pub(crate) fn check_declaration(&self) -> syn::Result<()> {
+        match self.versioning {
+            Some((_, span)) => Err(Error::new(
+                span,
+                "`versioning` is said where the workflow's code is: a declaration cannot say how another program's runs follow versions",
+            )),
+            None => Ok(()),
         }
     }
 }
@@ -281,10 +304,26 @@ fn text(meta: &Meta) -> syn::Result<LitStr> {
             let key = key(meta.path());
             let example = match key.as_str() {
                 "name" | "task_queue" => "…",
+                "versioning" => "pinned",
                 _ => "30s",
             };
             Err(Error::new(other.span(), format!("`{key}` is a text: `{key} = \"{example}\"`")))
         }
+    }
+}
+
+/// The variant of `VersioningBehavior`.
+fn versioning(text: &LitStr) -> syn::Result<&'static str> {
+    match text.value().as_str() {
+        "pinned" => Ok("Pinned"),
+        "auto_upgrade" => Ok("AutoUpgrade"),
+        other => Err(Error::new(
+            text.span(),
+            format!(
+                "`{other}` is no way to follow versions: \"pinned\" stays with the version that has the run, \"auto_upgrade\" goes to the one \
+                 that new runs go to"
+            ),
+        )),
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use engine_core::failure::Failure;
 use engine_core::ids::RunId;
 use engine_core::payload::Payload;
+use engine_core::version::VersioningBehavior;
 use engine_server::Clock;
 use futures::FutureExt;
 use parking_lot::Mutex;
@@ -264,6 +265,10 @@ impl WorkflowWatch {
 impl ErasedWorkflow for WorkflowWatch {
     fn name(&self) -> &'static str {
         self.name
+    }
+
+    fn versioning(&self) -> Option<VersioningBehavior> {
+        None
     }
 
     fn start(&self, ctx: WorkflowContext, input: Vec<Payload>) -> Result<BoxFuture<WorkflowEnd>, DataError> {

@@ -43,7 +43,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine_core::ids::{InvalidId, TaskQueueName};
+use engine_core::ids::{BuildId, DeploymentName, InvalidId, TaskQueueName};
+use engine_core::version::VersioningBehavior;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
@@ -82,9 +83,11 @@ const QUEUES_MAX: usize = 100;
 pub struct Worker {
     client: Client,
     queues: Vec<String>,
+    own_queues: Vec<String>,
     registry: Registry,
     state: SharedState,
     identity: Option<String>,
+    deployment: Option<String>,
     build_id: String,
     workflow_slots: u32,
     activity_slots: u32,
@@ -106,9 +109,11 @@ impl Worker {
         Self {
             client,
             queues: vec![queue.into()],
+            own_queues: Vec::new(),
             registry: Registry::default(),
             state: SharedState::default(),
             identity: None,
+            deployment: None,
             build_id: String::new(),
             workflow_slots: 200,
             activity_slots: 200,
@@ -140,8 +145,13 @@ impl Worker {
     /// The name is that of what they share: the host's, if it is on the host's disk and outlives the worker; a UUID, if it is in the
     /// process. Tasks in the queue wait for a worker of this name, so give them a schedule-to-start timeout, and begin the series anew
     /// elsewhere when it strikes.
+    ///
+    /// It belongs to no [deployment](Worker::deployment): what waits there is for this worker, whatever its build.
     pub fn own_queue(mut self, queue: impl Into<String>) -> Self {
         let queue = queue.into();
+        if !self.own_queues.contains(&queue) {
+            self.own_queues.push(queue.clone());
+        }
         self.state.insert(Arc::new(OwnQueue(queue.clone())));
         self.queues([queue])
     }
@@ -216,7 +226,35 @@ impl Worker {
         self
     }
 
-    /// The build of your program, recorded with each workflow task that it completes.
+    /// This worker is the build `build_id` of the program `name`, and takes part in rolling out builds: several run side by side, and an
+    /// operator says which one new runs go to (`client.deployment(name).set_current(build_id)`, `engine deployment set-current`). Until this
+    /// build is current or ramping it gets no new runs, only those that are pinned or moved to it. `docs/versions.md` tells more.
+    ///
+    /// From the first time that a worker announces itself so, its queues belong to the deployment, and a worker of another deployment is
+    /// refused there. Both texts have at most 200 bytes. Workers with the same build must have the same code.
+    ///
+    /// ```no_run
+    /// # use engine_sdk::prelude::*;
+    /// # #[workflow] async fn checkout(ctx: WorkflowContext) -> Result<u64, WorkflowError> { Ok(7) }
+    /// # async fn example(client: Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let worker = Worker::new(client, "orders").deployment("shop", "build-42").workflow(checkout);
+    /// worker.default_versioning(VersioningBehavior::Pinned).run().await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn deployment(mut self, name: impl Into<String>, build_id: impl Into<String>) -> Self {
+        self.deployment = Some(name.into());
+        self.build_id(build_id)
+    }
+
+    /// How runs follow versions whose code does not say (`#[workflow(versioning = "pinned")]`): auto-upgrade unless set here. Means nothing
+    /// without a [deployment](Worker::deployment).
+    pub fn default_versioning(mut self, behavior: VersioningBehavior) -> Self {
+        self.registry.set_versioning_default(behavior);
+        self
+    }
+
+    /// The build of your program, recorded with each workflow task that it completes. By itself it decides nothing: see
+    /// [`Worker::deployment`].
     pub fn build_id(mut self, build_id: impl Into<String>) -> Self {
         self.build_id = build_id.into();
         self
@@ -324,8 +362,12 @@ impl Worker {
         let queues = self.queues.iter().map(|queue| {
             TaskQueueName::parse(queue).map_err(|source| WorkerError::InvalidQueue { queue: queue.clone(), source })
         });
+        let queues = queues.collect::<Result<_, _>>()?;
+        let deployment = self.deployment.as_deref().map(|name| version(name, &self.build_id)).transpose()?;
         let options = Options {
-            queues: queues.collect::<Result<_, _>>()?,
+            queues,
+            own_queues: self.own_queues,
+            deployment,
             identity: self.identity.unwrap_or_else(|| self.client.identity().to_owned()),
             worker_id: Uuid::now_v7(),
             build_id: self.build_id,
@@ -341,6 +383,13 @@ impl Worker {
         let session = session.test(self.hooks);
         Ok(session)
     }
+}
+
+/// The deployment, if its name and the build can be announced.
+fn version(name: &str, build_id: &str) -> Result<DeploymentName, WorkerError> {
+    let wrong = |what, text: &str, source| WorkerError::InvalidVersion { what, text: text.to_owned(), source };
+    BuildId::parse(build_id).map_err(|source| wrong("build id", build_id, source))?;
+    DeploymentName::parse(name).map_err(|source| wrong("deployment name", name, source))
 }
 
 /// Why a worker does not work.
@@ -366,6 +415,16 @@ pub enum WorkerError {
     InvalidQueue {
         /// The name.
         queue: String,
+        /// What is wrong with it.
+        source: InvalidId,
+    },
+    /// The name of its deployment, or its build id, is not one.
+    #[error("the {what} {text:?} {source}")]
+    InvalidVersion {
+        /// Which of the two.
+        what: &'static str,
+        /// What was given.
+        text: String,
         /// What is wrong with it.
         source: InvalidId,
     },

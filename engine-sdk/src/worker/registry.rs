@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use engine_core::failure::Failure;
 use engine_core::payload::Payload;
+use engine_core::version::VersioningBehavior;
 use futures::FutureExt;
 
 use crate::activity::ActivityContext;
@@ -26,6 +27,8 @@ pub(super) struct Registry {
     workflows: BTreeMap<&'static str, Arc<dyn ErasedWorkflow>>,
     any_activity: Option<ErasedActivity>,
     any_workflow: Option<Arc<dyn ErasedWorkflow>>,
+    /// How runs follow versions whose code does not say.
+    versioning_default: Option<VersioningBehavior>,
     /// What a test engine has, in place of all of it.
     #[cfg(feature = "testing")]
     test: Option<super::hooks::Hooks>,
@@ -91,11 +94,29 @@ impl Registry {
 
     /// A run of a workflow's code that has not seen an event yet.
     pub(super) fn workflow_run(&self, name: &str) -> Option<WorkflowRun> {
+        let run = WorkflowRun::new(self.workflow(name)?);
+        #[cfg(feature = "testing")]
+        if self.is_test() {
+            return Some(run.without_step_pauses());
+        }
+        Some(run)
+    }
+
+    fn workflow(&self, name: &str) -> Option<Arc<dyn ErasedWorkflow>> {
         #[cfg(feature = "testing")]
         if let Some(test) = &self.test {
-            return test.workflow(name).map(WorkflowRun::new).map(WorkflowRun::without_step_pauses);
+            return test.workflow(name);
         }
-        self.workflows.get(name).or(self.any_workflow.as_ref()).cloned().map(WorkflowRun::new)
+        self.workflows.get(name).or(self.any_workflow.as_ref()).cloned()
+    }
+
+    pub(super) fn set_versioning_default(&mut self, behavior: VersioningBehavior) {
+        self.versioning_default = Some(behavior);
+    }
+
+    /// How runs of a type follow versions. `None`: neither the code nor the worker says.
+    pub(super) fn versioning(&self, workflow_type: &str) -> Option<VersioningBehavior> {
+        self.workflow(workflow_type).and_then(|code| code.versioning()).or(self.versioning_default)
     }
 
     /// The workflows' code, for replaying histories.

@@ -272,6 +272,7 @@ impl Session {
                 sdk_name: super::SDK_NAME.to_owned(),
                 sdk_version: env!("CARGO_PKG_VERSION").to_owned(),
                 build_id: self.options.build_id.clone(),
+                deployment_name: self.options.deployment.as_ref().map_or_else(String::new, ToString::to_string),
                 ..v1::WorkerMetadata::default()
             }),
             workflow_types: self.registry.workflow_types().map(str::to_owned).collect(),
@@ -284,7 +285,7 @@ impl Session {
                 .map(|(run_id, last_event_id)| v1::CachedRun { run_id: run_id.to_owned(), last_event_id })
                 .collect(),
             activity_grace: self.options.activity_grace.map(engine_proto::convert::duration_to_proto),
-            ..v1::Hello::default()
+            own_task_queues: self.options.own_queues.clone(),
         }
     }
 
@@ -515,6 +516,11 @@ async fn sleep_until(at: Option<Instant>) {
 fn is_final(status: &Status) -> bool {
     matches!(
         status.code(),
-        Code::InvalidArgument | Code::NotFound | Code::PermissionDenied | Code::Unauthenticated | Code::Unimplemented
+        Code::InvalidArgument
+            | Code::NotFound
+            | Code::FailedPrecondition
+            | Code::PermissionDenied
+            | Code::Unauthenticated
+            | Code::Unimplemented
     )
 }

@@ -10,9 +10,10 @@ use std::time::Duration;
 use engine_core::event::WorkflowTaskFailureCause;
 use engine_core::failure::Failure;
 use engine_core::ids::EventId;
+use engine_core::version::VersioningBehavior;
 use engine_proto::convert::{
     command_to_proto, duration_from_proto, failure_to_proto, rejected_update_to_proto, update_request_from_trusted,
-    workflow_task_failure_cause_to_proto,
+    versioning_behavior_to_proto, workflow_task_failure_cause_to_proto,
 };
 use engine_proto::v1;
 use engine_proto::v1::task_result::Result as Outcome;
@@ -59,6 +60,8 @@ struct Running {
     fetch: Option<AbortHandle>,
     /// How long the worker has for it.
     start_to_close: Duration,
+    /// How the run follows versions, as its code says.
+    versioning: Option<VersioningBehavior>,
     /// The news of the task is not durable yet: steps wait until it is.
     is_early: bool,
     /// Steps that wait.
@@ -88,6 +91,7 @@ impl Running {
             is_evicted: false,
             fetch: None,
             start_to_close,
+            versioning: None,
             is_early: false,
             waiting_steps: Vec::new(),
             held: None,
@@ -297,6 +301,7 @@ impl WorkflowTasks {
         let run_id = task.run_id.clone();
         let mut running = Running::new(run_id.clone(), token, start_to_close(&task), waiting);
         running.is_early = task.early;
+        running.versioning = self.registry.versioning(&task.workflow_type);
         running.waiting_steps = self.steps.take_waiting(&run_id);
         let cached = self.steps.take_run(&run_id).or_else(|| self.cache.take(&run_id));
         let fitting = cached.and_then(|cached| {
@@ -408,7 +413,7 @@ impl WorkflowTasks {
                     cached: is_cached,
                     force_new_task: progress.force_new_task,
                     rejected_updates: progress.rejected_updates.iter().map(rejected_update_to_proto).collect(),
-                    ..v1::WorkflowTaskCompletion::default()
+                    versioning_behavior: running.versioning.map_or(0, |it| versioning_behavior_to_proto(it).into()),
                 })
             }
             Err(TaskFailure { cause, failure }) => {

@@ -12,6 +12,7 @@ use engine_core::ids::EventId;
 use engine_core::limits;
 use engine_core::payload::Payload;
 use engine_core::replay::{Activation, ReplayError};
+use engine_core::version::VersioningBehavior;
 use tracing::dispatcher::{self, Dispatch};
 
 use super::context::{WorkflowContext, WorkflowInfo, system_time};
@@ -35,6 +36,9 @@ pub trait ErasedWorkflow: Send + Sync {
     /// The name under which it is registered and recorded.
     fn name(&self) -> &'static str;
 
+    /// How its runs follow versions, if it says so.
+    fn versioning(&self) -> Option<VersioningBehavior>;
+
     /// The future of one run.
     fn start(&self, ctx: WorkflowContext, input: Vec<Payload>) -> Result<BoxFuture<WorkflowEnd>, DataError>;
 }
@@ -55,6 +59,10 @@ struct Erased<W>(W);
 impl<W: WorkflowCode> ErasedWorkflow for Erased<W> {
     fn name(&self) -> &'static str {
         W::NAME
+    }
+
+    fn versioning(&self) -> Option<VersioningBehavior> {
+        W::VERSIONING
     }
 
     fn start(&self, ctx: WorkflowContext, input: Vec<Payload>) -> Result<BoxFuture<WorkflowEnd>, DataError> {

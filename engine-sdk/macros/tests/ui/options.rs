@@ -30,4 +30,22 @@ async fn names(_ctx: ActivityContext) -> Result<(), ActivityError> {
     Ok(())
 }
 
+#[workflow(versioning = "sticky")]
+async fn versions(_ctx: WorkflowContext) -> Result<(), WorkflowError> {
+    Ok(())
+}
+
+#[workflow(versioning = Pinned)]
+async fn unquoted(_ctx: WorkflowContext) -> Result<(), WorkflowError> {
+    Ok(())
+}
+
+#[workflow(versioning = "pinned")]
+async fn of_another_program(ctx: WorkflowContext) -> Result<(), WorkflowError>;
+
+#[activity(versioning = "pinned")]
+async fn activities_have_none(_ctx: ActivityContext) -> Result<(), ActivityError> {
+    Ok(())
+}
+
 fn main() {}

@@ -2,6 +2,7 @@
 
 mod activities;
 mod queries;
+mod versions;
 mod workflows;
 
 use std::time::Duration;
