@@ -13,13 +13,16 @@ use engine_core::peer::ParentClosePolicy;
 use engine_core::retry::RetryPolicy;
 use engine_core::search::SearchAttributes;
 use engine_core::time::Timestamp;
+use engine_core::version::{VersioningBehavior, WorkerVersion};
 use engine_proto::convert::{
     ConvertError, activity_timeouts_from_proto, close_status_from_proto, failure_from_proto, optional_run_id,
     payload_from_proto, required, required_id, retry_policy_from_proto, run_id as parse_run_id,
-    search_attributes_from_proto, timestamp_from_proto, workflow_started_from_proto,
-    workflow_task_failure_cause_from_proto,
+    search_attributes_from_proto, timestamp_from_proto, versioning_behavior_from_proto, worker_version_from_proto,
+    workflow_started_from_proto, workflow_task_failure_cause_from_proto,
 };
 use engine_proto::v1;
+
+use super::RunVersioning;
 
 /// What lists show of a run.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,6 +51,10 @@ pub struct RunSummary {
     /// Why it is stuck: the kind of failure of its last workflow task, such as `Nondeterminism`. `None` once a task has succeeded. The
     /// task is tried again every minute or sooner; `describe` says what is wrong.
     pub task_failure: Option<String>,
+    /// The version that it stays with, or that last moved it forward; `None`: its workers had none.
+    pub version: Option<WorkerVersion>,
+    /// How it follows versions, by an operator's word or its code's; `None`: it has met none.
+    pub versioning_behavior: Option<VersioningBehavior>,
 }
 
 /// The state of a run.
@@ -82,6 +89,8 @@ pub struct Description {
     pub memo: BTreeMap<String, Payload>,
     /// What its code says that it is at; empty if it says nothing.
     pub current_details: String,
+    /// How it follows the versions of its workers; `None`: it has met none.
+    pub versioning: Option<RunVersioning>,
 }
 
 /// That a run is paused: see [`super::WorkflowHandle::pause`].
@@ -259,6 +268,8 @@ impl TryFrom<v1::WorkflowSummary> for RunSummary {
             search_attributes: search_attributes_from_proto(message.search_attributes)?,
             is_paused: message.paused,
             task_failure: Some(message.task_failure).filter(|failure| !failure.is_empty()),
+            version: message.version.as_ref().map(worker_version_from_proto).transpose()?,
+            versioning_behavior: versioning_behavior_from_proto(message.versioning_behavior),
         })
     }
 }
@@ -286,6 +297,7 @@ impl TryFrom<v1::DescribeWorkflowResponse> for Description {
             published: message.published.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
             memo: message.memo.into_iter().map(|(key, value)| (key, payload_from_proto(value))).collect(),
             current_details: message.current_details,
+            versioning: message.versioning.map(TryInto::try_into).transpose()?,
         })
     }
 }

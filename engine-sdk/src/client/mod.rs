@@ -13,6 +13,8 @@
 //! | `description` | where a run stands |
 //! | `list` | lists of runs |
 //! | `batch` | the same done to every run that a filter means |
+//! | `deployment/` | deployments: which build of a program gets which runs |
+//! | `versioning` | how a run follows versions: told, and changed |
 //! | `namespaces` | namespaces: retention, search attributes |
 //! | `schedule` | how a schedule is made |
 //! | `schedule_handle` | one schedule: where it stands, pause, trigger, backfill |
@@ -24,6 +26,7 @@
 
 mod activities;
 mod batch;
+mod deployment;
 mod description;
 mod error;
 mod handle;
@@ -43,6 +46,7 @@ mod start_many;
 #[cfg(test)]
 mod tests;
 mod update;
+mod versioning;
 mod with_start;
 
 use std::fmt;
@@ -57,6 +61,10 @@ use uuid::Uuid;
 
 pub use self::activities::ActivityTarget;
 pub use self::batch::{BatchBuilder, BatchDescription, BatchFailure, BatchHandle, BatchReset, BatchState};
+pub use self::deployment::{
+    DeploymentDescription, DeploymentHandle, DeploymentSummary, RampingBuild, RoutingChange, RoutingChanged,
+    VersionDescription, VersionStatus,
+};
 pub use self::description::{
     Description, Paused, PendingActivity, PendingState, PendingTimer, PendingUpdate, PendingWorkflowTask, Published,
     RunSummary,
@@ -80,6 +88,7 @@ pub use self::standalone::{
 };
 pub use self::start::{IdConflictPolicy, IdReusePolicy, WorkflowStart};
 pub use self::update::{UpdateFailure, UpdateHandle, UpdateSend};
+pub use self::versioning::{MoveTo, MoveWorkflow, RunVersioning};
 use crate::definition::Workflow;
 use crate::transport::Transport;
 

@@ -19,7 +19,7 @@ use super::handle::RESULT_WAIT;
 use super::outcome::outcome;
 use super::start_many::{Answers, Starts, start_many};
 use super::{
-    Client, ClientError, ScheduleBuilder, WorkflowFailure, WorkflowHandle, new_request_id, payload_to_proto,
+    Client, ClientError, MoveTo, ScheduleBuilder, WorkflowFailure, WorkflowHandle, new_request_id, payload_to_proto,
     until_answered,
 };
 use crate::data::{self, DataError};
@@ -74,6 +74,7 @@ pub struct WorkflowStart<I, T> {
     cron: Option<v1::Cron>,
     last_result: Option<Result<Payload, DataError>>,
     update_id: Option<String>,
+    versioning_override: Option<v1::VersioningOverride>,
     output: PhantomData<fn() -> T>,
 }
 
@@ -102,6 +103,7 @@ impl<I, T> WorkflowStart<I, T> {
             cron: None,
             last_result: None,
             update_id: None,
+            versioning_override: None,
             output: PhantomData,
         }
     }
@@ -162,6 +164,19 @@ impl<I, T> WorkflowStart<I, T> {
     /// What the run is told that the run before it returned, for chains that you make yourself.
     pub fn last_result<V: Serialize + ?Sized>(mut self, result: &V) -> Self {
         self.last_result = Some(data::encode(result));
+        self
+    }
+
+    /// It stays with this build of a deployment, whatever its code says: for trying a build with one run before new runs go there. Holds
+    /// for the runs that continue it, until it is [moved](WorkflowHandle::move_to). Refused if no worker has announced the build.
+    pub fn pinned_to(mut self, deployment: impl Into<String>, build_id: impl Into<String>) -> Self {
+        self.versioning_override = MoveTo::version(deployment, build_id).into_override();
+        self
+    }
+
+    /// Its workflow tasks go to the version that new runs go to, whatever its code says.
+    pub fn auto_upgraded(mut self) -> Self {
+        self.versioning_override = MoveTo::AutoUpgrade.into_override();
         self
     }
 
@@ -375,6 +390,7 @@ impl<I, T> WorkflowStart<I, T> {
             start_delay: self.start_delay.map(duration_to_proto),
             cron: self.cron,
             last_result: self.last_result.transpose()?.as_ref().map(payload_to_proto),
+            versioning_override: self.versioning_override,
             ..v1::StartWorkflowRequest::default()
         };
         Ok((self.client, self.workflow_id, Template { request, encode: self.encode }))

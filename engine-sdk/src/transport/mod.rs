@@ -14,6 +14,7 @@ use std::time::Duration;
 use engine_core::limits;
 use engine_proto::v1::activity_service_client::ActivityServiceClient;
 use engine_proto::v1::batch_service_client::BatchServiceClient;
+use engine_proto::v1::deployment_service_client::DeploymentServiceClient;
 use engine_proto::v1::namespace_service_client::NamespaceServiceClient;
 use engine_proto::v1::operation_service_client::OperationServiceClient;
 use engine_proto::v1::schedule_service_client::ScheduleServiceClient;
@@ -111,6 +112,12 @@ impl Transport {
 
     pub(crate) fn namespaces(&self) -> NamespaceServiceClient<Transport> {
         NamespaceServiceClient::new(self.clone())
+    }
+
+    pub(crate) fn deployments(&self) -> DeploymentServiceClient<Transport> {
+        DeploymentServiceClient::new(self.clone())
+            .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(limits::MESSAGE_BYTES_MAX)
     }
 
     pub(crate) fn batches(&self) -> BatchServiceClient<Transport> {
