@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::activity::ActivityArgs;
 use crate::batch::BatchArgs;
 use crate::config::{DatabaseArgs, LISTEN_DEFAULT, NodeArgs};
+use crate::deployment::DeploymentArgs;
 use crate::error::EXIT_CODES;
 use crate::namespace::NamespaceArgs;
 use crate::output::Format;
@@ -50,6 +51,9 @@ pub(crate) enum Command {
     /// Do the same to every run that a filter means: signal, cancel, terminate, pause, resume, reset, delete.
     #[command(after_help = EXIT_CODES)]
     Batch(BatchArgs),
+    /// Roll out builds of your program: which one new runs go to, a share for another, which ones can go.
+    #[command(after_help = EXIT_CODES)]
+    Deployment(DeploymentArgs),
     /// Start workflows at times: create schedules, look at them, change them.
     #[command(after_help = EXIT_CODES)]
     Schedule(ScheduleArgs),

@@ -7,6 +7,7 @@ use engine_core::limits;
 use engine_proto::v1;
 use engine_proto::v1::activity_service_client::ActivityServiceClient;
 use engine_proto::v1::batch_service_client::BatchServiceClient;
+use engine_proto::v1::deployment_service_client::DeploymentServiceClient;
 use engine_proto::v1::namespace_service_client::NamespaceServiceClient;
 use engine_proto::v1::operation_service_client::OperationServiceClient;
 use engine_proto::v1::schedule_service_client::ScheduleServiceClient;
@@ -40,6 +41,8 @@ pub(crate) struct Client {
     pub(crate) activities: ActivityServiceClient<Channel>,
     /// The generated client for batches.
     pub(crate) batches: BatchServiceClient<Channel>,
+    /// The generated client for versions of workers.
+    pub(crate) deployments: DeploymentServiceClient<Channel>,
     /// The generated client for schedules.
     pub(crate) schedules: ScheduleServiceClient<Channel>,
     /// The namespace of the workflows.
@@ -77,6 +80,9 @@ impl Client {
                 .max_decoding_message_size(MESSAGE_BYTES_MAX)
                 .max_encoding_message_size(MESSAGE_BYTES_MAX),
             batches: BatchServiceClient::new(channel.clone())
+                .max_decoding_message_size(MESSAGE_BYTES_MAX)
+                .max_encoding_message_size(MESSAGE_BYTES_MAX),
+            deployments: DeploymentServiceClient::new(channel.clone())
                 .max_decoding_message_size(MESSAGE_BYTES_MAX)
                 .max_encoding_message_size(MESSAGE_BYTES_MAX),
             schedules: ScheduleServiceClient::new(channel.clone())

@@ -11,6 +11,7 @@
 //! | `namespace` | the verbs about namespaces |
 //! | `schedule` | the verbs of schedules |
 //! | `batch` | the verbs of batches |
+//! | `deployment` | the verbs about versions of workers |
 //! | `client` | the connection to a server, and what its errors mean |
 //! | `view` | how values look: tables for people, JSON for programs |
 //! | `error` | exit codes and the one sentence that goes with each |
@@ -28,6 +29,7 @@ mod args;
 mod batch;
 mod client;
 mod config;
+mod deployment;
 mod error;
 mod namespace;
 mod options;
@@ -73,6 +75,7 @@ fn execute(cli: Cli) -> Result<Exit, CliError> {
             Command::Workflow(arguments) => workflow::run(arguments, &mut output).await,
             Command::Activity(arguments) => activity::run(arguments, &mut output).await,
             Command::Namespace(arguments) => namespace::run(arguments, &mut output).await,
+            Command::Deployment(arguments) => deployment::run(arguments, &mut output).await,
             Command::Batch(arguments) => batch::run(arguments, &mut output).await,
             Command::Schedule(arguments) => schedule::run(arguments, &mut output).await,
         }

@@ -57,6 +57,41 @@ pub(crate) struct WorkflowOptions {
     /// What it is listed by: --search-attribute Total=42. Its type is the registered one; words of a list stand between commas.
     #[arg(long, value_name = "NAME=VALUE")]
     pub(crate) search_attribute: Vec<String>,
+    /// Which workers it goes to.
+    #[command(flatten)]
+    pub(crate) versioning: VersioningArgs,
+}
+
+/// Which workers a run goes to, whatever its code says.
+#[derive(Debug, Args)]
+pub(crate) struct VersioningArgs {
+    /// Those of one build, which it stays with. The deployment's name ends at the first colon.
+    #[arg(long, value_name = "DEPLOYMENT:BUILD")]
+    pub(crate) pin: Option<String>,
+    /// Those that new runs go to, at each of its workflow tasks.
+    #[arg(long, conflicts_with = "pin")]
+    pub(crate) auto_upgrade: bool,
+}
+
+impl VersioningArgs {
+    /// `None`: as its code says.
+    pub(crate) fn read(&self) -> Result<Option<v1::VersioningOverride>, CliError> {
+        let Some(words) = &self.pin else {
+            let follows =
+                v1::VersioningOverride { behavior: v1::VersioningBehavior::AutoUpgrade.into(), version: None };
+            return Ok(self.auto_upgrade.then_some(follows));
+        };
+        let (deployment_name, build_id) = words
+            .split_once(':')
+            .ok_or_else(|| CliError::usage(format!("--pin {words:?} is not of the form DEPLOYMENT:BUILD")))?;
+        Ok(Some(v1::VersioningOverride {
+            behavior: v1::VersioningBehavior::Pinned.into(),
+            version: Some(v1::WorkerVersion {
+                deployment_name: deployment_name.to_owned(),
+                build_id: build_id.to_owned(),
+            }),
+        }))
+    }
 }
 
 /// Names and values of search attributes, whose types only the namespace knows.
@@ -85,6 +120,7 @@ impl WorkflowOptions {
             summary: self.summary,
             details: self.details,
             memo: memo(&self.memo)?,
+            versioning_override: self.versioning.read()?,
             ..v1::StartWorkflowRequest::default()
         };
         Ok((request, attributes))
@@ -222,6 +258,20 @@ mod tests {
             let CliError::Told(told) = read(&[wrong]).unwrap_err() else { panic!("it says something") };
             assert!(told.message.contains(expected), "{}", told.message);
         }
+    }
+
+    #[test]
+    fn a_run_is_pinned_to_a_build_or_follows_the_routing() {
+        assert_eq!(request(&[]).versioning_override, None);
+        let pinned = request(&["--pin", "shop:sha256:77"]).versioning_override.unwrap();
+        let version = v1::WorkerVersion { deployment_name: "shop".into(), build_id: "sha256:77".into() };
+        assert_eq!((pinned.behavior(), pinned.version), (v1::VersioningBehavior::Pinned, Some(version)));
+        let follows = request(&["--auto-upgrade"]).versioning_override.unwrap();
+        assert_eq!((follows.behavior(), follows.version), (v1::VersioningBehavior::AutoUpgrade, None));
+        let CliError::Told(told) = parse(&["--pin", "shop"]).request().unwrap_err() else {
+            panic!("it says something")
+        };
+        assert_eq!(told.message, "--pin \"shop\" is not of the form DEPLOYMENT:BUILD");
     }
 
     #[test]

@@ -251,6 +251,74 @@ async fn an_update_is_described_while_it_waits_and_a_signal_goes_along_with_a_st
     assert_eq!(code, 2, "{stderr}");
 }
 
+/// `engine deployment`, at this server.
+fn deployment_words<'a>(server: &'a Server, arguments: &[&'a str]) -> Vec<&'a str> {
+    [&["deployment", "--address", &server.address][..], arguments].concat()
+}
+
+#[tokio::test]
+async fn builds_are_rolled_out_and_runs_are_moved() {
+    let server = Server::start(&["dev", "--db", ":memory:"]).await;
+    let deployment = |arguments: &[&str]| -> Value {
+        let output = run(&[&deployment_words(&server, arguments)[..], &["--output", "json"]].concat());
+        assert!(output.status.success(), "{arguments:?} said: {}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let unknown = refused(&deployment_words(&server, &["set-current", "shop", "build-42"]), 4);
+    assert!(unknown.contains("shop"), "{unknown}");
+    // No worker of it runs here: tasks wait for one.
+    let set = deployment(&["set-current", "shop", "build-42", "--allow-unknown"]);
+    assert_eq!((&set["deployment"]["current_build_id"], &set["previous_build_id"]), (&"build-42".into(), &Value::Null));
+    let revision = set["deployment"]["revision"].to_string();
+    let ramped = ["ramp", "shop", "build-43", "--percentage", "12.34", "--allow-unknown", "--revision", &revision];
+    assert_eq!(deployment(&ramped)["deployment"]["ramping_percentage"], 12.34);
+    let stale = refused(&deployment_words(&server, &["unramp", "shop", "--revision", &revision]), 1);
+    assert!(stale.contains("has revision"), "{stale}");
+    let too_much = refused(&deployment_words(&server, &["ramp", "shop", "build-43", "--percentage", "101"]), 1);
+    assert!(too_much.contains("percentage") && too_much.contains("0 to 100"), "{too_much}");
+    let text = String::from_utf8(run(&deployment_words(&server, &["describe", "shop"])).stdout).unwrap();
+    assert!(text.contains("build-42 ") && text.contains("CURRENT") && text.contains("12.34 %"), "{text}");
+    assert_eq!(deployment(&["list"])[0]["ramping_build_id"], "build-43");
+
+    let pinned = ["--type", "t", "--queue", "q", "--id", "w", "--pin", "shop:build-43"];
+    let (code, _, said) = server.ask("start", &pinned);
+    assert!(code == 1 && said.contains("does not serve"), "{said}");
+    server.json("start", &pinned[..6]);
+    let (code, _, said) = server.ask("move", &["w", "--pin", "shop:build-43"]);
+    assert!(code == 1 && said.contains("does not serve"), "{said}");
+    let moved = server.json("move", &["w", "--pin", "shop:build-43", "--allow-unknown", "--reason", "a test"]);
+    assert_eq!(moved["changed"], true);
+    let (_, said, _) = server.ask("move", &["w", "--pin", "shop:build-43", "--allow-unknown"]);
+    assert_eq!(said, "workflow w stays with build build-43 of deployment shop already\n");
+    let listed = server.json("list", &["-q", "BuildId = 'build-43'"]);
+    assert_eq!(
+        (&listed[0]["version"]["build_id"], &listed[0]["versioning_behavior"]),
+        (&"build-43".into(), &"PINNED".into())
+    );
+    let (_, text, _) = server.ask("list", &[]);
+    assert!(text.contains("VERSION") && text.contains("shop:build-43 (pinned)"), "{text}");
+    let (_, text, _) = server.ask("describe", &["w"]);
+    assert!(text.contains("stays with shop:build-43, whatever its code says"), "{text}");
+    let (_, text, _) = server.ask("history", &["w"]);
+    assert!(text.contains("pinned to build build-43 of deployment shop") && text.contains("a test"), "{text}");
+    assert!(deployment(&["unramp", "shop"])["previous_build_id"] == "build-43");
+    let kept = refused(&deployment_words(&server, &["delete-version", "shop", "build-43"]), 1);
+    assert!(kept.contains("pinned to it"), "{kept}");
+    server.json("move", &["w", "--as-code-says"]);
+    deployment(&["delete-version", "shop", "build-43"]);
+
+    let said = run(&deployment_words(&server, &["unset-current", "shop"])).stdout;
+    let expected =
+        "no build of deployment shop is current, new runs go to workers without a version; before: build-42\n";
+    assert_eq!(String::from_utf8(said).unwrap(), expected);
+    deployment(&["delete-version", "shop", "build-42"]);
+    assert_eq!(deployment(&["list"]), Value::Array(Vec::new()));
+    assert!(
+        refused(&["workflow", "move", "w", "--pin", "shop", "--address", &server.address], 2)
+            .contains("DEPLOYMENT:BUILD")
+    );
+}
+
 #[tokio::test]
 async fn a_watch_prints_what_happens_until_the_run_closes() {
     let server = Server::start(&["dev", "--db", ":memory:"]).await;

@@ -12,6 +12,7 @@
 //! | `words` | what an event says, in words |
 //! | `json` | events and failures as JSON, the form of `docs/history-json.md` |
 //! | `run` | runs: lists and descriptions |
+//! | `version` | versions of workers, and how a run follows them |
 //! | `table` | columns |
 
 pub(crate) mod activity;
@@ -26,4 +27,5 @@ pub(crate) mod search;
 pub(crate) mod table;
 pub(crate) mod text;
 pub(crate) mod time;
+mod version;
 pub(crate) mod words;

@@ -7,30 +7,31 @@ use engine_core::time::Timestamp;
 use engine_proto::{convert, v1};
 use serde_json::{Value, json};
 
-use super::{failure, json, payload, search, table, text, time, words};
+use super::{failure, json, payload, search, table, text, time, version, words};
 
-/// Runs as a table.
+/// Runs as a table. Their versions have a column if one of them has one.
 pub(crate) fn list(runs: &[v1::WorkflowSummary], now: Timestamp, width: Option<u16>) -> String {
+    let has_versions = runs.iter().any(|run| run.version.is_some());
     let row = |run: &v1::WorkflowSummary| {
         let started = instant(run.start_time);
         let took = match (started, instant(run.close_time)) {
             (Some(started), Some(closed)) => time::since(started, closed).trim_start_matches('+').to_owned(),
             _ => "open".to_owned(),
         };
-        vec![
+        let mut cells = vec![
             text::one_line(&run.workflow_id, text::SHORT),
             run.run_id.clone(),
             text::one_line(&run.workflow_type, text::SHORT),
             standing(run),
             started.map(|at| time::ago(at, now)).unwrap_or_default(),
             took,
-        ]
+        ];
+        cells.extend(has_versions.then(|| version::listed(run)));
+        cells
     };
-    let columns = table::Columns {
-        header: &["WORKFLOW ID", "RUN ID", "TYPE", "STATUS", "STARTED", "TOOK"],
-        right: &[],
-        wrapping: &[0, 2, 4],
-    };
+    let header = ["WORKFLOW ID", "RUN ID", "TYPE", "STATUS", "STARTED", "TOOK", "VERSION"];
+    let header = if has_versions { &header[..] } else { &header[..6] };
+    let columns = table::Columns { header, right: &[], wrapping: &[0, 2, 4, 6] };
     table::table(columns, runs.iter().map(row).collect(), width)
 }
 
@@ -59,6 +60,8 @@ pub(crate) fn summary_value(run: &v1::WorkflowSummary) -> Value {
         "start_time": instant_value(run.start_time),
         "close_time": instant_value(run.close_time),
         "history_length": run.history_length,
+        "version": run.version.as_ref().map(version::value),
+        "versioning_behavior": version::behavior(run.versioning_behavior),
         "search_attributes": convert::search_attributes_from_proto(run.search_attributes.clone())
             .ok()
             .map(|attributes| search::attributes(&attributes)),
@@ -193,6 +196,7 @@ fn overview(run: &v1::DescribeWorkflowResponse, now: Timestamp) -> String {
     if let Some(paused) = &run.paused {
         rows.push(("Paused", paused_words(paused, now)));
     }
+    rows.extend(run.versioning.iter().flat_map(version::facts));
     if run.cancel_requested {
         rows.push(("Cancel", "was requested".to_owned()));
     }
@@ -430,6 +434,7 @@ pub(crate) fn describe_value(run: &v1::DescribeWorkflowResponse) -> Value {
         "search_attributes": search_attributes(run).map(|attributes| search::attributes(&attributes)),
         "memo": run.memo.iter().map(|(key, value)| (key.clone(), payload::value(&convert::payload_from_proto(value.clone())))).collect::<serde_json::Map<_, _>>(),
         "current_details": run.current_details,
+        "versioning": run.versioning.as_ref().map(version::versioning_value),
     })
 }
 

@@ -8,6 +8,7 @@ mod delete;
 mod describe;
 mod history;
 mod list;
+mod move_to;
 pub(crate) mod patience;
 mod pause;
 mod published;
@@ -47,6 +48,7 @@ pub(crate) async fn run(arguments: WorkflowArgs, output: &mut Output) -> Result<
         Verb::Repair(arguments) => reset::repair(connection, arguments, output).await,
         Verb::Pause(pause) => pause::pause(connection, pause, output).await,
         Verb::Resume(pause) => pause::resume(connection, pause, output).await,
+        Verb::Move(arguments) => move_to::run(connection, arguments, output).await,
         Verb::Cancel(cancel) => cancel::run(connection, cancel, output).await,
         Verb::Terminate(terminate) => terminate::run(connection, terminate, output).await,
         Verb::Result(result) => result::run(connection, &result, output).await,

@@ -5,7 +5,7 @@
 //! | `start` | start |
 //! | `look` | list, count, describe, history, published, query, watch, result: what changes nothing |
 //! | `send` | signal, update, cancel, terminate |
-//! | `operate` | pause, resume, reset, repair, delete, activity |
+//! | `operate` | pause, resume, reset, repair, move, delete, activity |
 
 use clap::{Args, Subcommand};
 
@@ -19,7 +19,7 @@ mod start;
 pub(crate) use look::{
     CountArgs, HistoryArgs, ListArgs, PublishedArgs, QueryArgs, ResultArgs, StatusFilter, TimeStyle, WatchArgs,
 };
-pub(crate) use operate::{ActivityArgs, ActivityOptionArgs, ActivityVerb, PauseArgs, RepairArgs, ResetArgs};
+pub(crate) use operate::{ActivityArgs, ActivityOptionArgs, ActivityVerb, MoveArgs, PauseArgs, RepairArgs, ResetArgs};
 pub(crate) use send::{CancelArgs, SignalArgs, TerminateArgs, UpdateArgs, UpdateWait};
 pub(crate) use start::{ConflictPolicy, ReusePolicy, StartArgs};
 
@@ -71,6 +71,8 @@ pub(crate) enum Verb {
     Reset(ResetArgs),
     /// Go on from a failed activity of a run, in a new run: it runs again, or is given a result.
     Repair(RepairArgs),
+    /// Change which workers a running workflow goes to: those of a build, those that new runs go to, or as its code says.
+    Move(MoveArgs),
     /// Delete a closed run and its history for good.
     Delete(RunArgs),
     /// Ask a running workflow to stop; its code decides how.

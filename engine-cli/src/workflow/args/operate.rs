@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 
 use super::RunArgs;
+use crate::options::VersioningArgs;
 
 /// Stop for a while, or go on.
 #[derive(Debug, Args)]
@@ -71,6 +72,27 @@ pub(crate) struct RepairArgs {
     /// Makes a repeat of this command harmless. Default: a new UUID.
     #[arg(long, value_name = "TEXT")]
     pub(crate) request_id: Option<String>,
+}
+
+/// Change which workers a workflow goes to.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("where").required(true).args(["pin", "auto_upgrade", "as_code_says"]))]
+pub(crate) struct MoveArgs {
+    /// Which run.
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+    /// Where it goes.
+    #[command(flatten)]
+    pub(crate) versioning: VersioningArgs,
+    /// As its code says: takes back what an operator, or its start, said.
+    #[arg(long)]
+    pub(crate) as_code_says: bool,
+    /// Accept a version that no worker has announced, or that does not serve the run's queue: it waits until one does.
+    #[arg(long)]
+    pub(crate) allow_unknown: bool,
+    /// Why, for people.
+    #[arg(long, default_value = "", value_name = "TEXT")]
+    pub(crate) reason: String,
 }
 
 /// What to do to an open activity.
