@@ -48,7 +48,7 @@ pub(crate) enum Command {
     /// Create, change and delete namespaces; how long runs are kept, and by what they can be listed.
     #[command(visible_alias = "ns", after_help = EXIT_CODES)]
     Namespace(NamespaceArgs),
-    /// Do the same to every run that a filter means: signal, cancel, terminate, pause, resume, reset, delete.
+    /// Do the same to every run that a filter means: signal, cancel, terminate, pause, resume, move, reset, delete.
     #[command(after_help = EXIT_CODES)]
     Batch(BatchArgs),
     /// Roll out builds of your program: which one new runs go to, a share for another, which ones can go.

@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand, ValueEnum};
 
 use crate::args::{ConnectionArgs, InputArgs};
+use crate::options::VersioningArgs;
 
 /// Whom to ask, and what.
 #[derive(Debug, Args)]
@@ -43,6 +44,8 @@ pub(crate) enum Operation {
     Pause,
     /// Let it go on, if it is paused.
     Resume,
+    /// Change which workers it goes to.
+    Move,
     /// Delete it with its history; for closed runs.
     Delete,
     /// Go on from an earlier point of it, in a new run; for open and closed runs.
@@ -84,6 +87,12 @@ pub(crate) struct StartArgs {
     /// With --operation reset: leave out the updates that were accepted after the point.
     #[arg(long)]
     pub(crate) exclude_updates: bool,
+    /// With --operation move: where each run goes.
+    #[command(flatten)]
+    pub(crate) versioning: VersioningArgs,
+    /// With --operation move: as its code says, which takes back what an operator, or its start, said.
+    #[arg(long, conflicts_with_all = ["pin", "auto_upgrade"])]
+    pub(crate) as_code_says: bool,
     /// Your key for it: a repeat with the same key is the same batch. Default: a new UUID.
     #[arg(long, value_name = "TEXT")]
     pub(crate) id: Option<String>,

@@ -58,6 +58,15 @@ fn request(arguments: StartArgs) -> Result<v1::StartBatchRequest, CliError> {
             return Err(CliError::usage(format!("{name} is for --operation reset")));
         }
     }
+    let versioning_override = arguments.versioning.read()?;
+    let says_where = versioning_override.is_some() || arguments.as_code_says;
+    if says_where != (arguments.operation == OperationArg::Move) {
+        let problem = match says_where {
+            true => "--pin, --auto-upgrade and --as-code-says are for --operation move",
+            false => "--operation move needs to know where to: --pin, --auto-upgrade or --as-code-says",
+        };
+        return Err(CliError::usage(problem.to_owned()));
+    }
     let operation = match (arguments.operation, arguments.name) {
         (OperationArg::Signal, Some(signal_name)) => Operation::Signal(v1::BatchSignal { signal_name, input }),
         (OperationArg::Signal, None) => {
@@ -71,6 +80,7 @@ fn request(arguments: StartArgs) -> Result<v1::StartBatchRequest, CliError> {
         (OperationArg::Terminate, None) => Operation::Terminate(v1::BatchTerminate {}),
         (OperationArg::Pause, None) => Operation::Pause(v1::BatchPause {}),
         (OperationArg::Resume, None) => Operation::Resume(v1::BatchResume {}),
+        (OperationArg::Move, None) => Operation::Move(v1::BatchMove { versioning_override }),
         (OperationArg::Delete, None) => Operation::Delete(v1::BatchDelete {}),
         (OperationArg::Reset, None) => {
             let point = match arguments.from {
@@ -197,6 +207,12 @@ mod tests {
         let signaled = read(&["signal", "--name", "go", "-i", "7"]).unwrap();
         let Some(Operation::Signal(signal)) = signaled.operation.unwrap().operation else { panic!("it is a signal") };
         assert_eq!((signal.signal_name.as_str(), signal.input[0].data.as_ref()), ("go", &b"7"[..]));
+        let moved = read(&["move", "--pin", "shop:build-43"]).unwrap().operation.unwrap().operation;
+        let version = v1::WorkerVersion { deployment_name: "shop".into(), build_id: "build-43".into() };
+        let pinned = v1::VersioningOverride { behavior: v1::VersioningBehavior::Pinned.into(), version: Some(version) };
+        assert_eq!(moved, Some(Operation::Move(v1::BatchMove { versioning_override: Some(pinned) })));
+        let moved = read(&["move", "--as-code-says"]).unwrap().operation.unwrap().operation;
+        assert_eq!(moved, Some(Operation::Move(v1::BatchMove { versioning_override: None })));
         for (from, point) in [
             ("first-task", v1::BatchResetPoint::FirstWorkflowTask),
             ("last-task", v1::BatchResetPoint::LastWorkflowTask),
@@ -217,6 +233,9 @@ mod tests {
             (&["reset"], "needs to know from where"),
             (&["cancel", "--from", "last-task"], "--from is for"),
             (&["pause", "--exclude-signals"], "--exclude-signals is for"),
+            (&["move"], "needs to know where to"),
+            (&["pause", "--auto-upgrade"], "are for --operation move"),
+            (&["move", "--pin", "shop"], "not of the form DEPLOYMENT:BUILD"),
         ] {
             let CliError::Told(told) = read(words).unwrap_err() else { panic!("it says something") };
             assert!(told.message.contains(expected), "{}", told.message);

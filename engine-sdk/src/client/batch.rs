@@ -11,13 +11,13 @@ use futures::{Stream, stream};
 use serde::Serialize;
 use v1::batch_operation::Operation;
 
-use super::{Client, ClientError, new_request_id, until_answered};
+use super::{Client, ClientError, MoveTo, new_request_id, until_answered};
 use crate::data;
 use crate::definition::{MethodSignal, Signal};
 
 /// A batch about to be started, made by [`Client::batch`]. Its last method says what is done to the runs.
 #[derive(Debug)]
-#[must_use = "a batch is started by `.cancel()`, `.terminate()`, `.signal(…)`, `.pause()`, `.resume()`, `.reset(…)` or `.delete()`"]
+#[must_use = "a batch is started by `.cancel()`, `.terminate()`, `.signal(…)`, `.pause()`, `.resume()`, `.move_to(…)`, `.reset(…)` or `.delete()`"]
 pub struct BatchBuilder {
     client: Client,
     query: String,
@@ -145,7 +145,7 @@ impl BatchBuilder {
         self
     }
 
-    /// Why, for people; recorded in the runs that are canceled, terminated, paused, resumed or reset. At most 1000 bytes.
+    /// Why, for people; recorded in the runs that are canceled, terminated, paused, resumed, moved or reset. At most 1000 bytes.
     pub fn reason(mut self, reason: impl Into<String>) -> Self {
         self.reason = reason.into();
         self
@@ -175,6 +175,20 @@ impl BatchBuilder {
     /// Lets each run go on that is paused.
     pub async fn resume(self) -> Result<BatchHandle, ClientError> {
         self.start(Operation::Resume(v1::BatchResume {})).await
+    }
+
+    /// Changes which workers each run goes to, as [`WorkflowHandle::move_to`](super::WorkflowHandle::move_to) does. Runs whose queue the
+    /// version does not serve count as failed and stay as they are.
+    ///
+    /// ```no_run
+    /// # use engine_sdk::client::MoveTo;
+    /// # async fn mended(client: engine_sdk::client::Client) -> Result<(), engine_sdk::client::ClientError> {
+    /// let broken = client.batch("Deployment = 'shop' AND BuildId = 'build-42'").reason("build 42 is bad");
+    /// broken.move_to(MoveTo::version("shop", "build-43")).await?;
+    /// # Ok(()) }
+    /// ```
+    pub async fn move_to(self, target: MoveTo) -> Result<BatchHandle, ClientError> {
+        self.start(Operation::Move(v1::BatchMove { versioning_override: target.into_override() })).await
     }
 
     /// Deletes each closed run that the filter means, with its history. Open runs are left alone.
