@@ -1,12 +1,13 @@
 //! Many runs of an engine, read and replayed side by side.
 
 use std::fmt;
-use std::future::IntoFuture;
+use std::future::{IntoFuture, ready};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use engine_core::event::Event;
+use engine_core::version::VersioningBehavior;
 use engine_proto::convert::event_for_replay;
 use futures::{StreamExt, TryStreamExt, stream};
 
@@ -24,6 +25,8 @@ pub struct CheckRuns {
     replayer: Replayer,
     client: Client,
     filters: Vec<ListFilter>,
+    /// The version of the code, by deployment and build, if it has one.
+    version: Option<(String, String)>,
     sample: u64,
     progress: Option<Progress>,
 }
@@ -32,7 +35,20 @@ type Progress = Arc<dyn Fn(u64, u64) + Send + Sync>;
 
 impl CheckRuns {
     pub(crate) fn new(replayer: Replayer, client: Client, filters: Vec<ListFilter>) -> Self {
-        Self { replayer, client, filters, sample: u64::MAX, progress: None }
+        Self { replayer, client, filters, version: None, sample: u64::MAX, progress: None }
+    }
+
+    /// Leaves out runs that are pinned to another version than this one.
+    pub(crate) fn of_version(mut self, version: Option<(String, String)>) -> Self {
+        self.version = version;
+        self
+    }
+
+    /// Whether the code may get the run.
+    fn may_get(&self, run: &RunSummary) -> bool {
+        let (Some((deployment, build_id)), Some(version)) = (&self.version, &run.version) else { return true };
+        run.versioning_behavior != Some(VersioningBehavior::Pinned)
+            || (version.deployment.as_str() == deployment && version.build_id.as_str() == build_id)
     }
 
     /// Replays at most so many runs of each workflow type: the latest.
@@ -52,8 +68,9 @@ impl CheckRuns {
         let mut found = Vec::new();
         for filter in &self.filters {
             let most = usize::try_from(self.sample).unwrap_or(usize::MAX);
-            let runs: Vec<RunSummary> =
-                self.client.list(filter.clone().with_large_pages()).take(most).try_collect().await?;
+            let open = self.client.list(filter.clone().with_large_pages());
+            let runs = open.try_filter(|run| ready(self.may_get(run))).take(most);
+            let runs: Vec<RunSummary> = runs.try_collect().await?;
             found.extend(runs);
         }
         let (total, done) = (found.len() as u64, Arc::new(AtomicU64::new(0)));

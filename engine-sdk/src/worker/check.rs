@@ -16,7 +16,8 @@ const FLAG: &str = "--check-open-runs";
 
 impl Worker {
     /// Replays all open runs of the workflow types that this worker has, in its client's namespace, with the code that it has; of all types, if it
-    /// has code for any. Starts nothing and changes nothing: for a new build, before it takes work.
+    /// has code for any. Of a worker with a [deployment](Worker::deployment): but those that are pinned to another build, which it does not
+    /// get. Starts nothing and changes nothing: for a new build, before it takes work.
     ///
     /// ```no_run
     /// # use engine_sdk::prelude::*;
@@ -37,7 +38,8 @@ impl Worker {
         } else {
             self.registry.workflow_types().map(|name| ListFilter::all().open().workflow_type(name)).collect()
         };
-        CheckRuns::new(self.registry.replayer(), self.client.clone(), filters)
+        let version = self.deployment.clone().map(|deployment| (deployment, self.build_id.clone()));
+        CheckRuns::new(self.registry.replayer(), self.client.clone(), filters).of_version(version)
     }
 
     /// For `main`: like [`Worker::run`], unless the program was called with `--check-open-runs`. Then it checks instead
