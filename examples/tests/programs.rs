@@ -74,6 +74,15 @@ fn nightly_reports_each_night_once_though_the_clock_is_changed() {
 }
 
 #[test]
+fn rolling_out_leaves_a_run_with_the_build_that_has_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = run(directory.path(), env!("CARGO_BIN_EXE_rolling_out"), &[]);
+    let expected = "Ada: Tea? Indeed.\nBob: Tea, of course. With sugar?\nAda: Milk? Indeed.\n\
+                    build 2 is Current\nbuild 1 is Drained\n";
+    assert_eq!(stdout(&output), expected);
+}
+
+#[test]
 fn job_queue_runs_its_dead_letters_again() {
     let directory = tempfile::tempdir().unwrap();
     let output = run(directory.path(), env!("CARGO_BIN_EXE_job_queue"), &[]);

@@ -38,6 +38,7 @@ pub(crate) const PROGRAMS: &[Program] = &[
     timers::PROGRAM,
     saga::PROGRAM,
     repair_shop::PROGRAM,
+    rolling_out::PROGRAM,
     super::order_saga::PROGRAM,
     super::lockfile_audit::PROGRAM,
 ];
@@ -278,6 +279,17 @@ program!(repair_shop, workflows: [mend], paths: {
         bike.result().await.unwrap();
         let again = bike.reset(ResetFrom::FirstWorkflowTask, ResetOptions::default()).await.unwrap();
         again.result().await.unwrap();
+    }
+});
+
+// As the later of its two builds has it; the earlier one's code has the same name.
+program!(rolling_out, workflows: [talk_2], paths: {
+    "said-twice" => |env| {
+        let talk = env.start(talk_2, ()).await.unwrap();
+        for text in ["Tea", "Milk"] {
+            talk.update(Say { text: text.to_owned() }).await.unwrap();
+        }
+        talk.result().await.unwrap();
     }
 });
 
