@@ -29,6 +29,8 @@ pub struct WorkerSettings {
     pub progress: PathBuf,
     /// Which build of the program it is.
     pub build: Build,
+    /// The deployment whose version it announces: its build is the name of `build`. `None`: it has no version.
+    pub deployment: Option<String>,
     /// The definitions that it has; empty is all.
     pub only: Vec<String>,
     /// How long its activities may go on when it is asked to stop.
@@ -263,6 +265,26 @@ pub async fn waiting(ctx: WorkflowContext, rounds: u32) -> Result<Outcome, Workf
     Ok(Outcome { signals: vec![serde_json::to_value(note)?], ..Outcome::default() })
 }
 
+/// Waits for so many notes, with a step behind each, and stays with the build that has it: neither of the two follows a history of the
+/// other.
+#[workflow(name = "stays", versioning = "pinned")]
+pub async fn stays_right(ctx: WorkflowContext, count: u32) -> Result<Outcome, WorkflowError> {
+    notes.call(ctx, count).await
+}
+
+/// As the changed build has it.
+#[workflow(name = "stays", versioning = "pinned")]
+pub async fn stays_changed(ctx: WorkflowContext, count: u32) -> Result<Outcome, WorkflowError> {
+    ctx.sleep(millis(1)).await;
+    notes.call(ctx, count).await
+}
+
+/// Like [`notes`], and goes to the current build with each of its workflow tasks.
+#[workflow(versioning = "auto_upgrade")]
+pub async fn follows(ctx: WorkflowContext, count: u32) -> Result<Outcome, WorkflowError> {
+    notes.call(ctx, count).await
+}
+
 /// Steps of the code's own, each with an activity behind it. What a step drew is published: code that went on after a kill with
 /// anything else than what was recorded shows it.
 #[workflow]
@@ -305,9 +327,13 @@ static BUILD: std::sync::OnceLock<Build> = std::sync::OnceLock::new();
 pub async fn worker(settings: &WorkerSettings) -> anyhow::Result<Worker> {
     BUILD.set(settings.build).ok().context("one build for each process")?;
     let client = Client::connect(&settings.address).await?;
-    let mut worker = Worker::new(client, &settings.queue)
-        .identity(&settings.identity)
-        .build_id(format!("{:?}", settings.build))
+    let build_id = format!("{:?}", settings.build);
+    let worker = Worker::new(client, &settings.queue).identity(&settings.identity);
+    let worker = match &settings.deployment {
+        Some(deployment) => worker.deployment(deployment, build_id),
+        None => worker.build_id(build_id),
+    };
+    let mut worker = worker
         .shutdown_grace(Duration::from_millis(settings.shutdown_grace_ms))
         .state(World::open(&settings.ledger, &settings.progress)?);
     let has = |name: &str| settings.only.is_empty() || settings.only.iter().any(|only| only == name);
@@ -316,7 +342,13 @@ pub async fn worker(settings: &WorkerSettings) -> anyhow::Result<Worker> {
             $(if has(stringify!($definition)) { worker = worker.$method($definition); })*
         };
     }
-    add!(workflow: chain fan_out naps notes careful stubborn clumsy gates held deployed waiting drawing family);
+    add!(workflow: chain fan_out naps notes careful stubborn clumsy gates held deployed waiting drawing family follows);
+    if has("stays") {
+        worker = match settings.build {
+            Build::Changed => worker.workflow(stays_changed),
+            Build::Right | Build::Panicking | Build::Hanging => worker.workflow(stays_right),
+        };
+    }
     add!(activity: step quick once flaky panicky gated gated_once gated_plainly);
     Ok(worker)
 }

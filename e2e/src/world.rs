@@ -230,6 +230,7 @@ impl World {
             ledger: self.ledger_path(),
             progress: self.progress.path().to_owned(),
             build: Build::Right,
+            deployment: None,
             only: Vec::new(),
             shutdown_grace_ms: 10_000,
         }

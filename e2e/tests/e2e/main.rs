@@ -11,3 +11,4 @@ mod kills;
 mod open_runs;
 mod restarts;
 mod two_servers;
+mod versions;
