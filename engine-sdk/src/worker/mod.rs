@@ -328,11 +328,11 @@ impl Worker {
     /// let receipt = Worker::new(client, "orders").workflow(checkout).run_until(order).await??;
     /// # Ok(()) }
     /// ```
-    pub async fn run_until<T>(self, until: impl Future<Output = T>) -> Result<T, WorkerError> {
+    pub fn run_until<T>(self, until: impl Future<Output = T>) -> impl Future<Output = Result<T, WorkerError>> {
         let shutdown = self.shutdown.clone();
-        // Both are boxed: they are large, and would make the caller's future twice as large.
         let connected = Arc::clone(&self.connected);
-        let until = Box::pin(async {
+        // Both are boxed, before the future that the caller awaits begins: they are large, and would make it twice as large.
+        let until = Box::pin(async move {
             tokio::select! {
                 () = connected.notified() => {}
                 () = shutdown.requested() => {}
@@ -341,9 +341,12 @@ impl Worker {
             shutdown.shutdown();
             Ok(output)
         });
-        // The worker first: what is wrong with it is told before `until` begins.
-        let ((), output) = tokio::try_join!(Box::pin(self.run()), until)?;
-        Ok(output)
+        let work = Box::pin(self.run());
+        async move {
+            // The worker first: what is wrong with it is told before `until` begins.
+            let ((), output) = tokio::try_join!(work, until)?;
+            Ok(output)
+        }
     }
 
     fn into_session(self) -> Result<Session, WorkerError> {
