@@ -36,7 +36,6 @@ pub(super) enum Trouble {
 /// All code of a test engine.
 pub(super) struct Code {
     clock: Clock,
-    client: Client,
     inner: Mutex<Inner>,
 }
 
@@ -55,8 +54,8 @@ struct Inner {
 }
 
 impl Code {
-    pub(super) fn new(clock: Clock, client: Client) -> Self {
-        Self { clock, client, inner: Mutex::default() }
+    pub(super) fn new(clock: Clock) -> Self {
+        Self { clock, inner: Mutex::default() }
     }
 
     pub(super) fn add_workflow(&self, name: &'static str, code: Arc<dyn ErasedWorkflow>) {
@@ -129,16 +128,15 @@ impl Code {
     pub(super) fn tasks_done(&self) -> u32 {
         self.inner.lock().tasks_done
     }
-}
 
-impl TestHost for Code {
-    fn activity(&self, name: &str) -> Option<ErasedActivity> {
+    /// The code of an activity; of one that nobody has, code that fails and tells the test.
+    fn activity(&self, name: &str) -> ErasedActivity {
         let (watch, trouble) = {
             let inner = self.inner.lock();
             (inner.activities.get(name).cloned(), inner.trouble)
         };
         match watch {
-            Some(watch) => Some(watch.code(self.clock.clone(), trouble)),
+            Some(watch) => watch.code(self.clock.clone(), trouble),
             None => {
                 let problem = format!(
                     "activity {name:?} was called, and the test engine has no code for it: add it with `env.activity({name})`, or \
@@ -148,39 +146,20 @@ impl TestHost for Code {
                 if !inner.problems.contains(&problem) {
                     inner.problems.push(problem.clone());
                 }
-                Some(Arc::new(move |_, _| {
+                Arc::new(move |_, _| {
                     let failure = ActivityError::non_retryable(problem.clone()).into_failure();
                     std::future::ready(Err(failure)).boxed()
-                }))
+                })
             }
         }
     }
 
-    fn workflow(&self, name: &str) -> Option<Arc<dyn ErasedWorkflow>> {
+    pub(super) fn workflow(&self, name: &str) -> Option<Arc<dyn ErasedWorkflow>> {
         self.inner.lock().workflows.get(name).cloned()
     }
 
-    fn state(&self) -> Arc<SharedState> {
-        Arc::clone(&self.inner.lock().state)
-    }
-
-    fn workflow_task_failed(&self, token: &[u8], message: &str) {
-        let Ok(token) = WorkflowTaskToken::decode(token) else { return };
-        let workflow_id = token.workflow_id.as_str().to_owned();
-        self.inner.lock().problems.push(format!("a workflow task of {workflow_id:?} failed: {message}"));
-        // It would be tried again for ever. Whoever waits for it learns why.
-        let handle = self.client.handle_named::<()>(workflow_id).with_run_id(token.run_id);
-        let reason: String = format!("a workflow task failed: {message}").chars().take(2_000).collect();
-        let busy = self.clock.busy();
-        tokio::spawn(async move {
-            if let Err(error) = handle.terminate(reason).await {
-                tracing::debug!(%error, "a run whose workflow task failed is closed already");
-            }
-            drop(busy);
-        });
-    }
-
-    fn dies(&self, _run_id: &str) -> bool {
+    /// Whether the worker dies now, after a workflow task that is done.
+    fn dies(&self) -> bool {
         let mut inner = self.inner.lock();
         inner.tasks_done += 1;
         // The next worker's first task finds the old guard, if it was not given back yet.
@@ -190,6 +169,53 @@ impl TestHost for Code {
             inner.dead = Some(self.clock.busy());
         }
         dies
+    }
+}
+
+/// The code, for a worker of one namespace.
+pub(super) struct Host {
+    code: Arc<Code>,
+    client: Client,
+}
+
+impl Host {
+    /// `client` is of the worker's namespace.
+    pub(super) fn new(code: Arc<Code>, client: Client) -> Self {
+        Self { code, client }
+    }
+}
+
+impl TestHost for Host {
+    fn activity(&self, name: &str) -> Option<ErasedActivity> {
+        Some(self.code.activity(name))
+    }
+
+    fn workflow(&self, name: &str) -> Option<Arc<dyn ErasedWorkflow>> {
+        self.code.workflow(name)
+    }
+
+    fn state(&self) -> Arc<SharedState> {
+        Arc::clone(&self.code.inner.lock().state)
+    }
+
+    fn workflow_task_failed(&self, token: &[u8], message: &str) {
+        let Ok(token) = WorkflowTaskToken::decode(token) else { return };
+        let workflow_id = token.workflow_id.as_str().to_owned();
+        self.code.inner.lock().problems.push(format!("a workflow task of {workflow_id:?} failed: {message}"));
+        // It would be tried again for ever. Whoever waits for it learns why.
+        let handle = self.client.handle_named::<()>(workflow_id).with_run_id(token.run_id);
+        let reason: String = format!("a workflow task failed: {message}").chars().take(2_000).collect();
+        let busy = self.code.clock.busy();
+        tokio::spawn(async move {
+            if let Err(error) = handle.terminate(reason).await {
+                tracing::debug!(%error, "a run whose workflow task failed is closed already");
+            }
+            drop(busy);
+        });
+    }
+
+    fn dies(&self, _run_id: &str) -> bool {
+        self.code.dies()
     }
 }
 

@@ -7,25 +7,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine_core::time::Timestamp;
-use engine_server::clock::Busy;
 use engine_server::store::{self, Store};
 use engine_server::{Clock, NodeOptions, Server};
 use futures::TryStreamExt;
 use parking_lot::Mutex;
-use tokio::sync::watch;
-use tokio::task::AbortHandle;
 
 use super::code::Code;
 use super::mock::{Mock, WorkflowMock};
 use super::timeline::timeline;
-use crate::activity::ActivityContext;
+use super::workers::Workers;
+use crate::activity::{ActivityContext, OwnQueue};
 use crate::client::{Client, ClientError, ListFilter, RunSummary, WorkflowFailure, WorkflowHandle};
 use crate::definition::{Activity, ActivityCode, Workflow, WorkflowCode};
 use crate::engine::EngineError;
 use crate::error::{ActivityError, WorkflowError};
 use crate::transport::Transport;
-use crate::worker::Worker;
-use crate::worker::hooks::{Hooks, TestHost};
 use crate::workflow::{WorkflowRun, erase};
 
 /// Where its workflows run unless a test says otherwise.
@@ -67,14 +63,9 @@ struct Inner {
     clock: Clock,
     client: Client,
     code: Arc<Code>,
-    /// The workers, each of a queue.
-    workers: Mutex<BTreeMap<String, ServingQueue>>,
-}
-
-struct ServingQueue {
-    /// How many workers were connected in turn.
-    connected: watch::Receiver<u64>,
-    supervisor: AbortHandle,
+    workers: Workers,
+    /// Clients of the namespaces that have runs, as far as the test told.
+    namespaces: Mutex<BTreeMap<String, Client>>,
 }
 
 /// Settings of a [`TestEngine`]. Made by [`TestEngine::builder`].
@@ -108,11 +99,12 @@ impl TestEngineBuilder {
         let server = Server::start(store, options, false).await.map_err(EngineError::Server)?;
         let transport = Transport::test(server.service(), clock.clone());
         let client = Client::builder().queue(QUEUE).identity("test").over(transport).map_err(EngineError::Client)?;
-        let code = Arc::new(Code::new(clock.clone(), client.clone()));
-        let inner = Inner { server: Mutex::new(Some(server)), clock, client, code, workers: Mutex::default() };
-        let engine = TestEngine { inner: Arc::new(inner) };
-        engine.serve(QUEUE);
-        Ok(engine)
+        let code = Arc::new(Code::new(clock.clone()));
+        let namespaces = Mutex::new(BTreeMap::from([(client.namespace().as_str().to_owned(), client.clone())]));
+        let workers = Workers::new(clock.clone(), Arc::clone(&code));
+        workers.serve(&client, QUEUE);
+        let inner = Inner { server: Mutex::new(Some(server)), clock, client, code, workers, namespaces };
+        Ok(TestEngine { inner: Arc::new(inner) })
     }
 }
 
@@ -158,8 +150,39 @@ impl TestEngine {
 
     /// Has the engine's code run for a queue of this name too. Queues that activities name in their attributes are served by themselves.
     pub fn queue(&self, name: impl Into<String>) -> &Self {
-        self.serve(&name.into());
+        self.inner.workers.serve(&self.inner.client, &name.into());
         self
+    }
+
+    /// Gives the engine's worker a queue of its own, as [`Worker::own_queue`](crate::worker::Worker::own_queue) does: `ctx.own_queue()` names it in activities from now on, and its
+    /// tasks are done. Under another name it is another host: the one before is gone with what it had in hand, and nobody serves its queue.
+    pub fn own_queue(&self, name: impl Into<String>) -> &Self {
+        let name = name.into();
+        self.inner.code.add_state(Arc::new(OwnQueue(name.clone())));
+        self.inner.workers.move_to_host(QUEUE, name);
+        self
+    }
+
+    /// A client of another namespace of this engine, which is made if it is not there. The engine's code runs there too, in workflows of the
+    /// client's queue; its time is the same.
+    ///
+    /// # Errors
+    /// If the name is not one of a namespace.
+    pub async fn namespace(&self, name: &str) -> Result<Client, ClientError> {
+        let known = self.inner.namespaces.lock().get(name).cloned();
+        if let Some(client) = known {
+            return Ok(client);
+        }
+        match self.client().namespaces().create(name).send().await {
+            Ok(_) | Err(ClientError::AlreadyStarted { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        let transport = self.inner.client.transport().clone();
+        let client = Client::builder().namespace(name).queue(QUEUE).identity("test").over(transport)?;
+        self.inner.namespaces.lock().insert(name.to_owned(), client.clone());
+        self.inner.workers.serve(&client, QUEUE);
+        self.ready().await;
+        Ok(client)
     }
 
     /// Runs `code` in place of an activity. Its input is what `ctx.run(activity, input)` takes: `()` without arguments, the argument if
@@ -280,9 +303,7 @@ impl TestEngine {
     /// The worker dies where it stands, with all that it has in hand, and another takes its place.
     pub async fn kill_worker(&self) {
         self.ready().await;
-        let before = self.connections();
-        self.restart_workers();
-        self.connected_since(&before).await;
+        self.inner.workers.restart().await;
     }
 
     /// What went wrong with workflow code since the last call: a sentence for each workflow task that failed, and for each activity
@@ -297,11 +318,11 @@ impl TestEngine {
     /// A text about the runs whose code does not follow their history.
     pub async fn check_replay(&self) -> Result<(), String> {
         let mut problems = Vec::new();
-        for summary in self.runs().await.map_err(|error| error.to_string())? {
+        for (client, summary) in self.runs().await.map_err(|error| error.to_string())? {
             let Some(code) = self.inner.code.workflow(summary.workflow_type.as_str()) else {
                 continue;
             };
-            let history = self.handle(&summary).history().await.map_err(|error| error.to_string())?;
+            let history = handle(&client, &summary).history().await.map_err(|error| error.to_string())?;
             if let Err(error) = WorkflowRun::new(code).advance(history) {
                 problems.push(format!("{} {:?}: {error}", summary.workflow_type, summary.workflow_id));
             }
@@ -314,10 +335,10 @@ impl TestEngine {
         let Ok(mut runs) = self.runs().await else {
             return "the engine does not list its runs".to_owned();
         };
-        runs.sort_by_key(|run| run.run_id);
+        runs.sort_by_key(|(_, run)| run.run_id);
         let mut text = Vec::new();
-        for summary in runs {
-            match self.handle(&summary).history().await {
+        for (client, summary) in runs {
+            match handle(&client, &summary).history().await {
                 Ok(history) => text.push(timeline(&history)),
                 Err(error) => text.push(format!("{}: {error}", summary.workflow_id)),
             }
@@ -333,85 +354,40 @@ impl TestEngine {
         &self.inner.code
     }
 
-    async fn runs(&self) -> Result<Vec<RunSummary>, ClientError> {
-        self.client().list(ListFilter::all()).try_collect().await
+    /// The runs of all namespaces that the test told of and that are still there, each with a client of its namespace.
+    async fn runs(&self) -> Result<Vec<(Client, RunSummary)>, ClientError> {
+        let clients: Vec<Client> = self.inner.namespaces.lock().values().cloned().collect();
+        let mut runs = Vec::new();
+        for client in clients {
+            let listed: Result<Vec<RunSummary>, ClientError> = client.list(ListFilter::all()).try_collect().await;
+            match listed {
+                Ok(listed) => runs.extend(listed.into_iter().map(|run| (client.clone(), run))),
+                Err(ClientError::NotFound { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(runs)
     }
-
-    fn handle(&self, run: &RunSummary) -> WorkflowHandle<serde_json::Value> {
-        self.client().handle_named(run.workflow_id.as_str()).with_run_id(run.run_id)
-    }
-
-    // ---- workers ----------------------------------------------------------------------------------------------------
 
     fn serve_queue_of<A: Activity>(&self, activity: &A) {
         if let Some(queue) = activity.options().task_queue {
-            self.serve(&queue);
-        }
-    }
-
-    /// Has a worker for the queue, and another when that one dies.
-    fn serve(&self, queue: &str) {
-        let mut workers = self.inner.workers.lock();
-        if workers.contains_key(queue) {
-            return;
-        }
-        let (told, connected) = watch::channel(0);
-        let supervisor = self.supervise(queue, told);
-        workers.insert(queue.to_owned(), ServingQueue { connected, supervisor });
-    }
-
-    fn supervise(&self, queue: &str, told: watch::Sender<u64>) -> AbortHandle {
-        let clock = self.inner.clock.clone();
-        let busy = clock.busy();
-        tokio::spawn(supervise(self.worker_of(queue), told, clock, busy)).abort_handle()
-    }
-
-    fn worker_of(&self, queue: &str) -> impl Fn() -> Worker + Send + use<> {
-        let (client, queue) = (self.inner.client.clone(), queue.to_owned());
-        let hooks = Hooks { host: Arc::clone(&self.inner.code) as Arc<dyn TestHost>, clock: self.inner.clock.clone() };
-        // Without a cache each task is replayed from the beginning.
-        move || {
-            let worker = Worker::new(client.clone(), queue.clone()).cache(0, 0).activity_grace(Duration::ZERO);
-            worker.shutdown_grace(Duration::ZERO).test(hooks.clone())
-        }
-    }
-
-    fn connections(&self) -> BTreeMap<String, u64> {
-        self.inner.workers.lock().iter().map(|(name, queue)| (name.clone(), *queue.connected.borrow())).collect()
-    }
-
-    async fn connected_since(&self, before: &BTreeMap<String, u64>) {
-        let waits: Vec<_> = {
-            let workers = self.inner.workers.lock();
-            let since = |name: &String| before.get(name).copied().unwrap_or(0);
-            workers.iter().map(|(name, queue)| (since(name), queue.connected.clone())).collect()
-        };
-        for (since, mut connected) in waits {
-            // A supervisor that is gone was stopped with the engine.
-            let _ = connected.wait_for(|times| *times > since).await;
+            self.inner.workers.serve(&self.inner.client, &queue);
         }
     }
 
     /// Waits until every queue has its worker.
     pub(super) async fn ready(&self) {
-        self.connected_since(&BTreeMap::new()).await;
+        self.inner.workers.ready().await;
     }
+}
 
-    fn restart_workers(&self) {
-        let mut workers = self.inner.workers.lock();
-        for (name, queue) in workers.iter_mut() {
-            let (told, connected) = watch::channel(*queue.connected.borrow());
-            // Before the worker is dropped: until its successor is there, time stands.
-            let supervisor = self.supervise(name, told);
-            std::mem::replace(&mut queue.supervisor, supervisor).abort();
-            queue.connected = connected;
-        }
-    }
+fn handle(client: &Client, run: &RunSummary) -> WorkflowHandle<serde_json::Value> {
+    client.handle_named(run.workflow_id.as_str()).with_run_id(run.run_id)
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.workers.lock().values().for_each(|queue| queue.supervisor.abort());
+        self.workers.stop();
         if let (Some(server), Ok(runtime)) = (self.server.lock().take(), tokio::runtime::Handle::try_current()) {
             runtime.spawn(server.shutdown());
         }
@@ -421,32 +397,5 @@ impl Drop for Inner {
 impl fmt::Debug for TestEngine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TestEngine").field("clock", &self.inner.clock).finish_non_exhaustive()
-    }
-}
-
-/// Runs a worker, and another when it dies. Time stands while there is none.
-async fn supervise(worker: impl Fn() -> Worker, told: watch::Sender<u64>, clock: Clock, busy: Busy) {
-    let mut busy = Some(busy);
-    loop {
-        let worker = worker();
-        let connected = worker.connected();
-        let run = worker.run();
-        tokio::pin!(run);
-        loop {
-            tokio::select! {
-                ended = &mut run => {
-                    if let Err(error) = ended {
-                        tracing::error!(%error, "the test engine's worker cannot work");
-                        return;
-                    }
-                    busy = Some(clock.busy());
-                    break;
-                }
-                () = connected.notified() => {
-                    drop(busy.take());
-                    told.send_modify(|times| *times += 1);
-                }
-            }
-        }
     }
 }

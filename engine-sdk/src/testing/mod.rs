@@ -33,7 +33,8 @@
 //!
 //! | file | noun |
 //! |---|---|
-//! | `engine` | [`TestEngine`]: the engine, its clock, its worker |
+//! | `engine` | [`TestEngine`]: the engine and its clock |
+//! | `workers` | its workers, and those that take their places |
 //! | `code` | what the worker runs, and what went wrong |
 //! | `mock` | [`Mock`]: code that is replaced, watched, made to fail |
 //! | `crash` | a workflow run again for each point at which something may go wrong |
@@ -46,6 +47,7 @@ mod engine;
 mod harness;
 mod mock;
 mod timeline;
+mod workers;
 
 pub use self::engine::{TestEngine, TestEngineBuilder};
 #[doc(hidden)]

@@ -1,8 +1,11 @@
 //! The test engine, tested: time that skips, mocks, faults, crashes, and what it tells of code that goes wrong.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod crashes;
 mod documented;
 mod mocks;
+mod operated;
 mod time;
 mod trouble;
 
