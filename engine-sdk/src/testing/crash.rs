@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::future::Future;
 
-use engine_core::event::{Event, EventKind};
+use engine_core::event::{Event, EventKind, Marker};
 use engine_core::ids::RunId;
 use engine_core::payload::Payload;
 use engine_core::peer::PeerEvent;
@@ -19,17 +19,18 @@ use crate::definition::{Workflow, WorkflowCode};
 /// What one run came to.
 struct Trial {
     outcome: Result<Value, String>,
-    /// What the code asked for, in order.
+    /// What the code asked for, in order, in all runs of the chain.
     asked: Vec<String>,
-    history: Vec<Event>,
+    /// The chain's runs, in order.
+    histories: Vec<Vec<Event>>,
 }
 
 impl TestEngine {
     /// Runs the workflow once undisturbed, and then once for each of its workflow tasks with the worker dying right after the code has
     /// computed that task, before anybody learns of it: what the code did is forgotten, and another worker begins again from the history.
     ///
-    /// All runs have one workflow id and begin one after the other. Outcome and commands must be those of the undisturbed run; so neither may depend
-    /// on the run's id or on the time.
+    /// All runs have one workflow id and begin one after the other. Outcome and commands must be those of the undisturbed run, over all runs of its
+    /// chain if it continues as new; so neither may depend on the run's id or on the time. Of children the outcome is compared.
     ///
     /// # Panics
     /// If they differ, with the point, the difference and the history.
@@ -104,8 +105,14 @@ impl TestEngine {
         let typed = self.client().handle::<W>(workflow_id);
         drive(run_id.map_or(typed.clone(), |run_id| typed.with_run_id(run_id))).await;
         let outcome = handle.result().await.map_err(|error| with_causes(&error));
-        let history = handle.history().await.unwrap_or_else(|error| panic!("cannot read the history: {error}"));
-        Trial { outcome, asked: history.iter().filter_map(asked).collect(), history }
+        let mut histories: Vec<Vec<Event>> = Vec::new();
+        let mut next = Some(handle);
+        while let Some(handle) = next {
+            let history = handle.history().await.unwrap_or_else(|error| panic!("cannot read the history: {error}"));
+            next = history.last().and_then(goes_on_in).map(|run_id| handle.with_run_id(run_id));
+            histories.push(history);
+        }
+        Trial { outcome, asked: histories.iter().flatten().filter_map(asked).collect(), histories }
     }
 }
 
@@ -119,7 +126,17 @@ fn with_causes(error: &dyn std::error::Error) -> String {
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
-/// What the code asked for with an event, if it did.
+/// The run of the chain that follows the one with this last event.
+fn goes_on_in(last: &Event) -> Option<RunId> {
+    match &last.kind {
+        EventKind::WorkflowContinuedAsNew(continued) => Some(continued.new_run_id),
+        EventKind::WorkflowFailed(failed) => failed.new_run_id,
+        EventKind::WorkflowTimedOut(timed_out) => timed_out.new_run_id,
+        _ => None,
+    }
+}
+
+/// What the code asked for with an event, if it did: without ids that differ from run to run, and without what the engine fills in.
 fn asked(event: &Event) -> Option<String> {
     let name = event.kind.name();
     match &event.kind {
@@ -129,13 +146,25 @@ fn asked(event: &Event) -> Option<String> {
             let value = data::decode::<Value>(&published.value).unwrap_or_default();
             Some(format!("{name} {} = {value}", published.name.as_str()))
         }
+        EventKind::MarkerRecorded(recorded) => Some(match &recorded.marker {
+            Marker::Patch { patch_id, .. } => format!("{name} patch {}", patch_id.as_str()),
+            Marker::Step(step) => format!("{name} step {}", step.name.as_str()),
+        }),
+        EventKind::SearchAttributesUpserted(upserted) => Some(format!("{name} {:?}", upserted.changes)),
+        EventKind::PropertiesModified(modified) => {
+            let memo: Vec<&String> = modified.changes.memo.keys().collect();
+            Some(format!("{name} memo {memo:?}, details {:?}", modified.changes.current_details))
+        }
+        EventKind::WorkflowUpdateAccepted(accepted) => Some(format!("{name} {}", accepted.update.name.as_str())),
         EventKind::Peer(peer) => match peer.as_ref() {
             PeerEvent::StartChildInitiated { child, .. } => Some(format!("{name} {}", child.workflow_type)),
+            PeerEvent::SignalInitiated { signal, .. } => Some(format!("{name} {}", signal.name)),
+            PeerEvent::CancelInitiated { .. } => Some(name.to_owned()),
             _ => None,
         },
         EventKind::TimerCanceled(_)
         | EventKind::ActivityCancelRequested(_)
-        | EventKind::MarkerRecorded(_)
+        | EventKind::WorkflowUpdateCompleted(_)
         | EventKind::WorkflowCompleted(_)
         | EventKind::WorkflowFailed(_)
         | EventKind::WorkflowCanceled(_)
@@ -170,7 +199,8 @@ fn compare(name: &str, what: &str, undisturbed: &Trial, disturbed: &Trial) {
             let _ = writeln!(difference, "{mark} {:width$}  {}", cell(left), cell(right));
         }
     }
-    let history = timeline(&disturbed.history);
+    let history: Vec<String> = disturbed.histories.iter().map(|history| timeline(history)).collect();
+    let history = history.join("\n");
     assert!(
         difference.is_empty(),
         "{name}: {what}, and it did not go on as if nothing had happened\n{difference}{history}"

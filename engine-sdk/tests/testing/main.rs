@@ -8,6 +8,7 @@ mod mocks;
 mod operated;
 mod time;
 mod trouble;
+mod vocabulary;
 
 /// An error with its causes.
 fn told(error: &dyn std::error::Error) -> String {
