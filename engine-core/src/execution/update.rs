@@ -750,6 +750,34 @@ mod tests {
         assert_eq!(run.execution.pending_updates().len(), 1);
     }
 
+    /// So many updates come, are accepted and completed.
+    fn answered(run: &mut Run, count: usize) {
+        for n in 0..count {
+            let id = format!("u{n}");
+            let transition = run.execution.decide(Input::Update(Box::new(update(&id))), BEGIN).unwrap();
+            run.execution.absorb(&transition);
+            let kind = WorkflowUpdateAccepted { workflow_task_completed_event_id: EventId(4), update: update(&id) };
+            let accepted = EventId(run.execution.next_event_id().0);
+            run.execution.apply_update_accepted(accepted, BEGIN, &kind);
+            run.execution.apply_update_completed(accepted, &UpdateId::from_trusted(&id));
+        }
+    }
+
+    #[test]
+    fn many_updates_suggest_to_continue_as_new() {
+        let suggests = |count| {
+            let mut run = idle();
+            answered(&mut run, count);
+            let start = Input::StartWorkflowTask { identity: String::new(), history_size_bytes: 0 };
+            let Reply::WorkflowTask(task) = run.execution.decide(start, BEGIN).unwrap().reply else {
+                panic!("no task")
+            };
+            task.token.suggest_continue_as_new.updates
+        };
+        assert!(!suggests(limits::UPDATES_SUGGEST - 1));
+        assert!(suggests(limits::UPDATES_SUGGEST));
+    }
+
     #[test]
     fn the_number_of_updates_under_way_and_per_run_is_limited() {
         let refusal = |run: &mut Run, id: &str| run.send(Input::Update(Box::new(update(id)))).unwrap_err().to_string();
@@ -760,15 +788,7 @@ mod tests {
             "the run has 10 updates under way, which is the limit; try again when one is answered"
         );
         let mut run = idle();
-        for n in 0..limits::UPDATES_PER_RUN_MAX {
-            let id = format!("u{n}");
-            let transition = run.execution.decide(Input::Update(Box::new(update(&id))), BEGIN).unwrap();
-            run.execution.absorb(&transition);
-            let kind = WorkflowUpdateAccepted { workflow_task_completed_event_id: EventId(4), update: update(&id) };
-            let accepted = EventId(run.execution.next_event_id().0);
-            run.execution.apply_update_accepted(accepted, BEGIN, &kind);
-            run.execution.apply_update_completed(accepted, &UpdateId::from_trusted(&id));
-        }
+        answered(&mut run, limits::UPDATES_PER_RUN_MAX);
         let error = run.execution.decide(Input::Update(Box::new(update("more"))), BEGIN).unwrap_err();
         assert_eq!(
             error.to_string(),

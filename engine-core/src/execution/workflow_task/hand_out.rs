@@ -212,8 +212,11 @@ pub(super) fn stale(why: String) -> Rejection {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::StatePublished;
     use crate::execution::Input;
     use crate::execution::support::*;
+    use crate::ids::{EventId, PublishedName};
+    use crate::payload::Payload;
 
     fn release(token: WorkflowTaskToken) -> Input {
         Input::ReleaseWorkflowTask { token }
@@ -264,16 +267,26 @@ mod tests {
     }
 
     #[test]
-    fn a_long_history_suggests_to_continue_as_new() {
-        let suggests = |bytes| {
-            let transition = Run::start()
-                .execution
-                .decide(Input::StartWorkflowTask { identity: String::new(), history_size_bytes: bytes }, BEGIN);
-            let Reply::WorkflowTask(task) = transition.unwrap().reply else { panic!("no task") };
-            task.token.suggest_continue_as_new.history_bytes
+    fn a_long_history_suggests_to_continue_as_new_and_says_why() {
+        let suggests = |events: u64, history_size_bytes| {
+            let mut execution = Run::start().execution;
+            for number in 2..=events {
+                let kind = EventKind::StatePublished(StatePublished {
+                    workflow_task_completed_event_id: EventId::NONE,
+                    name: PublishedName::from_trusted("n"),
+                    value: Payload::json("1"),
+                });
+                execution.apply(&Event { id: EventId(number), at: BEGIN, kind });
+            }
+            let start = Input::StartWorkflowTask { identity: String::new(), history_size_bytes };
+            let Reply::WorkflowTask(task) = execution.decide(start, BEGIN).unwrap().reply else { panic!("no task") };
+            let ContinueAsNewReasons { history_events, history_bytes, .. } = task.token.suggest_continue_as_new;
+            (history_events, history_bytes)
         };
-        assert!(!suggests(limits::HISTORY_BYTES_SUGGEST - 1));
-        assert!(suggests(limits::HISTORY_BYTES_SUGGEST));
+        let (events, bytes) = (limits::HISTORY_EVENTS_SUGGEST, limits::HISTORY_BYTES_SUGGEST);
+        assert_eq!(suggests(events - 1, bytes - 1), (false, false));
+        assert_eq!(suggests(events, bytes - 1), (true, false));
+        assert_eq!(suggests(events - 1, bytes), (false, true));
     }
 
     #[test]
@@ -518,10 +531,7 @@ mod tests {
             |run| {
                 run.finish_task(WorkflowTaskToken { started_at: Timestamp::EPOCH, ..token }, vec![complete()]);
                 run.finish_task(WorkflowTaskToken { attempt: 2, ..token }, vec![complete()]);
-                run.finish_task(
-                    WorkflowTaskToken { scheduled_event_id: crate::ids::EventId(9), ..token },
-                    vec![complete()],
-                );
+                run.finish_task(WorkflowTaskToken { scheduled_event_id: EventId(9), ..token }, vec![complete()]);
             },
             "
                 ! workflow task is stale: a token of scheduled event 2 cannot have these numbers: it is forged
