@@ -9,11 +9,13 @@ import json
 import os
 import sys
 import traceback
+import uuid
 from pathlib import Path
 
-from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.enums.v1 import IndexedValueType, ResetReapplyExcludeType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
-from temporalio.api.workflowservice.v1 import GetSystemInfoRequest
+from temporalio.api.workflowservice.v1 import GetSystemInfoRequest, ResetWorkflowExecutionRequest
 from temporalio.client import WithStartWorkflowOperation, WorkflowFailureError, WorkflowUpdateFailedError
 from temporalio.client import WorkflowUpdateStage
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
@@ -70,6 +72,7 @@ class Stage:
             execution_timeout=unit(op["execution_timeout"]) if "execution_timeout" in op else None,
             task_timeout=unit(op["task_timeout"]) if "task_timeout" in op else None,
             start_delay=unit(op["delay"]) if "delay" in op else None,
+            cron_schedule=op.get("cron", ""),
             retry_policy=retry(op) if "max_attempts" in op else None,
             id_conflict_policy=CONFLICT[op.get("conflict", "fail")],
             id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE
@@ -105,6 +108,22 @@ class Stage:
             refused = True
         assert refused == op.get("refused", False), f"{op}: refused = {refused}"
 
+    async def reset(self, op: dict) -> None:
+        """Lets the last run go on from its workflow task of that number, which was completed."""
+        ends = [event.event_id for event in await self.history(op["reset"]) if fact(event)["type"] == "WorkflowTaskCompleted"]
+        run_id = (await self.handle(op["reset"]).describe()).run_id
+        exclude = [ResetReapplyExcludeType.RESET_REAPPLY_EXCLUDE_TYPE_SIGNAL] if op.get("without_signals") else []
+        await self.client.workflow_service.reset_workflow_execution(
+            ResetWorkflowExecutionRequest(
+                namespace="default",
+                workflow_execution=WorkflowExecution(workflow_id=f"{self.name}/{op['reset']}", run_id=run_id),
+                reason="as asked",
+                workflow_task_finish_event_id=ends[op["task"] - 1],
+                request_id=str(uuid.uuid4()),
+                reset_reapply_exclude_types=exclude,
+            )
+        )
+
     async def operation(self, op: dict) -> None:
         if "worker" in op:
             if op["worker"] == "start":
@@ -124,6 +143,8 @@ class Stage:
                 self.worker = None
         elif "start" in op:
             await self.start(op)
+        elif "reset" in op:
+            await self.reset(op)
         elif "see" in op:
             await self.see(op)
         elif "open" in op:
@@ -165,16 +186,19 @@ class Stage:
             assert refused == op.get("refused", False), f"{op}: refused = {refused}"
 
     async def runs(self, workflow_id: str) -> list:
-        """The facts of all runs of a chain, from its first on."""
+        """The facts of all runs of a chain, from its first on, and of the last run, if it began by a reset."""
         last = await self.history(workflow_id)
+        last_run_id = (await self.handle(workflow_id).describe()).run_id
         run_id = last[0].workflow_execution_started_event_attributes.first_execution_run_id
         histories = []
         while run_id:
             handle = self.client.get_workflow_handle(f"{self.name}/{workflow_id}", run_id=run_id)
             events = [event async for event in handle.fetch_history_events()]
             histories.append([fact(event) for event in events])
+            if run_id == last_run_id:
+                return histories
             run_id = getattr(getattr(events[-1], events[-1].WhichOneof("attributes")), "new_execution_run_id", "")
-        return histories
+        return histories + [[fact(event) for event in last]]
 
 
 async def record(client, scenario: dict) -> dict:

@@ -24,6 +24,7 @@ pub(crate) const DIFFERENCES: &[Difference] = &[
     Difference { name: "workflow tasks are written when they end", apply: tasks_are_whole },
     Difference { name: "patches are not search attributes", apply: patches_are_markers },
     Difference { name: "updates refer to their workflow task", apply: updates_refer_to_tasks },
+    Difference { name: "what was admitted is accepted with its request", apply: acceptances_have_their_request },
     Difference { name: "what is told of a failed workflow task", apply: task_failures },
     Difference { name: "continuing as new waits for no signal", apply: continuing_waits_for_no_signal },
     Difference { name: "signals go on in the next run", apply: signals_go_on },
@@ -89,6 +90,19 @@ fn updates_refer_to_tasks(Sides { theirs, ours }: &mut Sides) {
     let kinds = ["WorkflowExecutionUpdateAccepted", "WorkflowExecutionUpdateCompleted"];
     forget(theirs, &kinds, &["accepted_request_sequencing_event_id"]);
     forget(ours, &kinds, &["workflow_task_completed_event_id"]);
+}
+
+/// Of an update that is put to the code again after a reset, the reference has the request only where it was admitted.
+fn acceptances_have_their_request(Sides { theirs, ours }: &mut Sides) {
+    if theirs.iter().all(|fact| fact.kind != "WorkflowExecutionUpdateAdmitted") {
+        return;
+    }
+    let accepted = |fact: &&mut Fact| fact.kind == "WorkflowExecutionUpdateAccepted";
+    for (theirs, own) in theirs.iter_mut().filter(accepted).zip(ours.iter_mut().filter(accepted)) {
+        if !theirs.fields.contains_key("update_name") {
+            own.fields.remove("update_name");
+        }
+    }
 }
 
 /// Which failure describes an exception, a panic, or a task that the server ended, is up to each side; the cause is compared.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use engine_core::event::EventKind;
 use engine_core::ids::RunId;
-use engine_sdk::client::{ClientError, IdConflictPolicy, IdReusePolicy, UpdateHandle};
+use engine_sdk::client::{ClientError, IdConflictPolicy, IdReusePolicy, ResetFrom, ResetOptions, UpdateHandle};
 use engine_sdk::prelude::*;
 use engine_sdk::worker::{ShutdownHandle, WorkerError};
 use futures::TryStreamExt;
@@ -93,6 +93,8 @@ impl Stage {
             return refused(self.handle(id).cancel("as asked").await);
         } else if let Some(id) = text(op, "terminate") {
             return refused(self.handle(id).terminate("as asked").await);
+        } else if let Some(id) = text(op, "reset") {
+            self.reset(id, op).await;
         } else if let Some(id) = text(op, "see") {
             let times = number(op, "times").unwrap_or(1);
             self.see(id, text(op, "event").unwrap(), times, op.get("continued").is_some()).await;
@@ -139,6 +141,9 @@ impl Stage {
         if let Some(units) = op.get("delay") {
             start = start.start_delay(unit(units));
         }
+        if let Some(expression) = text(op, "cron") {
+            start = start.cron(expression);
+        }
         if op.get("max_attempts").is_some() {
             start = start.retry(retry(op));
         }
@@ -170,6 +175,17 @@ impl Stage {
         false
     }
 
+    /// Lets the last run go on from its workflow task of that number, which was completed.
+    async fn reset(&self, id: &str, op: &Value) {
+        let history = self.handle(id).history().await.expect("the workflow is there");
+        let mut ends = history.iter().filter(|event| matches!(event.kind, EventKind::WorkflowTaskCompleted(_)));
+        let task = usize::try_from(number(op, "task").expect("it says which task")).expect("a small number");
+        let end = ends.nth(task - 1).expect("there are so many tasks").id;
+        let options = ResetOptions::because("as asked");
+        let options = if op.get("without_signals").is_some() { options.without_signals() } else { options };
+        self.handle(id).reset(ResetFrom::WorkflowTask(end), options).await.expect("it can be reset");
+    }
+
     /// Waits until the workflow's last run has so many events of a type; with `continued`, a run that continues another one.
     async fn see(&self, id: &str, kind: &str, times: u64, continued: bool) {
         loop {
@@ -189,7 +205,7 @@ impl Stage {
         }
     }
 
-    /// The facts of all runs of a chain, from its first on.
+    /// The facts of all runs of a chain, from its first on, and of the last run, if it began by a reset.
     async fn runs(&self, id: &str) -> Vec<Vec<Fact>> {
         let last = self.handle(id).history().await.expect("the workflow is there");
         let EventKind::WorkflowStarted(started) = &last[0].kind else { panic!("{:?}", last[0]) };
@@ -199,7 +215,11 @@ impl Stage {
             let history = self.handle(id).with_run_id(run_id).history().await.expect("the run is there");
             next = following(&history.last().expect("a history is never empty").kind);
             runs.push(history.iter().map(Fact::of).collect());
+            if run_id == started.run_id {
+                return runs;
+            }
         }
+        runs.push(last.iter().map(Fact::of).collect());
         runs
     }
 }
