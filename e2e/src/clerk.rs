@@ -223,7 +223,7 @@ impl Clerk {
     /// Reads all runs of the namespace, and puts them together with the ledger and the promises.
     pub async fn evidence(&self, promises: &Promises, effects: Vec<Effect>) -> anyhow::Result<Evidence> {
         let runs: Vec<Run> = read::runs(&mut self.client(), NAMESPACE, &promises.starts).await?;
-        Ok(Evidence { runs, effects, starts: promises.starts.clone(), signals: promises.signals.clone() })
+        Ok(Evidence { runs, effects, starts: promises.starts.clone(), signals: promises.signals.clone(), losses: 0 })
     }
 }
 

@@ -7,10 +7,10 @@ use engine_proto::v1::history_event::Attributes;
 
 use super::{Rule, Run, Violations};
 
-pub(super) fn check(run: &Run, violations: &mut Violations) {
+pub(super) fn check(run: &Run, losses: u32, violations: &mut Violations) {
     activities_end_once(run, violations);
     references(run, violations);
-    attempt_limit(run, violations);
+    attempt_limit(run, losses, violations);
     timers(run, violations);
 }
 
@@ -22,6 +22,8 @@ pub(super) struct Activity<'a> {
     /// The last attempt, if it ended with one.
     pub(super) attempt: Option<u32>,
     pub(super) end: Option<&'a Attributes>,
+    /// The number of that event.
+    pub(super) end_event_id: Option<u64>,
 }
 
 impl Activity<'_> {
@@ -36,7 +38,10 @@ pub(super) fn of(run: &Run) -> BTreeMap<u64, Activity<'_>> {
     let mut activities = BTreeMap::new();
     for (id, fact) in run.facts() {
         if let Attributes::ActivityScheduled(scheduled) = fact {
-            activities.insert(id, Activity { scheduled_event_id: id, scheduled, attempt: None, end: None });
+            activities.insert(
+                id,
+                Activity { scheduled_event_id: id, scheduled, attempt: None, end: None, end_event_id: None },
+            );
         } else if let Attributes::ActivityStarted(started) = fact {
             if let Some(activity) = activities.get_mut(&started.scheduled_event_id) {
                 activity.attempt = activity.attempt.max(Some(started.attempt));
@@ -44,7 +49,7 @@ pub(super) fn of(run: &Run) -> BTreeMap<u64, Activity<'_>> {
         } else if let Some(end) = activity_end(fact)
             && let Some(activity) = activities.get_mut(&end.scheduled)
         {
-            activity.end = Some(fact);
+            (activity.end, activity.end_event_id) = (Some(fact), Some(id));
         }
     }
     activities
@@ -148,9 +153,11 @@ fn references(run: &Run, violations: &mut Violations) {
     }
 }
 
-fn attempt_limit(run: &Run, violations: &mut Violations) {
+fn attempt_limit(run: &Run, losses: u32, violations: &mut Violations) {
     for activity in of(run).values() {
         let (limit, attempt) = (activity.max_attempts(), activity.attempt.unwrap_or(0));
+        // What may run only once is not offered again, so that nothing is lost uncounted.
+        let limit = if limit > 1 { limit + losses } else { limit };
         violations.require(limit == 0 || attempt <= limit, Rule::AttemptLimit, &run.workflow_id, || {
             format!("activity {} has attempt {attempt} of at most {limit}", activity.scheduled_event_id)
         });

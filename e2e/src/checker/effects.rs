@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use engine_proto::v1::history_event::Attributes;
 
 use super::activities::{self, Activity};
+use super::chains;
 use super::promises::json_of;
 use super::{Evidence, Rule, Run, Violations};
 use crate::ledger::Effect;
@@ -16,6 +17,10 @@ pub(super) fn check(evidence: &Evidence, violations: &mut Violations) {
     }
     for run in &evidence.runs {
         for activity in activities::of(run).values() {
+            // It ended in the run that was reset: its effects are there.
+            if activity.end_event_id.is_some_and(|end| end < chains::shared_until(run)) {
+                continue;
+            }
             let of_activity = effects
                 .remove(&(run.workflow_id.as_str(), run.run_id.as_str(), activity.scheduled.activity_id.as_str()))
                 .unwrap_or_default();
@@ -42,9 +47,9 @@ fn check_activity(run: &Run, activity: &Activity<'_>, effects: &[&Effect], viola
             format!("activity {id} allows one attempt and ran in {attempts:?}")
         });
     }
-    // An activity that its run did not wait for may have had attempts that no event tells of.
-    if activity.end.is_some() {
-        let told = activity.attempt.unwrap_or(0);
+    // One that its run did not wait for, or that ended while it waited for another attempt, may have had attempts that no event
+    // tells of.
+    if let (Some(_), Some(told)) = (activity.end, activity.attempt) {
         let right = effects.len() <= told as usize && attempts.iter().all(|attempt| *attempt <= told);
         violations.require(right, Rule::EffectRepeated, &run.workflow_id, || {
             format!("activity {id} had effects in attempts {attempts:?}; the history tells of {told}")

@@ -9,15 +9,19 @@
 //! | `history` | one history: numbers, order, references, times |
 //! | `activities` | activities and timers of one history |
 //! | `deep` | steps of a history; parents against their children |
+//! | `chains` | runs that follow each other: chains and resets |
+//! | `peers` | messages between workflows |
 //! | `effects` | the ledger against the histories |
 //! | `promises` | what clients were told: starts, signals, lists, results |
 //!
 //! All runs are checked as finished ones: a run that is still open is a violation too.
 
 mod activities;
+mod chains;
 mod deep;
 mod effects;
 mod history;
+mod peers;
 pub mod promises;
 pub mod read;
 #[cfg(test)]
@@ -41,6 +45,9 @@ pub struct Evidence {
     pub starts: Vec<Start>,
     /// Signals that were acknowledged to a client.
     pub signals: Vec<Signal>,
+    /// How many servers died with their workers. Each may have cost any activity one attempt that does not count towards its limit
+    /// (docs/decisions/0002).
+    pub losses: u32,
 }
 
 /// A run as gRPC tells of it.
@@ -95,7 +102,7 @@ pub enum Rule {
     Timers,
     /// The workflow's clock does not go back, and nothing happens before what it refers to or after the close.
     Times,
-    /// No activity has more attempts than its policy allows.
+    /// No activity has more attempts than its policy allows, those aside that were lost with their server.
     AttemptLimit,
     /// An effect belongs to an activity that was scheduled.
     EffectWithoutActivity,
@@ -121,7 +128,14 @@ pub enum Rule {
     StepForgotten,
     /// A child begins and ends once for its parent, and ends as its own history says.
     ChildLost,
-    /// The list shows each run, with the status and length that its history has.
+    /// The run that another one says will follow it exists, and names that one.
+    Succession,
+    /// A run that began by a reset has the events of the run that was reset up to the point, and behind them every signal that
+    /// came after it; the run that was reset, if it was open, was terminated for it.
+    Reset,
+    /// A message to another workflow ends once. If it was delivered, the other has it, once; if there was nobody, nobody was there.
+    PeerMessage,
+    /// The list shows each run, with the status, length and search attributes that its history has.
     Listed,
 }
 
@@ -147,12 +161,15 @@ pub fn check(evidence: &Evidence) -> Vec<Violation> {
     let mut violations = Violations::default();
     for run in &evidence.runs {
         history::check(run, &mut violations);
-        activities::check(run, &mut violations);
+        activities::check(run, evidence.losses, &mut violations);
         promises::check_run(run, &mut violations);
     }
+    let index = chains::Index::new(evidence);
+    chains::check(&index, &mut violations);
+    peers::check(&index, &mut violations);
     deep::check(evidence, &mut violations);
     effects::check(evidence, &mut violations);
-    promises::check(evidence, &mut violations);
+    promises::check(evidence, &index, &mut violations);
     violations.found
 }
 

@@ -6,6 +6,7 @@ use engine_proto::v1;
 use engine_proto::v1::history_event::Attributes;
 use serde::{Deserialize, Serialize};
 
+use super::chains::Index;
 use super::{Evidence, Rule, Run, Violations, activities};
 
 /// What the workflows of the tests return: all that they saw. The order is that of the workflow code and is not compared.
@@ -75,18 +76,38 @@ fn listed(run: &Run, violations: &mut Violations) {
         _ => v1::WorkflowStatus::Running,
     };
     let length = if status == v1::WorkflowStatus::Running { 0 } else { run.events.len() as u64 };
+    let attributes = search_attributes(run);
     let right = run.listed.as_ref().is_some_and(|listed| {
         listed.workflow_id == run.workflow_id
             && listed.status() == status
             && listed.history_length == length
             && listed.close_time.is_some() == (status != v1::WorkflowStatus::Running)
+            && listed.search_attributes.iter().collect::<BTreeMap<_, _>>() == attributes.iter().collect()
     });
     violations.require(right, Rule::Listed, &run.workflow_id, || {
-        format!("run {} is {status:?} with {length} events; the list says {:?}", run.run_id, run.listed)
+        let is = format!("run {} is {status:?} with {length} events and {attributes:?}", run.run_id);
+        format!("{is}; the list says {:?}", run.listed)
     });
 }
 
-pub(super) fn check(evidence: &Evidence, violations: &mut Violations) {
+/// What the run is listed by, by its history.
+fn search_attributes(run: &Run) -> BTreeMap<String, v1::SearchValue> {
+    let mut attributes = BTreeMap::new();
+    for (_, fact) in run.facts() {
+        match fact {
+            Attributes::WorkflowStarted(started) => attributes.extend(started.search_attributes.clone()),
+            Attributes::SearchAttributesUpserted(upserted) => {
+                let changes = upserted.changes.clone().unwrap_or_default();
+                attributes.extend(changes.set);
+                attributes.retain(|name, _| !changes.removed.contains(name));
+            }
+            _ => {}
+        }
+    }
+    attributes
+}
+
+pub(super) fn check(evidence: &Evidence, index: &Index<'_>, violations: &mut Violations) {
     let mut runs_of: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for run in evidence.runs.iter().filter(|run| !run.events.is_empty()) {
         runs_of.entry(&run.workflow_id).or_default().push(&run.run_id);
@@ -97,15 +118,17 @@ pub(super) fn check(evidence: &Evidence, violations: &mut Violations) {
             format!("the start of run {} was acknowledged; there are runs {runs:?}", start.run_id)
         });
     }
-    signals(evidence, violations);
+    signals(evidence, index, violations);
 }
 
-fn signals(evidence: &Evidence, violations: &mut Violations) {
-    // How often each payload was recorded, in which runs.
-    let mut recorded: BTreeMap<String, Vec<&Run>> = BTreeMap::new();
+fn signals(evidence: &Evidence, index: &Index<'_>, violations: &mut Violations) {
+    // How often each payload was sent to a workflow, in which runs. The same may be sent to several workflows.
+    let mut recorded: BTreeMap<(&str, String), Vec<&Run>> = BTreeMap::new();
     for run in &evidence.runs {
-        for payload in signals_of(run) {
-            recorded.entry(payload.to_string()).or_default().push(run);
+        for received in index.get(&run.run_id).map(|run| index.own_signals(run)).unwrap_or_default() {
+            for payload in received.signal.input.iter().filter_map(json_of) {
+                recorded.entry((&run.workflow_id, payload.to_string())).or_default().push(run);
+            }
         }
         let mut request_ids = BTreeSet::new();
         for (id, fact) in run.facts() {
@@ -121,16 +144,16 @@ fn signals(evidence: &Evidence, violations: &mut Violations) {
             }
         }
     }
-    for (payload, runs) in &recorded {
+    for ((_, payload), runs) in &recorded {
         violations.require(runs.len() == 1, Rule::SignalRepeated, &runs[0].workflow_id, || {
             format!("the signal {payload} is recorded {} times", runs.len())
         });
     }
     for signal in &evidence.signals {
-        let runs = recorded.get(&signal.payload).map(Vec::as_slice).unwrap_or_default();
+        let workflow_id = index.get(&signal.run_id).map_or("", |run| &run.workflow_id);
+        let runs = recorded.get(&(workflow_id, signal.payload.clone())).map(Vec::as_slice).unwrap_or_default();
         let found = runs.iter().filter(|run| run.run_id == signal.run_id).count();
-        let workflow_id = evidence.runs.iter().find(|run| run.run_id == signal.run_id);
-        violations.require(found == 1, Rule::SignalLost, workflow_id.map_or("", |run| &run.workflow_id), || {
+        violations.require(found == 1, Rule::SignalLost, workflow_id, || {
             format!("run {} was sent {} and has it {found} times", signal.run_id, signal.payload)
         });
     }

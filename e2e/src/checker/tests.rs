@@ -81,6 +81,7 @@ fn right() -> Evidence {
         runs: vec![Run { workflow_id: "w".into(), run_id: "r".into(), listed: Some(listed), events }],
         effects: vec![effect("1", 1, "e-1"), effect("2", 1, "e-3"), effect("1", 2, "e-2")],
         starts: vec![Start { workflow_id: "w".into(), run_id: "r".into() }],
+        losses: 0,
         signals: vec![Signal { run_id: "r".into(), payload: "\"s-1\"".into() }],
     }
 }

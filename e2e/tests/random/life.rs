@@ -3,12 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine_e2e::checker::{Evidence, Signal, Start, read};
-use engine_e2e::clerk::{NAMESPACE, QUEUE, payload};
-use engine_e2e::programs::Note;
-use engine_proto::v1;
+use engine_e2e::checker::{Evidence, read};
+use engine_e2e::clerk::{NAMESPACE, QUEUE};
+use engine_e2e::programs::Outcome;
 use engine_proto::v1::workflow_service_client::WorkflowServiceClient;
-use engine_sdk::client::{ClientError, IdReusePolicy, ListFilter, QueryError, RunSummary};
+use engine_sdk::client::{BatchDescription, BatchState, ListFilter, RunSummary, ScheduleDescription};
 use engine_sdk::prelude::*;
 use engine_sdk::replay::Replayer;
 use engine_sdk::transport::Transport;
@@ -16,32 +15,26 @@ use engine_server::store::faulty::{Fault, FaultyStore, Gate};
 use engine_server::store::{self, Store};
 use engine_server::{Clock, NodeOptions, Server};
 use futures::TryStreamExt;
-use tonic::Code;
 
-use crate::program::{Errand, Ledger, Op, Run, program, received, toil};
+use crate::messages::{Message, Promises};
+use crate::program::{Ledger, MAIN, Op, program, toil};
 
-/// The workflow id of the program; its children have ids of their own.
-const MAIN: &str = "main";
 /// How long a life may take by the machine's clock before it is said that nothing happens any more.
 const PATIENCE: Duration = seconds(60);
 
-/// What reaches the program from outside.
-#[derive(Debug, Clone)]
-pub(crate) enum Message {
-    Note,
-    Update(Errand),
-    Query,
-    /// A pause, which ends after so many seconds.
-    Pause {
-        seconds: u64,
-    },
-    Cancel,
+/// Which write to the store.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Write {
+    Commit,
+    Schedule,
+    Batch,
 }
 
-/// Where a server dies: at which of its commits, and whether that was made.
+/// Where a server dies: at which of its writes of a kind, and whether that was made.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Crash {
-    pub(crate) commit: u64,
+    pub(crate) write: Write,
+    pub(crate) number: u64,
     pub(crate) applied: bool,
 }
 
@@ -94,24 +87,16 @@ impl Place {
     }
 }
 
-/// What clients were told.
-#[derive(Debug, Default)]
-struct Promises {
-    start: Option<Start>,
-    /// How many messages are done with: acknowledged or refused.
-    sent: usize,
-    signals: Vec<Signal>,
-    updates: Vec<String>,
-}
-
 /// What is left when all has come to rest.
 pub(crate) struct Remains {
     pub(crate) evidence: Evidence,
-    /// Acknowledged updates.
-    pub(crate) updates: Vec<String>,
-    pub(crate) result: Result<engine_e2e::programs::Outcome, WorkflowFailure>,
-    /// How many servers died.
-    pub(crate) deaths: usize,
+    pub(crate) promises: Promises,
+    /// Of the program that the test started.
+    pub(crate) result: Result<Outcome, WorkflowFailure>,
+    /// Of the standalone activities, in the order of the promises.
+    pub(crate) activities: Vec<Result<String, StandaloneFailure>>,
+    pub(crate) schedules: Vec<ScheduleDescription>,
+    pub(crate) batches: Vec<BatchDescription>,
 }
 
 /// Runs a case to its end.
@@ -125,7 +110,11 @@ pub(crate) async fn run(case: &Case, place: &Place) -> Remains {
         let (faulty, gate) = (FaultyStore::new(Arc::clone(&store)), Gate::new());
         if let Some(crash) = crashes.next() {
             let fault = if crash.applied { Fault::HoldAfter } else { Fault::HoldBefore };
-            faulty.plan(crash.commit, fault(gate.clone()));
+            match crash.write {
+                Write::Commit => faulty.plan(crash.number, fault(gate.clone())),
+                Write::Schedule => faulty.plan_schedule_write(crash.number, fault(gate.clone())),
+                Write::Batch => faulty.plan_batch_write(crash.number, fault(gate.clone())),
+            }
         }
         let clock = Clock::skipping(now);
         let life = Life { case, clock: clock.clone(), ledger: Arc::clone(&ledger), promises: &mut promises };
@@ -138,10 +127,12 @@ pub(crate) async fn run(case: &Case, place: &Place) -> Remains {
         faulty.set_outage(true);
         now = clock.now();
         match rest {
-            Some(Ok((mut evidence, result))) => {
+            Some(Ok(mut remains)) => {
                 place.let_go(&store).await;
-                evidence.effects = ledger.lock().clone();
-                return Remains { evidence, updates: promises.updates, result, deaths: zombies.len() };
+                remains.evidence.effects = ledger.lock().clone();
+                remains.evidence.losses = u32::try_from(zombies.len()).unwrap();
+                remains.promises = promises;
+                return remains;
             }
             Some(Err(_)) => panic!("nothing happens any more: {:?}; {promises:?}", clock.obstacle()),
             None => {
@@ -161,10 +152,7 @@ struct Life<'a> {
 }
 
 impl Life<'_> {
-    async fn live(
-        mut self,
-        store: Arc<dyn Store>,
-    ) -> (Evidence, Result<engine_e2e::programs::Outcome, WorkflowFailure>) {
+    async fn live(self, store: Arc<dyn Store>) -> Remains {
         let mut options = NodeOptions::new("random");
         options.recovery_grace = Duration::ZERO;
         options.activity_grace = Duration::ZERO;
@@ -179,92 +167,62 @@ impl Life<'_> {
             .state(Arc::clone(&self.ledger))
             .activity_grace(Duration::ZERO);
         let rest = worker.run_until(Box::pin(async {
-            self.start(&client).await;
-            self.send(&client, &transport).await;
+            self.promises.send(self.case, &client, &self.clock).await;
             let result = client.handle_named(MAIN).result().await;
+            let activities = self.activities(&client).await;
             self.come_to_rest(&client).await;
-            (self.evidence(&client, &transport).await, result)
+            let (schedules, batches) = (self.schedules(&client).await, self.batches(&client).await);
+            let evidence = self.evidence(&client, &transport).await;
+            Remains { evidence, promises: Promises::default(), result, activities, schedules, batches }
         }));
         let rest = rest.await.unwrap();
         server.shutdown().await;
         rest
     }
 
-    async fn start(&mut self, client: &Client) {
-        if self.promises.start.is_some() {
-            return;
+    async fn activities(&self, client: &Client) -> Vec<Result<String, StandaloneFailure>> {
+        let mut results = Vec::new();
+        for sent in &self.promises.activities {
+            results.push(client.activity_handle::<toil>(&sent.id).result().await);
         }
-        let start = client.workflow(program).id(MAIN).id_reuse_policy(IdReusePolicy::RejectDuplicate);
-        let run_id = match start.request_id("the start").start((self.case.ops.clone(), 0)).await {
-            Ok(handle) => handle.run_id(),
-            // A start that was not acknowledged, of a run that has closed meanwhile.
-            Err(ClientError::AlreadyStarted { run_id, .. }) => run_id,
-            Err(error) => panic!("{error}"),
-        };
-        let run_id = run_id.unwrap().to_string();
-        self.promises.start = Some(Start { workflow_id: MAIN.to_owned(), run_id });
+        results
     }
 
-    async fn send(&mut self, client: &Client, transport: &Transport) {
-        let handle = client.handle_named::<engine_e2e::programs::Outcome>(MAIN);
-        while let Some((pause, message)) = self.case.messages.get(self.promises.sent) {
-            self.clock.advance_to(self.clock.now() + Duration::from_secs(*pause)).await;
-            let number = self.promises.sent;
-            match message {
-                Message::Note => self.note(transport, number).await,
-                Message::Update(errand) => {
-                    let id = format!("update {number}");
-                    match handle.update(Run { errand: *errand }).id(id.clone()).start().await {
-                        Ok(_) => self.promises.updates.push(id),
-                        Err(UpdateFailure::Rejected(_)) if *errand == Errand::BeRefused => {}
-                        Err(UpdateFailure::Client(ClientError::Closed { .. } | ClientError::NotFound { .. })) => {}
-                        Err(failure) => panic!("update {number}: {failure:?}"),
-                    }
-                }
-                Message::Query => match handle.query(received, ()).await {
-                    Ok(count) => assert!(count <= self.case.messages.len(), "{count} notes were not sent"),
-                    Err(QueryError::Client(error)) => panic!("query {number}: {error}"),
-                    Err(_) => {}
-                },
-                Message::Pause { seconds } => {
-                    allow_closed(handle.pause("as asked").await);
-                    self.clock.advance_to(self.clock.now() + Duration::from_secs(*seconds)).await;
-                    allow_closed(handle.resume("as asked").await);
-                }
-                Message::Cancel => allow_closed(handle.cancel("as asked").await),
-            }
-            self.promises.sent += 1;
-        }
-    }
-
-    /// Sends a note, with a request id that a repeat after a crash has too.
-    async fn note(&mut self, transport: &Transport, number: usize) {
-        let content = serde_json::to_value(Note { text: format!("note {number}") }).unwrap();
-        let request = v1::SignalWorkflowRequest {
-            namespace: NAMESPACE.to_owned(),
-            execution: Some(v1::WorkflowExecution { workflow_id: MAIN.to_owned(), run_id: String::new() }),
-            signal_name: "Note".to_owned(),
-            input: vec![payload(&content)],
-            request_id: format!("note {number}"),
-            ..Default::default()
-        };
-        match WorkflowServiceClient::new(transport.clone()).signal_workflow(request).await {
-            Ok(answer) => {
-                let run_id = answer.into_inner().run_id;
-                self.promises.signals.push(Signal { run_id, payload: content.to_string() });
-            }
-            Err(status) if matches!(status.code(), Code::NotFound | Code::FailedPrecondition) => {}
-            Err(status) => panic!("note {number}: {status}"),
-        }
-    }
-
-    /// Waits until children are closed that their parent did not wait for.
+    /// Waits for what nobody waits for: the last times of schedules, what batches do, children that their parents left alone.
     async fn come_to_rest(&self, client: &Client) {
+        for schedule in &self.promises.schedules {
+            self.clock.advance_to(schedule.end_at + seconds(1)).await;
+        }
         loop {
             let runs: Vec<RunSummary> = client.list(ListFilter::all()).try_collect().await.unwrap();
-            let Some(open) = runs.iter().find(|run| run.status.is_none()) else { return };
-            let _ = client.handle_named::<engine_e2e::programs::Outcome>(open.workflow_id.as_str()).result().await;
+            let open = runs.iter().find(|run| run.status.is_none());
+            let waits = self.schedules(client).await.iter().any(|it| it.waiting > 0 || !it.running.is_empty());
+            let works = self.batches(client).await.iter().any(|batch| batch.state == BatchState::Running);
+            match open {
+                Some(open) => {
+                    let handle = client.handle_named::<Outcome>(open.workflow_id.as_str()).with_run_id(open.run_id);
+                    let _ = handle.result().await;
+                }
+                None if waits || works => self.clock.advance_to(self.clock.now() + seconds(1)).await,
+                None => return,
+            }
         }
+    }
+
+    async fn schedules(&self, client: &Client) -> Vec<ScheduleDescription> {
+        let mut described = Vec::new();
+        for made in &self.promises.schedules {
+            described.push(client.schedule(&made.id).describe().await.unwrap());
+        }
+        described
+    }
+
+    async fn batches(&self, client: &Client) -> Vec<BatchDescription> {
+        let mut described = Vec::new();
+        for id in &self.promises.batches {
+            described.push(client.batch_handle(id).describe().await.unwrap());
+        }
+        described
     }
 
     async fn evidence(&self, client: &Client, transport: &Transport) -> Evidence {
@@ -275,14 +233,6 @@ impl Life<'_> {
         // With several runs of one workflow id the rule about starts has nothing to say.
         let is_one = runs.iter().filter(|run| run.workflow_id == MAIN).count() == 1;
         let starts = self.promises.start.iter().filter(|_| is_one).cloned().collect();
-        Evidence { runs, effects: Vec::new(), starts, signals: self.promises.signals.clone() }
-    }
-}
-
-/// It may have closed before.
-fn allow_closed(answer: Result<(), ClientError>) {
-    match answer {
-        Ok(()) | Err(ClientError::Closed { .. } | ClientError::NotFound { .. }) => {}
-        Err(error) => panic!("{error}"),
+        Evidence { runs, starts, signals: self.promises.signals.clone(), ..Evidence::default() }
     }
 }

@@ -33,10 +33,56 @@ pub(crate) enum Op {
     /// The next note.
     Receive,
     Child(Vec<Op>),
+    /// A child that waits for so many notes, which it is sent, and is then dealt with so.
+    Talk {
+        notes: u32,
+        then: Then,
+    },
+    /// A child whose runs fail so many times, and that is tried [`TRIES`] times.
+    Stumble {
+        failures: u32,
+    },
+    /// Fails the run until it has been tried so often.
+    Trip {
+        failures: u32,
+    },
+    /// A note for another workflow.
+    Tell(Whom),
+    /// A request to stop, for a workflow that there is not.
+    StopNobody,
+    /// Sets the search attribute [`STAGE`], or takes it away, and notes the same in the memo.
+    Tag(Option<i64>),
     Together(Vec<Op>),
     /// The rest of the program is done by another run, which gets the notes that this one received too early.
     GoOn,
 }
+
+/// How a parent ends with its child.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Then {
+    Wait,
+    /// Asks it to stop, as the parent that it is.
+    Cancel,
+    /// Asks it to stop as anybody could who knows its name.
+    CancelByName,
+}
+
+/// Who is told something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Whom {
+    /// The program that the test started, which may be the sender itself, or be closed.
+    Main,
+    Nobody,
+}
+
+/// The workflow id of the program that the test starts; its children have ids of their own.
+pub(crate) const MAIN: &str = "main";
+/// An attribute that runs are listed by.
+pub(crate) const STAGE: SearchKey<i64> = SearchKey::int("Stage");
+/// The type of the error of a run that trips.
+const TRIPPED: &str = "Tripped";
+/// How often a child is tried that stumbles.
+pub(crate) const TRIES: u32 = 3;
 
 /// The effects of all activities, whichever worker they ran on.
 pub(crate) type Ledger = Arc<Mutex<Vec<Effect>>>;
@@ -93,6 +139,8 @@ struct Actor {
     told: Arc<Mutex<Outcome>>,
     /// Notes of earlier runs that the program has not used yet.
     credit: u32,
+    /// How many notes this run has sent: each is another one.
+    sent: Arc<Mutex<u32>>,
 }
 
 #[workflow]
@@ -100,7 +148,7 @@ pub(crate) async fn program(ctx: WorkflowContext, ops: Vec<Op>, credit: u32) -> 
     let told: Arc<Mutex<Outcome>> = Arc::default();
     let shown = ctx.state(Arc::clone(&told));
     ctx.answer(received, &shown);
-    let mut actor = Actor { ctx: ctx.clone(), told, credit };
+    let mut actor = Actor { ctx: ctx.clone(), told, credit, sent: Arc::default() };
     let of_handler = actor.clone();
     ctx.on_validated_update(
         |sent: &Run| match sent.errand {
@@ -126,7 +174,7 @@ pub(crate) async fn program(ctx: WorkflowContext, ops: Vec<Op>, credit: u32) -> 
             let unused = actor.finish().await;
             return ctx.continue_as_new(program, (Vec::from(ops), actor.credit + unused)).await;
         }
-        actor.perform(op).await?;
+        ctx.unless_cancelled(actor.perform(op)).await??;
     }
     actor.finish().await;
     Ok(actor.told.lock().clone())
@@ -160,6 +208,53 @@ impl Actor {
         Ok(())
     }
 
+    /// A note that no other run sends, and this one once.
+    fn note(&self) -> Note {
+        let mut sent = self.sent.lock();
+        *sent += 1;
+        Note { text: format!("note {sent} of run {}", self.ctx.info().run_id) }
+    }
+
+    async fn talk(&self, notes: u32, then: Then) -> Result<(), WorkflowError> {
+        let mut ops = vec![Op::Receive; notes as usize];
+        if then != Then::Wait {
+            // Until it is asked to stop.
+            ops.push(Op::Nap { seconds: 1_000_000 });
+        }
+        let mut child = self.ctx.child(program).start((ops, 0)).await?;
+        for _ in 0..notes {
+            match child.signal(self.note()).await {
+                // If the parent was reset behind the child's end: it has all that it waited for.
+                Err(failure) if failure.is_not_found() => {}
+                sent => sent?,
+            }
+        }
+        match then {
+            Then::Wait => {}
+            Then::Cancel => child.cancel(),
+            Then::CancelByName => self.ctx.external(child.workflow_id()).cancel("as asked").await?,
+        }
+        match child.result().await {
+            Err(failure) if then != Then::Wait && failure.is_canceled() => Ok(()),
+            Ok(_) if then == Then::Wait => Ok(()),
+            Ok(outcome) => {
+                Err(WorkflowError::non_retryable(format!("the child that was to stop returned {outcome:?}")))
+            }
+            Err(failure) => Err(failure.into()),
+        }
+    }
+
+    async fn stumble(&self, failures: u32) -> Result<(), WorkflowError> {
+        let retry = RetryPolicy { maximum_attempts: TRIES, jitter: 0.0, ..RetryPolicy::default() };
+        let child = self.ctx.child(program).retry(retry).run((vec![Op::Trip { failures }], 0)).await;
+        match child {
+            Ok(_) if failures < TRIES => Ok(()),
+            Err(failure) if failures >= TRIES && failure.error_type() == Some(TRIPPED) => Ok(()),
+            Ok(_) => Err(WorkflowError::non_retryable("a child that fails each time did not")),
+            Err(failure) => Err(failure.into()),
+        }
+    }
+
     fn perform(&mut self, op: Op) -> Pin<Box<dyn Future<Output = Result<(), WorkflowError>> + Send + '_>> {
         Box::pin(async move {
             let ctx = self.ctx.clone();
@@ -185,6 +280,22 @@ impl Actor {
                 Op::Child(ops) => {
                     ctx.child(program).run((ops, 0)).await?;
                 }
+                Op::Talk { notes, then } => self.talk(notes, then).await?,
+                Op::Stumble { failures } => self.stumble(failures).await?,
+                Op::Trip { failures } if ctx.info().attempt <= failures => {
+                    return Err(WorkflowError::retryable("as asked").with_type(TRIPPED));
+                }
+                Op::Trip { .. } => {}
+                Op::Tell(Whom::Main) => match ctx.external(MAIN).signal(self.note()).await {
+                    Err(failure) if failure.is_not_found() => {}
+                    sent => sent?,
+                },
+                Op::Tell(Whom::Nobody) => is_refused(ctx.external("nobody").signal(self.note()).await)?,
+                Op::StopNobody => is_refused(ctx.external("nobody").cancel("as asked").await)?,
+                Op::Tag(stage) => {
+                    ctx.upsert_search_attributes([stage.map_or_else(|| STAGE.remove(), |stage| STAGE.set(stage))]);
+                    ctx.upsert_memo("stage", &stage);
+                }
                 Op::Together(ops) => {
                     let mut actors: Vec<Actor> = ops.iter().map(|_| self.clone()).collect();
                     let all = actors.iter_mut().zip(ops).map(|(actor, op)| actor.perform(op));
@@ -194,5 +305,14 @@ impl Actor {
             }
             Ok(())
         })
+    }
+}
+
+/// Nobody was told.
+fn is_refused(answer: Result<(), PeerFailure>) -> Result<(), WorkflowError> {
+    match answer {
+        Err(failure) if failure.is_not_found() => Ok(()),
+        Err(failure) => Err(failure.into()),
+        Ok(()) => Err(WorkflowError::non_retryable("there is nobody, and was told")),
     }
 }
