@@ -11,6 +11,7 @@ use anyhow::{Context, bail};
 use engine_proto::v1;
 use engine_proto::v1::workflow_service_client::WorkflowServiceClient;
 use futures::{StreamExt, TryStreamExt};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
@@ -127,6 +128,32 @@ impl Clerk {
             (Err(status), true) if status.code() == Code::NotFound => Ok(None),
             (Err(status), _) => Err(status).with_context(|| format!("send a note to {}", start.workflow_id)),
         }
+    }
+
+    /// Asks a run until it answers, also while no worker is there to do so. Any other failure that a repeat would not change is an error.
+    pub async fn query<T: DeserializeOwned>(&self, start: &Start, query_name: &str) -> anyhow::Result<T> {
+        let request = v1::QueryWorkflowRequest {
+            namespace: NAMESPACE.to_owned(),
+            execution: Some(execution(start)),
+            query_name: query_name.to_owned(),
+            // Less than the patience with one answer.
+            wait: Some(prost_types::Duration { seconds: 3, nanos: 0 }),
+            ..Default::default()
+        };
+        let answer = loop {
+            let (answer, _) = self
+                .insist(|mut client| {
+                    let request = request.clone();
+                    async move { client.query_workflow(request).await }
+                })
+                .await;
+            match answer {
+                Err(status) if status.code() == Code::FailedPrecondition => tokio::time::sleep(PAUSE).await,
+                answer => break answer.with_context(|| format!("ask {} for {query_name}", start.workflow_id))?,
+            }
+        };
+        let result = answer.result.with_context(|| format!("{query_name} failed: {:?}", answer.failure))?;
+        serde_json::from_slice(&result.data).context("read the answer")
     }
 
     /// Waits until the run is closed, and gives its status.

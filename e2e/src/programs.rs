@@ -195,6 +195,31 @@ pub async fn notes(ctx: WorkflowContext, count: u32) -> Result<Outcome, Workflow
     Ok(outcome)
 }
 
+/// The texts of notes, in the order in which they came.
+#[derive(Debug, Default)]
+pub struct Texts(Vec<String>);
+
+/// What [`listener`] has heard.
+#[query]
+pub fn heard(texts: &Texts) -> Vec<String> {
+    texts.0.clone()
+}
+
+/// Waits for so many notes, and tells those who ask what it has heard.
+#[workflow]
+pub async fn listener(ctx: WorkflowContext, count: u32) -> Result<Outcome, WorkflowError> {
+    let texts = ctx.state(Texts::default());
+    ctx.answer(heard, &texts);
+    let mut arrived = ctx.signals::<Note>();
+    let mut outcome = Outcome::default();
+    for _ in 0..count {
+        let note = arrived.recv().await;
+        outcome.signals.push(serde_json::to_value(&note)?);
+        texts.write().0.push(note.text);
+    }
+    Ok(outcome)
+}
+
 /// Steps that are never tried again: those that fail are counted.
 #[workflow]
 pub async fn careful(ctx: WorkflowContext, steps: u32, pause_ms: u64) -> Result<Outcome, WorkflowError> {
@@ -342,7 +367,7 @@ pub async fn worker(settings: &WorkerSettings) -> anyhow::Result<Worker> {
             $(if has(stringify!($definition)) { worker = worker.$method($definition); })*
         };
     }
-    add!(workflow: chain fan_out naps notes careful stubborn clumsy gates held deployed waiting drawing family follows);
+    add!(workflow: chain fan_out naps notes listener careful stubborn clumsy gates held deployed waiting drawing family follows);
     if has("stays") {
         worker = match settings.build {
             Build::Changed => worker.workflow(stays_changed),

@@ -9,6 +9,8 @@ mod bad_servers;
 mod databases;
 mod kills;
 mod open_runs;
+mod queries;
 mod restarts;
+mod schedules;
 mod two_servers;
 mod versions;
