@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use engine_sdk::client::{ClientError, MoveTo, VersionStatus};
+use engine_sdk::client::{BatchState, ClientError, MoveTo, VersionStatus};
 use engine_sdk::prelude::*;
 use engine_sdk::testing::TestEngine;
 use futures::future::LocalBoxFuture;
@@ -210,6 +210,61 @@ async fn a_run_is_moved_whatever_its_code_says() {
         assert!(matches!(account.move_to(MoveTo::AutoUpgrade).await, Err(ClientError::Closed { .. })));
     })
     .await;
+    engine.shutdown().await;
+}
+
+#[tokio::test]
+async fn many_runs_are_moved_at_once() {
+    let engine = Engine::open("memory:").await.unwrap();
+    let client = engine.client();
+    with_both_builds(&client, async {
+        client.deployment("shop").set_current("build-42").await.unwrap();
+        let mut accounts = Vec::new();
+        for _ in 0..3 {
+            let account = client.workflow(savings).queue("orders").start(()).await.unwrap();
+            assert_eq!(build_of(&account).await, "build-42");
+            accounts.push(account);
+        }
+        let moved = client.batch("Deployment = 'shop' AND BuildId = 'build-42'").reason("build 42 is bad");
+        let moved = moved.move_to(MoveTo::version("shop", "build-43")).await.unwrap();
+        while moved.describe().await.unwrap().state == BatchState::Running {
+            tokio::task::yield_now().await;
+        }
+        for account in accounts {
+            account.signal(Payment { cents: 100 }).await.unwrap();
+            assert_eq!(account.result().await.unwrap(), 100);
+            assert_eq!(build_of(&account).await, "build-43");
+        }
+    })
+    .await;
+    engine.shutdown().await;
+}
+
+#[tokio::test]
+async fn tasks_wait_for_a_build_if_one_says_that_they_may() {
+    let engine = Engine::open("memory:").await.unwrap();
+    let client = engine.client();
+    let elsewhere = Worker::new(client.clone(), "returns").deployment("shop", "build-44").workflow(savings);
+    let work = async {
+        let shop = client.deployment("shop");
+        shop.set_current("build-42").await.unwrap();
+        let lacks = shop.set_current("build-44").await.unwrap_err();
+        assert!(matches!(&lacks, ClientError::Refused { message } if message.contains("orders")), "{lacks:?}");
+        shop.set_current("build-44").allow_missing_task_queues().await.unwrap();
+        let waiting = client.workflow(savings).queue("orders").start(()).await.unwrap();
+        let shown = waiting.describe().await.unwrap().versioning.unwrap();
+        assert_eq!((shown.version, shown.target.unwrap().build_id.as_str()), (None, "build-44"));
+
+        let unknown = waiting.move_to(MoveTo::version("shop", "build-45")).await.unwrap_err();
+        assert!(matches!(&unknown, ClientError::Refused { message } if message.contains("build-45")), "{unknown:?}");
+        waiting.move_to(MoveTo::version("shop", "build-45")).allow_unknown().await.unwrap();
+        waiting.move_to(MoveTo::AutoUpgrade).await.unwrap();
+        shop.set_current("build-46").allow_unknown().await.unwrap();
+        assert_eq!(status_of(&client, "build-46").await, (VersionStatus::Current, 0));
+        shop.set_current("build-43").await.unwrap();
+        assert_eq!(build_of(&waiting).await, "build-43");
+    };
+    elsewhere.run_until(with_both_builds(&client, work)).await.unwrap();
     engine.shutdown().await;
 }
 
