@@ -130,12 +130,15 @@ async fn a_bad_request_names_its_field_and_changes_nothing() {
     );
     let typeless =
         v1::UpdateNamespaceRequest { add_search_attributes: [("Total".to_owned(), 0)].into(), ..Default::default() };
-    assert_eq!(update(typeless).await, "search_attributes[\"Total\"]: must name a type of search attributes");
+    assert_eq!(update(typeless).await, "add_search_attributes[\"Total\"]: must name a type of search attributes");
     let taken = v1::UpdateNamespaceRequest {
         add_search_attributes: [("Status".to_owned(), v1::SearchAttributeType::Int.into())].into(),
         ..Default::default()
     };
-    assert_eq!(update(taken).await, "search_attributes: Status is a column that every run has: choose another name");
+    assert_eq!(
+        update(taken).await,
+        "add_search_attributes: Status is a column that every run has: choose another name"
+    );
     assert_eq!(describe_namespace(&server, "default").await.unwrap().description, "");
     let all = namespaces(&server).list_namespaces(v1::ListNamespacesRequest {}).await.unwrap().into_inner().namespaces;
     assert_eq!(all.len(), 1);

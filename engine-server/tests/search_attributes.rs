@@ -151,9 +151,12 @@ async fn an_attribute_that_is_registered_anew_has_no_old_values() {
     register(&server, &[("Total", Type::Int)]).await.unwrap();
     client(&server).start_workflow(start_with("w", &[("Total", SearchValue::Int(5))])).await.unwrap();
     let refusal = register(&server, &[("Total", Type::Keyword)]).await.unwrap_err();
-    assert_eq!(refusal.message(), "search_attributes: Total is registered as Int: remove it before it becomes Keyword");
+    assert_eq!(
+        refusal.message(),
+        "add_search_attributes: Total is registered as Int: remove it before it becomes Keyword"
+    );
     let refusal = register(&server, &[("TOTAL", Type::Int)]).await.unwrap_err();
-    assert_eq!(refusal.message(), "search_attributes: TOTAL and Total, which is registered, differ in case alone");
+    assert_eq!(refusal.message(), "add_search_attributes: TOTAL and Total, which is registered, differ in case alone");
     let request = v1::UpdateNamespaceRequest {
         namespace: "default".into(),
         add_search_attributes: BTreeMap::from([("Total".to_owned(), Type::Keyword.into())]),

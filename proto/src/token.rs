@@ -195,7 +195,7 @@ fn open<M: Message + Default>(kind: u8, token: &[u8]) -> Result<M, ConvertError>
         {
             if token[0] != kind {
                 let other = if kind == ACTIVITY_V1 { "a workflow task" } else { "an activity" };
-                return Err(ConvertError::new("task token", format_args!("is the token of {other}")));
+                return Err(ConvertError::new("token", format_args!("is the token of {other}")));
             }
             M::decode(body).map_err(|_| not_ours())
         }
@@ -204,7 +204,7 @@ fn open<M: Message + Default>(kind: u8, token: &[u8]) -> Result<M, ConvertError>
 }
 
 fn not_ours() -> ConvertError {
-    ConvertError::new("task token", "not a token of this server")
+    ConvertError::new("token", "is not a token of this server")
 }
 
 /// FNV-1a (Fowler, Noll and Vo), 64 bits folded to 32: enough to tell garbage, cut and mixed-up tokens from ours.
@@ -271,11 +271,11 @@ mod tests {
     #[test]
     fn garbage_and_the_other_kind_are_told_apart_in_one_sentence() {
         let error = ActivityToken::decode(b"garbage").unwrap_err();
-        assert_eq!(error.to_string(), "task token: not a token of this server");
+        assert_eq!(error.to_string(), "token: is not a token of this server");
         assert_eq!(ActivityToken::decode(b"").unwrap_err(), error);
         let error = ActivityToken::decode(&workflow_task().encode()).unwrap_err();
-        assert_eq!(error.to_string(), "task token: is the token of a workflow task");
+        assert_eq!(error.to_string(), "token: is the token of a workflow task");
         let error = WorkflowTaskToken::decode(&activity().encode()).unwrap_err();
-        assert_eq!(error.to_string(), "task token: is the token of an activity");
+        assert_eq!(error.to_string(), "token: is the token of an activity");
     }
 }

@@ -131,7 +131,7 @@ pub(super) fn check_started(started: &WorkflowStarted) -> Result<(), BadField> {
         let (actual, limit) = (started.task_timeout.as_secs(), limits::WORKFLOW_TASK_TIMEOUT_MAX.as_secs());
         return Err(BadField::new("task_timeout", format!("is {actual} seconds long; the limit is {limit} seconds")));
     }
-    check::duration("first_task_backoff", started.first_task_backoff)?;
+    check::duration("start_delay", started.first_task_backoff)?;
     if let Some(cron) = &started.cron {
         cron.check().map_err(|wrong| BadField::new("cron", wrong.to_string()))?;
     }

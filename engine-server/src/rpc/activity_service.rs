@@ -98,7 +98,7 @@ impl ActivityService for ActivityCalls {
         let request = call.into_inner();
         let wait = async {
             let target = target(&self.context, &request.namespace, &request.activity_id, &request.run_id).await?;
-            let wait = convert::optional_duration_from_proto("wait", request.wait)?;
+            let wait = validate::wait(request.wait, limits::RESULT_WAIT_MAX)?;
             result::wait(&self.context, target, None, wait.unwrap_or(limits::RESULT_WAIT_DEFAULT)).await
         };
         wait.await.map(|outcome| Response::new(outcome_of(outcome))).map_err(to_status)
@@ -139,7 +139,7 @@ impl ActivityService for ActivityCalls {
 
 impl ActivityCalls {
     async fn start(&self, request: v1::StartActivityRequest) -> Result<v1::StartActivityResponse, ServerError> {
-        let wait = convert::optional_duration_from_proto("wait", request.wait)?.unwrap_or_default();
+        let wait = validate::wait(request.wait, limits::RESULT_WAIT_MAX)?.unwrap_or_default();
         let (mut target, answer) = self.begin_start(request, !wait.is_zero()).await?;
         let reply = received(answer.await)??;
         let mut response = start_response(&reply);
@@ -299,6 +299,7 @@ fn started(request: v1::StartActivityRequest, now: Timestamp) -> Result<Workflow
     let input = convert::payloads_from_proto(request.input);
     validate::payloads("input", &input)?;
     let memo = convert::memo_from_proto(request.memo);
+    validate::memo(&memo)?;
     let retry_policy = convert::retry_policy_from_proto(request.retry_policy.unwrap_or_default())
         .map_err(|error| error.inside("retry_policy"))?;
     let timeouts = convert::activity_timeouts_from_proto(request.timeouts.unwrap_or_default())

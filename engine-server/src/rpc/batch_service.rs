@@ -154,10 +154,7 @@ impl BatchCalls {
     async fn list(&self, request: v1::ListBatchesRequest) -> Result<v1::ListBatchesResponse, ServerError> {
         let namespace = self.context.namespaces.id(&self.context.store, "namespace", &request.namespace).await?;
         let size = validate::page_size(request.page_size, limits::LIST_PAGE_DEFAULT, limits::LIST_PAGE_MAX)?;
-        let after = String::from_utf8(request.page_token).map_err(|_| ServerError::Invalid {
-            field: "page_token".into(),
-            problem: "is not a token of this call: start again without one".into(),
-        })?;
+        let after = validate::token_of_ids(request.page_token)?;
         let rows = self.page(namespace, after, size + 1).await?;
         let has_more = rows.len() > size as usize;
         let mut batches = Vec::with_capacity(rows.len());

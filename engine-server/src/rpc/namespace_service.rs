@@ -88,7 +88,7 @@ impl NamespaceCalls {
             add_search_attributes: request.search_attributes,
             remove_search_attributes: Vec::new(),
         };
-        apply(&rest, &mut settings)?;
+        apply(&rest, &mut settings).map_err(of_creation)?;
         self.context.namespaces.refresh(&self.context.store).await?;
         if self.context.namespaces.all().len() >= limits::NAMESPACES_MAX {
             let message = format!("there are {} namespaces, which is the limit", limits::NAMESPACES_MAX);
@@ -256,11 +256,23 @@ fn remove_attributes(names: &[String], types: &mut SearchTypes) -> Result<(), Se
     Ok(())
 }
 
+/// Where an update names what it registers.
+const ADD_ATTRIBUTES: &str = "add_search_attributes";
+
+/// The field of a creation that stands for a field of the update that it is made of.
+fn of_creation(error: ServerError) -> ServerError {
+    match error {
+        ServerError::Invalid { field, problem } => {
+            ServerError::Invalid { field: field.replace(ADD_ATTRIBUTES, "search_attributes"), problem }
+        }
+        other => other,
+    }
+}
+
 fn add_attributes(added: &BTreeMap<String, i32>, types: &mut SearchTypes) -> Result<(), ServerError> {
-    const FIELD: &str = "search_attributes";
-    let invalid = |problem: String| Err(ServerError::Invalid { field: FIELD.into(), problem });
+    let invalid = |problem: String| Err(ServerError::Invalid { field: ADD_ATTRIBUTES.into(), problem });
     for (name, number) in added {
-        let kind = convert::search_type_from_proto(&format!("{FIELD}[{name:?}]"), *number)?;
+        let kind = convert::search_type_from_proto(&format!("{ADD_ATTRIBUTES}[{name:?}]"), *number)?;
         let name = match check_new_name(name) {
             Ok(name) => name,
             Err(problem) => return invalid(problem),

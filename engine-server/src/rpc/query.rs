@@ -39,11 +39,7 @@ pub(crate) async fn query(
     let name = convert::required_id("query_name", &request.query_name, QueryName::parse)?;
     let input = convert::payloads_from_proto(request.input);
     validate::payloads("input", &input)?;
-    let wait = convert::optional_duration_from_proto("wait", request.wait)?.unwrap_or(limits::QUERY_WAIT_DEFAULT);
-    if wait > limits::QUERY_WAIT_MAX {
-        let problem = format!("is {} s; the limit is {} s", wait.as_secs(), limits::QUERY_WAIT_MAX.as_secs());
-        return Err(ServerError::Invalid { field: "wait".into(), problem });
-    }
+    let wait = validate::wait(request.wait, limits::QUERY_WAIT_MAX)?.unwrap_or(limits::QUERY_WAIT_DEFAULT);
     let task = v1::QueryTask {
         workflow_id: target.workflow_id.as_ref().to_owned(),
         query_name: name.as_str().to_owned(),

@@ -106,6 +106,7 @@ impl ScheduleCalls {
         let key = self.key(&request.namespace, &request.schedule_id).await?;
         let request_id = request_id(&request.request_id)?;
         let now = self.context.schedules.clock.now();
+        self.check_attributes(key.namespace, request.schedule.as_ref()).await?;
         let definition = definition(&request.namespace, request.schedule, now)?;
         let created =
             Schedule::create(&key.schedule_id, definition, request.paused, request.note, request.remaining, now);
@@ -132,10 +133,7 @@ impl ScheduleCalls {
     async fn list(&self, request: v1::ListSchedulesRequest) -> Result<v1::ListSchedulesResponse, ServerError> {
         let namespace = self.context.namespaces.id(&self.context.store, "namespace", &request.namespace).await?;
         let size = validate::page_size(request.page_size, limits::LIST_PAGE_DEFAULT, limits::LIST_PAGE_MAX)?;
-        let after = String::from_utf8(request.page_token).map_err(|_| ServerError::Invalid {
-            field: "page_token".into(),
-            problem: "is not a token of this call: start again without one".into(),
-        })?;
+        let after = validate::token_of_ids(request.page_token)?;
         let rows = self.page(namespace, after, size + 1).await?;
         let has_more = rows.len() > size as usize;
         let now = self.context.schedules.clock.now();
@@ -160,6 +158,7 @@ impl ScheduleCalls {
 
     async fn update(&self, request: v1::UpdateScheduleRequest) -> Result<v1::UpdateScheduleResponse, ServerError> {
         let key = self.key(&request.namespace, &request.schedule_id).await?;
+        self.check_attributes(key.namespace, request.schedule.as_ref()).await?;
         let input = ScheduleInput::Update {
             definition: Box::new(definition(&request.namespace, request.schedule, self.context.schedules.clock.now())?),
             remaining: request.limit.map(|limit| limit.remaining),
@@ -167,6 +166,20 @@ impl ScheduleCalls {
         };
         let schedule = self.ask(&key, Ask::Change(Box::new(input), String::new())).await?;
         Ok(v1::UpdateScheduleResponse { version: schedule.state().version })
+    }
+
+    /// Whether the namespace knows the search attributes of what is to be started.
+    async fn check_attributes(
+        &self,
+        namespace: NamespaceId,
+        message: Option<&v1::Schedule>,
+    ) -> Result<(), ServerError> {
+        const FIELD: &str = "schedule.start";
+        let Some(start) = message.and_then(|message| message.start.as_ref()) else { return Ok(()) };
+        let attributes = convert::search_attributes_from_proto(start.search_attributes.clone());
+        let attributes = attributes.map_err(|error| error.inside(FIELD))?;
+        let checked = self.context.namespaces.check_attributes(&self.context.store, namespace, &attributes).await?;
+        checked.map_err(|problem| ServerError::Invalid { field: format!("{FIELD}.search_attributes"), problem })
     }
 
     async fn patch(&self, request: v1::PatchScheduleRequest) -> Result<v1::PatchScheduleResponse, ServerError> {

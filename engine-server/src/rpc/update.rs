@@ -4,7 +4,6 @@
 //! unseen when it closed goes to the run that follows. After `wait` the caller is told how far it came, and asks again.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use engine_core::event::{EventKind, UpdateOutcome, UpdateRequest};
 use engine_core::execution::{Input, Rejection, UpdateStanding, left_behind};
@@ -38,7 +37,7 @@ struct Patience {
 }
 
 impl Patience {
-    fn parse(stage: i32, wait: Option<Duration>) -> Result<Self, ServerError> {
+    fn parse(stage: i32, wait: Option<prost_types::Duration>) -> Result<Self, ServerError> {
         let stage = match v1::UpdateStage::try_from(stage) {
             Ok(v1::UpdateStage::Unspecified | v1::UpdateStage::Accepted) => Stage::Accepted,
             Ok(v1::UpdateStage::Completed) => Stage::Completed,
@@ -47,11 +46,7 @@ impl Patience {
                 return Err(ServerError::Invalid { field: "wait_stage".into(), problem });
             }
         };
-        let wait = wait.unwrap_or(limits::UPDATE_WAIT_DEFAULT);
-        if wait > limits::UPDATE_WAIT_MAX {
-            let problem = format!("is {} s; the limit is {} s", wait.as_secs(), limits::UPDATE_WAIT_MAX.as_secs());
-            return Err(ServerError::Invalid { field: "wait".into(), problem });
-        }
+        let wait = validate::wait(wait, limits::UPDATE_WAIT_MAX)?.unwrap_or(limits::UPDATE_WAIT_DEFAULT);
         Ok(Self { stage, until: Instant::now() + wait })
     }
 }
@@ -91,7 +86,7 @@ pub(crate) async fn update(
 ) -> Result<v1::UpdateWorkflowResponse, ServerError> {
     let target = Target::parse(context, &request.namespace, request.execution).await?;
     let update = update_request(request.update)?;
-    let patience = Patience::parse(request.wait_stage, convert::optional_duration_from_proto("wait", request.wait)?)?;
+    let patience = Patience::parse(request.wait_stage, request.wait)?;
     wait(context, &target, &UpdateAsk::Send(Box::new(update)), patience).await
 }
 
@@ -101,7 +96,7 @@ pub(crate) async fn poll(
 ) -> Result<v1::UpdateWorkflowResponse, ServerError> {
     let target = Target::parse(context, &request.namespace, request.execution).await?;
     let update_id = convert::required_id("update_id", &request.update_id, UpdateId::parse)?;
-    let patience = Patience::parse(request.wait_stage, convert::optional_duration_from_proto("wait", request.wait)?)?;
+    let patience = Patience::parse(request.wait_stage, request.wait)?;
     wait(context, &target, &UpdateAsk::Poll(update_id), patience).await
 }
 
@@ -138,7 +133,7 @@ pub(crate) async fn update_with_start(
         use_existing(&mut start);
     }
     let update = Box::new(update_request(request.update)?);
-    let patience = Patience::parse(request.wait_stage, convert::optional_duration_from_proto("wait", request.wait)?)?;
+    let patience = Patience::parse(request.wait_stage, request.wait)?;
     let with = Some(Box::new(Input::Update(update.clone())));
     let (target, answer) = workflows.begin_start(start, false, with).await.map_err(inside_start)?;
     let reply = received(answer.await)??;

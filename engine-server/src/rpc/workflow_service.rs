@@ -298,7 +298,7 @@ impl WorkflowService for Workflows {
     ) -> Result<Response<v1::GetWorkflowResultResponse>, Status> {
         let request = call.into_inner();
         let target = Target::parse(&self.context, &request.namespace, request.execution).await.map_err(to_status)?;
-        let wait = convert::optional_duration_from_proto("wait", request.wait).map_err(|e| to_status(e.into()))?;
+        let wait = validate::wait(request.wait, limits::RESULT_WAIT_MAX).map_err(to_status)?;
         let wait = wait.unwrap_or(limits::RESULT_WAIT_DEFAULT);
         result::wait(&self.context, target, None, wait).await.map(Response::new).map_err(to_status)
     }
@@ -323,7 +323,7 @@ impl WorkflowService for Workflows {
 
 impl Workflows {
     async fn start(&self, request: v1::StartWorkflowRequest) -> Result<v1::StartWorkflowResponse, ServerError> {
-        let wait = convert::optional_duration_from_proto("wait", request.wait)?.unwrap_or_default();
+        let wait = validate::wait(request.wait, limits::RESULT_WAIT_MAX)?.unwrap_or_default();
         let (mut target, answer) = self.begin_start(request, !wait.is_zero(), None).await?;
         let reply = received(answer.await)??;
         let mut response = start_response(&reply);
@@ -499,12 +499,13 @@ impl Workflows {
             0 => None,
             status => Some(convert::close_status_from_proto("status", status)?),
         };
-        let some = |text: String| (!text.is_empty()).then_some(text);
+        let workflow_type = convert::optional_id("workflow_type", &request.workflow_type, WorkflowType::parse)?;
+        let workflow_id = convert::optional_id("workflow_id", &request.workflow_id, WorkflowId::parse)?;
         let filter = ListFilter {
             namespace: namespace.id,
             status,
-            workflow_type: some(request.workflow_type),
-            workflow_id: some(request.workflow_id),
+            workflow_type: workflow_type.map(|name| name.as_str().to_owned()),
+            workflow_id: workflow_id.map(|id| id.as_str().to_owned()),
             before,
             limit: size,
         };
@@ -551,12 +552,8 @@ pub(crate) fn started(request: v1::StartWorkflowRequest, now: Timestamp) -> Resu
     validate::people_text("identity", &request.identity)?;
     let input = convert::payloads_from_proto(request.input);
     let memo = convert::memo_from_proto(request.memo);
-    let memo_size: usize = memo.iter().map(|(key, value)| key.len() + value.size()).sum();
     validate::payloads("input", &input)?;
-    if memo_size > engine_core::limits::PAYLOAD_BYTES_MAX {
-        let problem = format!("is {memo_size} bytes; the limit is {} bytes", engine_core::limits::PAYLOAD_BYTES_MAX);
-        return Err(ServerError::Invalid { field: "memo".into(), problem });
-    }
+    validate::memo(&memo)?;
     let last_result = request.last_result.map(convert::payload_from_proto);
     if let Some(last_result) = &last_result {
         validate::payloads("last_result", std::slice::from_ref(last_result))?;

@@ -122,11 +122,26 @@ fn check_hello(hello: &v1::Hello, namespace: NamespaceId, grace: Duration) -> Re
             "a worker must have 1 to 10,000 workflow and activity types in all: register at least one",
         ));
     }
+    let named = [("workflow_types", &hello.workflow_types), ("activity_types", &hello.activity_types)];
+    for (field, names) in named {
+        for (index, name) in names.iter().enumerate() {
+            let field = || format!("hello.{field}[{index}]");
+            engine_core::ids::WorkflowType::parse(name).map_err(|e| invalid(&field(), &e.to_string()))?;
+        }
+    }
     let grace = match hello.activity_grace {
         None => grace,
-        Some(asked) => convert::duration_from_proto("hello.activity_grace", asked)
-            .map_err(|e| to_status(e.into()))?
-            .min(limits::ACTIVITY_GRACE_MAX),
+        Some(asked) => {
+            let asked = convert::duration_from_proto("hello.activity_grace", asked).map_err(|e| to_status(e.into()))?;
+            if asked > limits::ACTIVITY_GRACE_MAX {
+                let limit = limits::ACTIVITY_GRACE_MAX.as_secs();
+                return Err(invalid(
+                    "hello.activity_grace",
+                    &format!("is {} s; the limit is {limit} s", asked.as_secs()),
+                ));
+            }
+            asked
+        }
     };
     let spec = SessionSpec {
         worker_id,
