@@ -15,6 +15,7 @@
 //! | `client` | the connection to a server, and what its errors mean |
 //! | `view` | how values look: tables for people, JSON for programs |
 //! | `error` | exit codes and the one sentence that goes with each |
+//! | `listing` | what lists, counts and waits have in common |
 //! | `output` | standard output, a terminal or a pipe |
 //!
 //! What is not here: any rule of workflows (`engine-core`), and any part of a running server (`engine-server`).
@@ -31,6 +32,7 @@ mod client;
 mod config;
 mod deployment;
 mod error;
+mod listing;
 mod namespace;
 mod options;
 mod output;

@@ -3,18 +3,16 @@
 use std::time::{Duration, Instant};
 
 use engine_proto::{convert, v1};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::args::{CountArgs, ListArgs, NamedArgs, ResultArgs};
 use crate::args::ConnectionArgs;
 use crate::client::{self, Client};
 use crate::error::{CliError, Exit};
+use crate::listing;
 use crate::output::{Format, Output};
-use crate::view::{activity, failure, payload, run, text, time};
+use crate::view::{activity, time};
 use crate::workflow::patience::Patience;
-
-/// Most activities that are asked for at once.
-const PAGE: usize = 1000;
 
 /// How long one call waits for an outcome.
 const POLL: Duration = Duration::from_secs(20);
@@ -28,31 +26,22 @@ pub(super) async fn list(
     output: &mut Output,
 ) -> Result<Exit, CliError> {
     let mut client = Client::connect(connection).await?;
-    let limit = if arguments.limit == 0 { usize::MAX } else { arguments.limit };
-    let mut request = v1::ListActivitiesRequest {
-        namespace: client.namespace.clone(),
-        query: arguments.query,
-        page_size: 0,
-        page_token: Vec::new(),
-    };
-    let mut activities = Vec::new();
-    let more = loop {
-        request.page_size = u32::try_from((limit - activities.len()).min(PAGE)).expect("a page is small");
-        let response = client.activities.list_activities(client::request(request.clone())).await;
+    let namespace = client.namespace.clone();
+    let (activities, more) = listing::pages(arguments.limit, async |page_size, page_token| {
+        let (namespace, query) = (namespace.clone(), arguments.query.clone());
+        let request = v1::ListActivitiesRequest { namespace, query, page_size, page_token };
+        let response = client.activities.list_activities(client::request(request)).await;
         let page = response.map_err(|status| client.error(&status))?.into_inner();
-        activities.extend(page.activities);
-        request.page_token = page.next_page_token;
-        if request.page_token.is_empty() || activities.len() >= limit {
-            break !request.page_token.is_empty();
-        }
-    };
+        Ok((page.activities, page.next_page_token))
+    })
+    .await?;
     match output.format() {
         Format::Json => output.json(&activities.iter().map(activity::summary_value).collect::<Vec<Value>>())?,
         Format::Text if activities.is_empty() => output.line("no activities")?,
         Format::Text => {
             output.line(&activity::list(&activities, time::now(), output.width()))?;
             if more {
-                output.line(&format!("there are more than {limit}: see --limit and --query"))?;
+                output.line(&format!("there are more than {}: see --limit and --query", arguments.limit))?;
             }
         }
     }
@@ -68,24 +57,8 @@ pub(super) async fn count(
     let request = v1::CountActivitiesRequest { namespace: client.namespace.clone(), query: arguments.query };
     let response = client.activities.count_activities(client::request(request)).await;
     let v1::CountActivitiesResponse { count, groups } = response.map_err(|status| client.error(&status))?.into_inner();
-    match output.format() {
-        Format::Json => {
-            let groups: Vec<Value> =
-                groups.iter().map(|group| json!({ "value": group.value, "count": group.count })).collect();
-            output.json(&json!({ "count": count, "groups": groups }))?;
-        }
-        Format::Text if groups.is_empty() => {
-            let noun = if count == 1 { "activity" } else { "activities" };
-            output.line(&format!("{count} {noun}"))?;
-        }
-        Format::Text => {
-            for group in groups {
-                output.line(&format!("{:>10}  {}", group.count, text::one_line(&group.value, text::SHORT)))?;
-            }
-            output.line(&format!("{count:>10}  in all"))?;
-        }
-    }
-    Ok(Exit::Done)
+    let noun = if count == 1 { "activity" } else { "activities" };
+    listing::print_count(count, &groups, &format!("{count} {noun}"), output)
 }
 
 pub(super) async fn describe(
@@ -147,7 +120,9 @@ pub(super) async fn wait(
         // From the first answer on this waits for one run, not for whichever is the latest.
         request.run_id.clone_from(&outcome.run_id);
         if outcome.status() != v1::WorkflowStatus::Running {
-            return print(&outcome, &request.activity_id, output);
+            let v1::ActivityOutcome { run_id, status, result, failure } = outcome;
+            let outcome = v1::GetWorkflowResultResponse { run_id, status, result, failure };
+            return listing::print_outcome(&outcome, &format!("activity {}", request.activity_id), output);
         }
         if let Some(timeout) = timeout.filter(|timeout| begun.elapsed() >= *timeout) {
             let waited = if timeout.is_zero() { String::new() } else { format!(" after {}", time::words(timeout)) };
@@ -155,22 +130,4 @@ pub(super) async fn wait(
             return Err(CliError::new(Exit::StillRunning, message));
         }
     }
-}
-
-fn print(outcome: &v1::ActivityOutcome, activity_id: &str, output: &mut Output) -> Result<Exit, CliError> {
-    let is_completed = outcome.status() == v1::WorkflowStatus::Completed;
-    match (output.format(), &outcome.result) {
-        (Format::Json, _) => output.json(&activity::outcome_value(outcome))?,
-        (Format::Text, Some(result)) if is_completed => {
-            output.line(&payload::words(&convert::payload_from_proto(result.clone()), usize::MAX))?;
-        }
-        (Format::Text, _) if is_completed => output.line("null")?,
-        (Format::Text, _) => {
-            let how = run::status(outcome.status()).to_lowercase().replace('_', " ");
-            let why = run::failure_of(outcome.failure.as_ref());
-            let why = why.map(|it| format!("\n  {}", failure::lines(&it))).unwrap_or_default();
-            eprintln!("activity {activity_id} {how}{why}");
-        }
-    }
-    Ok(if is_completed { Exit::Done } else { Exit::WorkflowFailed })
 }

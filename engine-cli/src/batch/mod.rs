@@ -13,11 +13,9 @@ use args::{BatchVerb, IdArgs, ListArgs, Operation as OperationArg, Point, StartA
 use crate::args::ConnectionArgs;
 use crate::client::{self, Client};
 use crate::error::{CliError, Exit};
+use crate::listing;
 use crate::output::{Format, Output};
 use crate::view::{batch, payload, time};
-
-/// Most batches that are asked for at once.
-const PAGE: usize = 1000;
 
 /// Asks the server for what the arguments say and prints the answer.
 pub(crate) async fn run(arguments: BatchArgs, output: &mut Output) -> Result<Exit, CliError> {
@@ -126,27 +124,21 @@ async fn describe(connection: &ConnectionArgs, arguments: IdArgs, output: &mut O
 
 async fn list(connection: &ConnectionArgs, arguments: &ListArgs, output: &mut Output) -> Result<Exit, CliError> {
     let mut client = Client::connect(connection).await?;
-    let limit = if arguments.limit == 0 { usize::MAX } else { arguments.limit };
-    let mut request =
-        v1::ListBatchesRequest { namespace: client.namespace.clone(), page_size: 0, page_token: Vec::new() };
-    let mut found = Vec::new();
-    let more = loop {
-        request.page_size = u32::try_from((limit - found.len()).min(PAGE)).expect("a page is small");
-        let response = client.batches.list_batches(client::request(request.clone())).await;
+    let namespace = client.namespace.clone();
+    let (found, more) = listing::pages(arguments.limit, async |page_size, page_token| {
+        let request = v1::ListBatchesRequest { namespace: namespace.clone(), page_size, page_token };
+        let response = client.batches.list_batches(client::request(request)).await;
         let page = response.map_err(|status| client.error(&status))?.into_inner();
-        found.extend(page.batches);
-        request.page_token = page.next_page_token;
-        if request.page_token.is_empty() || found.len() >= limit {
-            break !request.page_token.is_empty();
-        }
-    };
+        Ok((page.batches, page.next_page_token))
+    })
+    .await?;
     match output.format() {
         Format::Json => output.json(&found.iter().map(batch::value).collect::<Vec<Value>>())?,
         Format::Text if found.is_empty() => output.line("no batches")?,
         Format::Text => {
             output.line(&batch::list(&found, time::now(), output.width()))?;
             if more {
-                output.line(&format!("there are more than {limit}: see --limit"))?;
+                output.line(&format!("there are more than {}: see --limit", arguments.limit))?;
             }
         }
     }

@@ -82,7 +82,7 @@ pub(crate) struct DefinitionArgs {
     /// after them if there are seven; or @hourly, @daily, "@every 90s". Repeat it for several.
     #[arg(long, value_name = "EXPRESSION")]
     pub(crate) cron: Vec<String>,
-    /// A time every so often, counted from 1970. Repeat it for several.
+    /// A time every so often, counted from 1970; with an offset, --cron "@every 1h/5m". Repeat it for several.
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub(crate) every: Vec<Duration>,
     /// Times at which all the named fields match: "hour=9-17 minute=0,30 day-of-week=mon-fri". There are second, minute and hour

@@ -7,11 +7,9 @@ use super::args::{IdArgs, ListArgs, TimesArgs};
 use crate::args::ConnectionArgs;
 use crate::client::{self, Client};
 use crate::error::{CliError, Exit};
+use crate::listing;
 use crate::output::{Format, Output};
 use crate::view::{schedule, time};
-
-/// Most schedules that are asked for at once.
-const PAGE: usize = 1000;
 
 pub(super) async fn describe(
     connection: &ConnectionArgs,
@@ -38,27 +36,21 @@ pub(super) async fn list(
     output: &mut Output,
 ) -> Result<Exit, CliError> {
     let mut client = Client::connect(connection).await?;
-    let limit = if arguments.limit == 0 { usize::MAX } else { arguments.limit };
-    let mut request =
-        v1::ListSchedulesRequest { namespace: client.namespace.clone(), page_size: 0, page_token: Vec::new() };
-    let mut found = Vec::new();
-    let more = loop {
-        request.page_size = u32::try_from((limit - found.len()).min(PAGE)).expect("a page is small");
-        let response = client.schedules.list_schedules(client::request(request.clone())).await;
+    let namespace = client.namespace.clone();
+    let (found, more) = listing::pages(arguments.limit, async |page_size, page_token| {
+        let request = v1::ListSchedulesRequest { namespace: namespace.clone(), page_size, page_token };
+        let response = client.schedules.list_schedules(client::request(request)).await;
         let page = response.map_err(|status| client.error(&status))?.into_inner();
-        found.extend(page.schedules);
-        request.page_token = page.next_page_token;
-        if request.page_token.is_empty() || found.len() >= limit {
-            break !request.page_token.is_empty();
-        }
-    };
+        Ok((page.schedules, page.next_page_token))
+    })
+    .await?;
     match output.format() {
         Format::Json => output.json(&found.iter().map(schedule::summary_value).collect::<Vec<Value>>())?,
         Format::Text if found.is_empty() => output.line("no schedules")?,
         Format::Text => {
             output.line(&schedule::list(&found, time::now(), output.width()))?;
             if more {
-                output.line(&format!("there are more than {limit}: see --limit"))?;
+                output.line(&format!("there are more than {}: see --limit", arguments.limit))?;
             }
         }
     }

@@ -6,12 +6,10 @@ use serde_json::Value;
 use crate::args::ConnectionArgs;
 use crate::client::{self, Client};
 use crate::error::{CliError, Exit};
+use crate::listing;
 use crate::output::{Format, Output};
 use crate::view::{run, time};
 use crate::workflow::args::{ListArgs, StatusFilter};
-
-/// Most runs that are asked for at once.
-const PAGE: usize = 1000;
 
 pub(super) async fn run(
     connection: &ConnectionArgs,
@@ -19,8 +17,7 @@ pub(super) async fn run(
     output: &mut Output,
 ) -> Result<Exit, CliError> {
     let mut client = Client::connect(connection).await?;
-    let limit = if arguments.limit == 0 { usize::MAX } else { arguments.limit };
-    let mut request = v1::ListWorkflowsRequest {
+    let request = v1::ListWorkflowsRequest {
         namespace: client.namespace.clone(),
         status: arguments.status.map_or(v1::WorkflowStatus::Unspecified, status).into(),
         workflow_type: arguments.workflow_type.unwrap_or_default(),
@@ -29,24 +26,23 @@ pub(super) async fn run(
         page_token: Vec::new(),
         query: arguments.query.unwrap_or_default(),
     };
-    let mut runs = Vec::new();
-    let more = loop {
-        request.page_size = u32::try_from((limit - runs.len()).min(PAGE)).expect("a page is small");
-        let response = client.service.list_workflows(client::request(request.clone())).await;
+    let (runs, more) = listing::pages(arguments.limit, async |page_size, page_token| {
+        let request = v1::ListWorkflowsRequest { page_size, page_token, ..request.clone() };
+        let response = client.service.list_workflows(client::request(request)).await;
         let page = response.map_err(|status| client.error(&status))?.into_inner();
-        runs.extend(page.workflows);
-        request.page_token = page.next_page_token;
-        if request.page_token.is_empty() || runs.len() >= limit {
-            break !request.page_token.is_empty();
-        }
-    };
+        Ok((page.workflows, page.next_page_token))
+    })
+    .await?;
     match output.format() {
         Format::Json => output.json(&runs.iter().map(run::summary_value).collect::<Vec<Value>>())?,
         Format::Text if runs.is_empty() => output.line("no workflows")?,
         Format::Text => {
             output.line(&run::list(&runs, time::now(), output.width()))?;
             if more {
-                output.line(&format!("there are more than {limit}: see --limit, --status, --type, --id, --query"))?;
+                output.line(&format!(
+                    "there are more than {}: see --limit, --status, --type, --id, --query",
+                    arguments.limit
+                ))?;
             }
         }
     }

@@ -8,8 +8,9 @@ use super::patience::Patience;
 use crate::args::ConnectionArgs;
 use crate::client::{self, Client};
 use crate::error::{CliError, Exit};
-use crate::output::{Format, Output};
-use crate::view::{failure, payload, run, time};
+use crate::listing;
+use crate::output::Output;
+use crate::view::time;
 use crate::workflow::args::ResultArgs;
 
 /// How long to try to reach a server that was lost, unless the command line says otherwise.
@@ -56,7 +57,7 @@ pub(super) async fn wait(client: &mut Client, arguments: &ResultArgs, output: &m
             execution.run_id.clone_from(&outcome.run_id);
         }
         if outcome.status() != v1::WorkflowStatus::Running {
-            return print(&outcome, &arguments.run.workflow_id, output);
+            return listing::print_outcome(&outcome, &format!("workflow {}", arguments.run.workflow_id), output);
         }
         if let Some(timeout) = arguments.timeout.filter(|timeout| begun.elapsed() >= *timeout) {
             let waited = if timeout.is_zero() { String::new() } else { format!(" after {}", time::words(timeout)) };
@@ -68,54 +69,6 @@ pub(super) async fn wait(client: &mut Client, arguments: &ResultArgs, output: &m
         if !told {
             eprintln!("workflow {} is running; waiting for its result", arguments.run.workflow_id);
             told = true;
-        }
-    }
-}
-
-fn print(outcome: &v1::GetWorkflowResultResponse, workflow_id: &str, output: &mut Output) -> Result<Exit, CliError> {
-    let exit = exit(outcome.status());
-    match output.format() {
-        Format::Json => output.json(&run::outcome_value(outcome))?,
-        Format::Text => match &outcome.result {
-            Some(result) if exit == Exit::Done => {
-                output.line(&payload::words(&convert::payload_from_proto(result.clone()), usize::MAX))?;
-            }
-            _ if exit == Exit::Done => output.line("null")?,
-            _ => {
-                let how = run::status(outcome.status()).to_lowercase().replace('_', " ");
-                let why = run::failure_of(outcome.failure.as_ref())
-                    .map(|it| format!("\n  {}", failure::lines(&it)))
-                    .unwrap_or_default();
-                eprintln!("workflow {workflow_id} {how}{why}");
-            }
-        },
-    }
-    Ok(exit)
-}
-
-fn exit(status: v1::WorkflowStatus) -> Exit {
-    match status {
-        v1::WorkflowStatus::Completed => Exit::Done,
-        v1::WorkflowStatus::Failed
-        | v1::WorkflowStatus::Canceled
-        | v1::WorkflowStatus::Terminated
-        | v1::WorkflowStatus::TimedOut => Exit::WorkflowFailed,
-        // A result is that of the chain's last run, which is not continued.
-        v1::WorkflowStatus::ContinuedAsNew | v1::WorkflowStatus::Running | v1::WorkflowStatus::Unspecified => {
-            Exit::Failed
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_completed_workflow_is_a_success() {
-        assert_eq!(exit(v1::WorkflowStatus::Completed), Exit::Done);
-        for status in [v1::WorkflowStatus::Failed, v1::WorkflowStatus::Canceled, v1::WorkflowStatus::TimedOut] {
-            assert_eq!(exit(status), Exit::WorkflowFailed);
         }
     }
 }
