@@ -171,6 +171,15 @@ fn repair_shop_mends_what_failed_and_clears_what_was_left() {
 }
 
 #[test]
+fn any_type_does_what_names_say() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = run(directory.path(), env!("CARGO_BIN_EXE_any_type"), &[]);
+    let expected = "how far? 1 orders so far\n\
+                    paint the house (2 arguments); heat the house (2 arguments); furnish the house (2 arguments)\n";
+    assert_eq!(stdout(&output), expected);
+}
+
+#[test]
 fn order_saga_tells_what_became_of_orders() {
     let directory = tempfile::tempdir().unwrap();
     let arguments = ["--orders", "2", "--refuse", "1", "--name", "order"];

@@ -39,6 +39,7 @@ pub(crate) const PROGRAMS: &[Program] = &[
     saga::PROGRAM,
     repair_shop::PROGRAM,
     rolling_out::PROGRAM,
+    any_type::PROGRAM,
     super::order_saga::PROGRAM,
     super::lockfile_audit::PROGRAM,
 ];
@@ -296,3 +297,14 @@ program!(rolling_out, workflows: [talk_2], paths: {
 fn in_hours(env: &TestEngine, hours: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + env.now().since(Timestamp::EPOCH) + engine_sdk::prelude::hours(hours)
 }
+
+program!(any_type, workflows: [AnyPlan::WORKFLOW], paths: {
+    "as-told" => |env| {
+        env.workflow(AnyPlan::WORKFLOW);
+        env.mock(elsewhere::paint, |(thing, coats)| Ok(format!("{thing} has {coats} coats")));
+        let plan = env.client().workflow_named::<Vec<String>>("any_plan").start(vec!["the house".into()]).await.unwrap();
+        plan.signal_named("paint", &()).await.unwrap();
+        plan.signal_named("paint", &()).await.unwrap();
+        plan.result().await.unwrap();
+    }
+});
