@@ -10,10 +10,13 @@ use std::sync::Arc;
 use engine_proto::v1;
 use engine_proto::v1::VersionStatus::{Current, Drained, Draining, Inactive, Ramping};
 use engine_proto::v1::VersioningBehavior::{AutoUpgrade, Pinned};
+use engine_proto::v1::activity_service_client::ActivityServiceClient;
 use engine_proto::v1::batch_service_client::BatchServiceClient;
 use engine_proto::v1::deployment_service_client::DeploymentServiceClient;
 use engine_proto::v1::operation_service_client::OperationServiceClient;
 use engine_server::{NodeOptions, Server};
+use parking_lot::Mutex;
+use prost::Message;
 use support::*;
 use tonic::service::Routes;
 use tonic::{Code, Status};
@@ -828,5 +831,131 @@ async fn a_version_costs_a_run_one_row_when_it_changes_and_nothing_else() {
     let task = two.workflow_task().await;
     complete_as(&mut two, &task, AutoUpgrade, vec![]).await;
     assert_eq!(rows(&before), 3, "the signal, the task and the version that changed");
+    server.shutdown().await;
+}
+
+fn start_child(workflow_id: &str, task_queue: &str) -> v1::Command {
+    let child = v1::StartChild {
+        workflow_id: workflow_id.into(),
+        workflow_type: "checkout".into(),
+        task_queue: task_queue.into(),
+        parent_close_policy: v1::ParentClosePolicy::Abandon.into(),
+        id_reuse_policy: v1::WorkflowIdReusePolicy::AllowDuplicate.into(),
+        ..Default::default()
+    };
+    v1::Command { command: Some(v1::command::Command::StartChild(child)) }
+}
+
+#[tokio::test]
+async fn a_child_stays_with_the_build_of_its_pinned_parent_on_the_queues_of_its_deployment() {
+    let server = start(store().await, options()).await;
+    let mut one = build(&server, 1, "1").await;
+    let _two = build(&server, 2, "2").await;
+    let elsewhere = v1::Hello { task_queues: vec!["bills".into()], ..hello(3) };
+    let mut unversioned = Worker::connect(&server, elsewhere, 100).await;
+    set_current(&server, "1").await;
+    begin(&server, "parent").await;
+    let task = one.workflow_task().await;
+    set_current(&server, "2").await;
+    complete_as(&mut one, &task, Pinned, vec![start_child("near", ""), start_child("far", "bills")]).await;
+    assert_eq!(unversioned.workflow_task().await.workflow_id, "far", "a queue without a deployment");
+    let mut seen = BTreeSet::new();
+    while !seen.contains("near") {
+        let task = one.workflow_task().await;
+        seen.insert(task.workflow_id.clone());
+        complete_as(&mut one, &task, Pinned, vec![]).await;
+    }
+    let near = describe(&server, "near").await.summary.unwrap();
+    assert_eq!((near.version, near.versioning_behavior), (Some(version("1")), Pinned.into()));
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn an_activity_on_its_own_follows_the_routing_of_its_queue() {
+    let server = start(store().await, options()).await;
+    let mut one = build(&server, 1, "1").await;
+    let mut two = build(&server, 2, "2").await;
+    let start = async |id: &str| {
+        let second = Some(prost_types::Duration { seconds: 60, nanos: 0 });
+        let request = v1::StartActivityRequest {
+            namespace: "default".into(),
+            activity_id: id.into(),
+            activity_type: "charge".into(),
+            task_queue: QUEUE.into(),
+            timeouts: Some(v1::ActivityTimeouts { start_to_close: second, ..Default::default() }),
+            ..Default::default()
+        };
+        ActivityServiceClient::new(server.service()).start_activity(request).await.unwrap();
+    };
+    // Nobody without a version is there: it waits.
+    start("a").await;
+    set_current(&server, "1").await;
+    assert_eq!(one.activity_task().await.activity_id, "a");
+    set_current(&server, "2").await;
+    start("b").await;
+    assert_eq!(two.activity_task().await.activity_id, "b");
+    server.shutdown().await;
+}
+
+/// Serves one build until it is dropped: each run has an activity, and then ends.
+async fn serve(mut worker: Worker, behavior: v1::VersioningBehavior, done: Arc<Mutex<Vec<String>>>) {
+    loop {
+        match worker.task().await {
+            Task::Activity(task) => {
+                done.lock().push(task.execution.clone().unwrap().workflow_id);
+                worker.complete_activity(&task).await;
+                worker.grant(0, 1);
+            }
+            Task::Workflow(task) => {
+                use v1::history_event::Attributes::{ActivityCompleted, ActivityScheduled};
+                let events = &task.history.as_ref().unwrap().events;
+                let events = events.iter().map(|event| v1::HistoryEvent::decode(event.clone()).unwrap());
+                let events: Vec<_> = events.filter_map(|event| event.attributes).collect();
+                let commands = if events.iter().any(|event| matches!(event, ActivityCompleted(_))) {
+                    vec![complete_workflow()]
+                } else if events.iter().any(|event| matches!(event, ActivityScheduled(_))) || task.first_event_id > 1 {
+                    vec![]
+                } else {
+                    vec![schedule_activity("a", 1)]
+                };
+                complete_as(&mut worker, &task, behavior, commands).await;
+                worker.grant(1, 0);
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_or_done_twice_while_traffic_goes_from_one_build_to_the_other_and_back() {
+    const RUNS: usize = 200;
+    let server = start(store().await, options()).await;
+    let done: Arc<Mutex<Vec<String>>> = Arc::default();
+    let mut workers = Vec::new();
+    for (id, build_id, behavior) in [(1, "1", Pinned), (2, "2", AutoUpgrade)] {
+        let worker = build(&server, id, build_id).await;
+        workers.push(tokio::spawn(serve(worker, behavior, Arc::clone(&done))));
+    }
+    set_current(&server, "1").await;
+    let ids: BTreeSet<String> = (0..RUNS).map(|n| format!("w-{n}")).collect();
+    for (number, id) in ids.iter().enumerate() {
+        begin(&server, id).await;
+        match number % 40 {
+            10 => drop(set_ramping(&server, "2", 50.0).await),
+            20 => drop(set_current(&server, "2").await),
+            30 => drop(set_current(&server, "1").await),
+            _ => {}
+        }
+    }
+    for id in &ids {
+        assert_eq!(result(&server, id).await.status(), v1::WorkflowStatus::Completed, "{id}");
+    }
+    let mut done = done.lock().clone();
+    done.sort();
+    assert_eq!(done, ids.iter().cloned().collect::<Vec<_>>(), "each activity once: none was tried again");
+    let deployment = look(&server).await;
+    assert!(deployment.versions.iter().all(|it| it.pinned_runs + it.following_runs == 0), "{deployment:?}");
+    for worker in &workers {
+        worker.abort();
+    }
     server.shutdown().await;
 }

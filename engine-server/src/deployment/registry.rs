@@ -344,3 +344,36 @@ pub(crate) fn workers_of(context: &NodeContext, key: &DeploymentKey) -> BTreeMap
     }
     workers
 }
+
+#[cfg(test)]
+mod tests {
+    use engine_core::time::Timestamp;
+
+    use super::*;
+    use crate::deployment::state::{Accepts, Change};
+
+    #[test]
+    fn room_is_made_by_the_version_that_has_been_out_of_use_for_the_longest_and_is_drained() {
+        let build = |number: i64| BuildId::from_trusted(number.to_string());
+        let at = Timestamp::from_micros;
+        let queue = [TaskQueueName::from_trusted("orders")];
+        let mut full = Deployment::new(DeploymentName::from_trusted("shop"), at(0));
+        for number in 1..=4 {
+            full.announce(&build(number), &queue, at(number)).unwrap();
+        }
+        // Build 1 is current; 3 was, before it, and has left last.
+        for number in [3, 1] {
+            full.change(Change::Current(Some(build(number))), Accepts::default(), "desk", at(10 + number)).unwrap();
+        }
+        let after = |pinned: &[(&str, u64)]| {
+            let pinned = pinned.iter().map(|(build, runs)| ((*build).to_owned(), *runs)).collect();
+            let mut deployment = full.clone();
+            make_room(&mut deployment, &pinned);
+            deployment.versions.keys().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(after(&[]), ["1", "3", "4"]);
+        assert_eq!(after(&[("2", 1), ("4", 0)]), ["1", "2", "3"]);
+        assert_eq!(after(&[("2", 1), ("4", 7)]), ["1", "2", "4"]);
+        assert_eq!(after(&[("2", 1), ("3", 1), ("4", 1)]), ["1", "2", "3", "4"], "the current one stays");
+    }
+}

@@ -98,6 +98,12 @@ pub fn hello(worker_id: u128) -> v1::Hello {
     }
 }
 
+/// A task of either kind.
+pub enum Task {
+    Workflow(Box<v1::WorkflowTask>),
+    Activity(Box<v1::ActivityTask>),
+}
+
 impl Worker {
     pub async fn connect(server: &Server, hello: v1::Hello, credits: u32) -> Worker {
         Self::try_connect(server, hello, credits).await.unwrap()
@@ -155,6 +161,17 @@ impl Worker {
 
     pub async fn activity_task(&mut self) -> v1::ActivityTask {
         self.take(|m| (!m.activity_tasks.is_empty()).then(|| m.activity_tasks.remove(0))).await
+    }
+
+    /// The next task of either kind.
+    pub async fn task(&mut self) -> Task {
+        self.take(|m| {
+            if !m.workflow_tasks.is_empty() {
+                return Some(Task::Workflow(Box::new(m.workflow_tasks.remove(0))));
+            }
+            (!m.activity_tasks.is_empty()).then(|| Task::Activity(Box::new(m.activity_tasks.remove(0))))
+        })
+        .await
     }
 
     pub async fn stop(&mut self) -> v1::ActivityStop {
