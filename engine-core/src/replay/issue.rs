@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::matching::{Issued, Step};
+use super::matching::{Issued, Place, Step};
 use super::slots::{Handle, Resolution, Thing};
 use super::{Phase, Replayer, Resolved};
 use crate::command::{Command, ScheduleActivity};
@@ -14,6 +14,14 @@ use crate::payload::Payload;
 use crate::search::SearchAttributeChanges;
 
 impl Replayer {
+    /// Lets the code ask for something, from `place` in its source: a difference names it. It stays here, and is not recorded.
+    pub fn at<T>(&mut self, place: Place, ask: impl FnOnce(&mut Self) -> T) -> T {
+        self.place = Some(place);
+        let asked = ask(self);
+        self.place = None;
+        asked
+    }
+
     /// Issues an activity. Its id is the next number unless `activity_id` gives one. `command` is asked for the whole command
     /// only if it goes to the server.
     pub fn schedule_activity(
@@ -229,7 +237,7 @@ impl Replayer {
         if self.close_issued {
             return;
         }
-        self.issued.push(Some(Issued { step, handle }));
+        self.issued.push(Some(Issued { step, handle, place: self.place }));
         if self.phase == Phase::Live {
             self.commands.push(Some(command()));
         }

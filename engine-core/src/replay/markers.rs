@@ -75,7 +75,11 @@ impl Replayer {
     /// The code began a step. It must be run unless its end is in history: see [`Replayer::next_recorded_step`].
     pub fn begin_step(&mut self, name: StepName) -> Handle {
         self.steps += 1;
-        self.slots.open(Thing::Step { id: self.steps, name }, 0)
+        let handle = self.slots.open(Thing::Step { id: self.steps, name }, 0);
+        if let Some(slot) = self.slots.get_mut(handle) {
+            slot.place = self.place;
+        }
+        handle
     }
 
     /// The name of an open step, while the handle stands for one.
@@ -92,7 +96,7 @@ impl Replayer {
             // The comparison at the end of the task will find that history has another.
             let step = Step::Closure { id: marker.step_id, name: name.clone() };
             self.markers.steps.clear();
-            self.issue(step, None, || Command::RecordMarker(Box::new(Marker::Step(marker))));
+            self.issue_marker(handle, step, marker);
             return None;
         }
         self.resolve_step(handle, marker);
@@ -126,6 +130,12 @@ impl Replayer {
             });
         }
         let step = Step::Closure { id: marker.step_id, name: marker.name.clone() };
+        self.issue_marker(handle, step, marker);
+    }
+
+    fn issue_marker(&mut self, handle: Handle, step: Step, marker: StepMarker) {
+        self.place = self.slots.get_mut(handle).and_then(|slot| slot.place);
         self.issue(step, None, || Command::RecordMarker(Box::new(Marker::Step(marker))));
+        self.place = None;
     }
 }

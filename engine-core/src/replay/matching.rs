@@ -4,6 +4,7 @@
 //! under way.
 
 use std::fmt;
+use std::panic::Location;
 
 use super::slots::{Handle, Slots, Thing};
 use super::{News, ReplayError};
@@ -41,7 +42,12 @@ pub(super) enum Step {
 pub(super) struct Issued {
     pub(super) step: Step,
     pub(super) handle: Option<Handle>,
+    /// Where in the code it was asked for, if that is known.
+    pub(super) place: Option<Place>,
 }
+
+/// A place in the source of workflow code.
+pub type Place = &'static Location<'static>;
 
 impl Step {
     pub(super) fn agrees(&self, other: &Step, by_id: bool) -> bool {

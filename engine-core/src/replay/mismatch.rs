@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fmt::Write;
 
-use super::matching::Step;
+use super::matching::{Issued, Step};
 use crate::ids::EventId;
 
 /// Commands before the first difference that are shown.
@@ -19,9 +19,10 @@ pub struct Nondeterminism {
     pub event_id: EventId,
     /// What history has there.
     pub expected: String,
-    /// What the code asked for there.
+    /// What the code asked for there, and where in its source, if that is known.
     pub actual: String,
-    /// The task's commands side by side, one to a line; `>` marks the first difference.
+    /// The task's commands side by side, one to a line, those of the code with their place in its source; `>` marks the first
+    /// difference.
     pub diff: String,
 }
 
@@ -31,14 +32,14 @@ impl Nondeterminism {
         completed: EventId,
         event_id: EventId,
         history: &[(EventId, Step)],
-        code: &[Step],
+        code: &[Issued],
         matched: usize,
     ) -> Self {
-        let name = |step: Option<&Step>| step.map_or_else(|| "nothing".to_owned(), Step::to_string);
+        let nothing = || "nothing".to_owned();
         Self {
             event_id,
-            expected: name(history.get(matched).map(|(_, step)| step)),
-            actual: name(code.get(matched)),
+            expected: history.get(matched).map_or_else(nothing, |(_, step)| step.to_string()),
+            actual: code.get(matched).map_or_else(nothing, |own| with_place(own, " at ")),
             diff: diff(completed, history, code, matched),
         }
     }
@@ -60,7 +61,15 @@ impl std::error::Error for Nondeterminism {}
 /// A line of the difference: an index on either side.
 type Line = (Option<usize>, Option<usize>);
 
-fn diff(completed: EventId, history: &[(EventId, Step)], code: &[Step], matched: usize) -> String {
+/// A command of the code's, with its place in the source behind `separator`.
+fn with_place(own: &Issued, separator: &str) -> String {
+    match own.place {
+        Some(place) => format!("{}{separator}{}:{}", own.step, place.file(), place.line()),
+        None => own.step.to_string(),
+    }
+}
+
+fn diff(completed: EventId, history: &[(EventId, Step)], code: &[Issued], matched: usize) -> String {
     let skipped = matched.saturating_sub(CONTEXT_BEFORE);
     let history_end = history.len().min(matched + CONTEXT_AFTER);
     let code_end = code.len().min(matched + CONTEXT_AFTER);
@@ -80,7 +89,7 @@ fn diff(completed: EventId, history: &[(EventId, Step)], code: &[Step], matched:
     for (number, ((in_history, in_code), left)) in lines.iter().zip(&left).enumerate() {
         let mark = if number == matched - skipped { '>' } else { ' ' };
         let event = in_history.and_then(|at| history.get(at)).map(|(id, _)| id.to_string()).unwrap_or_default();
-        let right = in_code.and_then(|at| code.get(at)).map_or_else(|| "-".to_owned(), Step::to_string);
+        let right = in_code.and_then(|at| code.get(at)).map_or_else(|| "-".to_owned(), |own| with_place(own, "  "));
         let _ = write!(text, "\n{mark} {event:>6}  {left:width$}  {right}");
     }
     let (more_history, more_code) = (history.len() - history_end, code.len() - code_end);
@@ -94,12 +103,12 @@ fn diff(completed: EventId, history: &[(EventId, Step)], code: &[Step], matched:
 /// between them side by side as long as both sides have some.
 fn align(
     history: &[(EventId, Step)],
-    code: &[Step],
+    code: &[Issued],
     left: std::ops::Range<usize>,
     right: std::ops::Range<usize>,
 ) -> Vec<Line> {
     let (rows, columns) = (left.len(), right.len());
-    let same = |i: usize, j: usize| history[left.start + i].1.resembles(&code[right.start + j]);
+    let same = |i: usize, j: usize| history[left.start + i].1.resembles(&code[right.start + j].step);
     // longest[i][j]: length of the longest common subsequence of what follows (i, j).
     let mut longest = vec![vec![0_usize; columns + 1]; rows + 1];
     for i in (0..rows).rev() {

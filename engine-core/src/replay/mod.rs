@@ -49,6 +49,7 @@ use crate::payload::Payload;
 use crate::time::Timestamp;
 
 use markers::Markers;
+pub use matching::Place;
 use matching::{Issued, Recorded, RecordedCommand, Step};
 pub use mismatch::Nondeterminism;
 pub use peers::{CHILD_ALREADY_STARTED, PEER_NOT_FOUND};
@@ -74,6 +75,8 @@ pub struct Replayer {
     outcomes: Vec<Outcome>,
     /// What the code issued in this task; `None` where it was withdrawn.
     issued: Vec<Option<Issued>>,
+    /// Where in the code the next command is asked for: see [`Replayer::at`].
+    place: Option<Place>,
     /// The same for the server, filled only when there is no completion in history to compare with.
     commands: Vec<Option<Command>>,
     flags: BTreeSet<u32>,
@@ -196,6 +199,7 @@ impl Replayer {
             slots: Slots::default(),
             outcomes: Vec::new(),
             issued: Vec::new(),
+            place: None,
             commands: Vec::new(),
             flags: BTreeSet::new(),
             new_flags: Vec::new(),
@@ -460,8 +464,7 @@ impl Replayer {
                 history.push((event.id, step));
             }
         }
-        let code: Vec<Step> = issued.iter().map(|own| own.step.clone()).collect();
-        ReplayError::Nondeterminism(Box::new(Nondeterminism::new(completed, at, &history, &code, matched)))
+        ReplayError::Nondeterminism(Box::new(Nondeterminism::new(completed, at, &history, issued, matched)))
     }
 
     /// Takes note of something that was not the code's doing.

@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 
+use super::matching::Place;
 use crate::failure::{Failure, RetryState};
 use crate::ids::{ActivityId, EventId, RunId, StepName, TimerId, WorkflowId};
 use crate::payload::Payload;
@@ -75,6 +76,8 @@ pub(super) struct Slot {
     pub(super) cancel_requested: bool,
     pub(super) wanted: bool,
     pub(super) resolution: Option<Resolution>,
+    /// Where in the code a step was begun: its marker is issued when it is over.
+    pub(super) place: Option<Place>,
 }
 
 #[derive(Debug, Default)]
@@ -95,6 +98,7 @@ impl Slots {
             cancel_requested: false,
             wanted: true,
             resolution: None,
+            place: None,
         };
         if let Some(index) = self.free.pop() {
             self.slots[index as usize] = Some(slot);

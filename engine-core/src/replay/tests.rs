@@ -2,6 +2,7 @@
 
 mod markers;
 
+use std::panic::Location;
 use std::time::Duration;
 
 use super::*;
@@ -464,6 +465,25 @@ commands of the workflow task completed at event 4:
        6  StartTimer (id 1)                    StartTimer (id 1)
        7  ScheduleActivity ship (id 2)         ScheduleActivity ship (id 3)"
     );
+}
+
+#[test]
+fn the_commands_of_the_code_are_shown_with_their_places_where_these_are_known() {
+    let history = History::new().task().completed().activity("1", "charge_card").task();
+    let mut replayer = fed(&history);
+    activation(&mut replayer);
+    let place = Location::caller();
+    replayer.at(place, |replayer| replayer.start_timer(Duration::from_secs(1), String::new()));
+    schedule(&mut replayer, "charge_card");
+    let difference = nondeterminism(replayer.finish_activation());
+    let asked = format!("{}:{}", place.file(), place.line());
+    assert_eq!(difference.actual, format!("StartTimer (id 1) at {asked}"));
+    let shown: Vec<&str> = difference.diff.lines().skip(2).collect();
+    let expected = [
+        format!(">         -                                    StartTimer (id 1)  {asked}"),
+        "       5  ScheduleActivity charge_card (id 1)  ScheduleActivity charge_card (id 1)".to_owned(),
+    ];
+    assert_eq!(shown, expected);
 }
 
 #[test]

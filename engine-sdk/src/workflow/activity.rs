@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
+use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -12,7 +13,7 @@ use engine_core::command::ScheduleActivity;
 use engine_core::event::{ActivityTimeouts, WorkflowTaskFailureCause};
 use engine_core::ids::{ActivityId, ActivityType, TaskQueueName};
 use engine_core::payload::Payload;
-use engine_core::replay::{Handle, Resolution, Resolved};
+use engine_core::replay::{Handle, Place, Resolution, Resolved};
 use engine_core::retry::RetryPolicy;
 use serde::de::DeserializeOwned;
 
@@ -63,9 +64,11 @@ struct Plan {
     scope: Option<usize>,
     cancellation: CancellationType,
     summary: String,
+    place: Place,
 }
 
 impl<T: DeserializeOwned> ActivityCall<T> {
+    #[track_caller]
     pub(super) fn new(
         shared: &Arc<Shared>,
         scope: Option<usize>,
@@ -82,6 +85,7 @@ impl<T: DeserializeOwned> ActivityCall<T> {
             scope,
             cancellation: CancellationType::default(),
             summary: String::new(),
+            place: Location::caller(),
         };
         Self { call: Call::Planned(Box::new(plan)) }
     }
@@ -157,8 +161,8 @@ impl<T: DeserializeOwned> ActivityCall<T> {
 
 impl Plan {
     fn start<T>(self: Box<Self>) -> ActivityFuture<T> {
-        let Plan { shared, activity_type, activity_id, encode, options, scope, cancellation, summary } = *self;
-        let issued = issue(&shared, &activity_type, activity_id.as_deref(), encode, options, summary);
+        let Plan { shared, activity_type, activity_id, encode, options, scope, cancellation, summary, place } = *self;
+        let issued = issue(&shared, place, &activity_type, activity_id.as_deref(), encode, options, summary);
         if let Some((handle, _)) = &issued
             && let Some(mut state) = shared.lock_as_code()
         {
@@ -174,6 +178,7 @@ impl Plan {
 
 fn issue(
     shared: &Shared,
+    place: Place,
     activity_type: &ActivityType,
     activity_id: Option<&str>,
     encode: Encode,
@@ -196,8 +201,8 @@ fn issue(
         }
     };
     state.progress += 1;
-    let handle =
-        state.replayer.schedule_activity(names.activity_id, activity_type.clone(), |activity_id, activity_type| {
+    let handle = state.replayer.at(place, |replayer| {
+        replayer.schedule_activity(names.activity_id, activity_type.clone(), |activity_id, activity_type| {
             ScheduleActivity {
                 activity_id,
                 activity_type,
@@ -207,7 +212,8 @@ fn issue(
                 retry_policy: options.retry,
                 summary,
             }
-        });
+        })
+    });
     let id = state.replayer.activity_id(handle).cloned()?;
     Some((handle, id))
 }
@@ -268,6 +274,7 @@ impl<T: DeserializeOwned> Future for ActivityCall<T> {
                 scope: plan.scope,
                 cancellation: plan.cancellation,
                 summary: std::mem::take(&mut plan.summary),
+                place: plan.place,
             };
             self.call = Call::Started(Box::new(taken).start());
         }

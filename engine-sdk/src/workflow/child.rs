@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::marker::PhantomData;
+use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -14,14 +15,14 @@ use engine_core::failure::{Failure, RetryState};
 use engine_core::ids::{EventId, RunId, TaskQueueName, WorkflowId, WorkflowType};
 use engine_core::payload::Payload;
 use engine_core::peer::{ParentClosePolicy, StartChild};
-use engine_core::replay::{Handle, Resolution, Resolved};
+use engine_core::replay::{Handle, Place, Resolution, Resolved};
 use engine_core::retry::RetryPolicy;
 use engine_core::search::SearchAttributes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::activity::CancellationType;
-use super::external::ExternalWorkflow;
+use super::external::{self, ExternalWorkflow};
 use super::state::{Shared, State};
 use crate::data::{self, DataError};
 use crate::definition::{MethodSignal, Signal, WorkflowOptions};
@@ -68,10 +69,12 @@ pub struct ChildCall<I, T> {
     search: Vec<SearchChange>,
     summary: String,
     details: String,
+    place: Place,
     output: PhantomData<fn() -> T>,
 }
 
 impl<I, T: DeserializeOwned> ChildCall<I, T> {
+    #[track_caller]
     pub(super) fn new(
         shared: &Arc<Shared>,
         scope: Option<usize>,
@@ -94,6 +97,7 @@ impl<I, T: DeserializeOwned> ChildCall<I, T> {
             search: Vec::new(),
             summary: String::new(),
             details: String::new(),
+            place: Location::caller(),
             output: PhantomData,
         }
     }
@@ -249,7 +253,7 @@ impl<I, T: DeserializeOwned> ChildCall<I, T> {
         let text = id.to_string();
         let WorkflowOptions { execution_timeout, run_timeout, task_timeout, retry } = self.options;
         let (parent_close_policy, id_reuse_policy) = (self.parent_close_policy, self.id_reuse_policy);
-        let handle = state.replayer.start_child(id, workflow_type, |workflow_id, workflow_type| StartChild {
+        let command = |workflow_id, workflow_type| StartChild {
             workflow_id,
             workflow_type,
             task_queue: queue,
@@ -264,7 +268,8 @@ impl<I, T: DeserializeOwned> ChildCall<I, T> {
             search_attributes,
             summary: self.summary,
             details: self.details,
-        });
+        };
+        let handle = state.replayer.at(self.place, |replayer| replayer.start_child(id, workflow_type, command));
         state.join_scope(self.scope, handle, self.cancellation.into());
         Some((handle, text))
     }
@@ -294,18 +299,26 @@ impl<T> ChildHandle<T> {
     }
 
     /// Sends it a message. After `Ok` the message is durable in the child's history.
-    pub async fn signal<S: Signal>(&self, signal: S) -> Result<(), PeerFailure> {
-        self.signal_named(S::NAME, &signal).await
+    #[track_caller]
+    pub fn signal<S: Signal>(&self, signal: S) -> impl Future<Output = Result<(), PeerFailure>> {
+        self.as_external().deliver(S::NAME, move || external::content(&signal))
     }
 
     /// Sends it a signal that a method of its code handles: `child.send(Order::PAY, card)`. See [`ChildHandle::signal`].
-    pub async fn send<S: MethodSignal>(&self, signal: S, input: S::Input) -> Result<(), PeerFailure> {
-        self.as_external().send(signal, input).await
+    #[track_caller]
+    pub fn send<S: MethodSignal>(&self, signal: S, input: S::Input) -> impl Future<Output = Result<(), PeerFailure>> {
+        let _ = signal;
+        self.as_external().deliver(S::NAME, move || S::encode_input(&input))
     }
 
     /// Sends it a message by its name.
-    pub async fn signal_named<V: Serialize + ?Sized>(&self, name: &str, value: &V) -> Result<(), PeerFailure> {
-        self.as_external().signal_named(name, value).await
+    #[track_caller]
+    pub fn signal_named<V: Serialize + ?Sized>(
+        &self,
+        name: &str,
+        value: &V,
+    ) -> impl Future<Output = Result<(), PeerFailure>> {
+        self.as_external().deliver(name, move || external::content(value))
     }
 
     fn as_external(&self) -> ExternalWorkflow {

@@ -54,6 +54,7 @@ impl WorkflowContext {
     /// Calls an activity. Its options can be changed before the call is awaited.
     ///
     /// `input` is the activity's argument; a tuple if it has several; `()` if it has none.
+    #[track_caller]
     pub fn run<A: Activity>(&self, activity: A, input: A::Input) -> ActivityCall<A::Output> {
         let encode = Box::new(move || A::encode_input(&input));
         ActivityCall::new(&self.shared, None, A::NAME, activity.options(), encode)
@@ -61,6 +62,7 @@ impl WorkflowContext {
 
     /// Calls an activity by the name under which it is registered, for code that this program does not have. `args` is a tuple
     /// of its arguments: `()`, `(one,)`, `(one, two)`.
+    #[track_caller]
     pub fn run_named<T: DeserializeOwned>(
         &self,
         activity_type: &str,
@@ -72,11 +74,13 @@ impl WorkflowContext {
 
     /// A durable timer, which outlives workers and servers. It runs from this call, awaited or not, and fires late rather than
     /// early.
+    #[track_caller]
     pub fn sleep(&self, duration: Duration) -> Sleep {
         Sleep::start(&self.shared, duration, String::new())
     }
 
     /// Like [`WorkflowContext::sleep`], with a line for people that says what the timer is for. At most 400 bytes.
+    #[track_caller]
     pub fn sleep_for(&self, duration: Duration, summary: impl Into<String>) -> Sleep {
         Sleep::start(&self.shared, duration, summary.into())
     }
@@ -96,6 +100,7 @@ impl WorkflowContext {
     /// let rate = ctx.step("exchange rate", || async { Ok(fetch_rate().await?) }).max_attempts(5).await?;
     /// # Ok(cents * rate) }
     /// ```
+    #[track_caller]
     pub fn step<T, F, W>(&self, name: &str, work: W) -> StepCall<T>
     where
         T: Serialize + DeserializeOwned,
@@ -166,6 +171,7 @@ impl WorkflowContext {
     ///
     /// Each call is an event. At most 64 names in a run, at most 32 KiB a value; more fails the workflow task. A run that
     /// continues this one begins with nothing published.
+    #[track_caller]
     pub fn publish<T: Serialize + ?Sized>(&self, name: &str, value: &T) {
         publish::publish(&self.shared, name, value);
     }
@@ -289,11 +295,13 @@ impl WorkflowContext {
     /// ```
     ///
     /// A child's next tries and continued runs are the same child: its result is that of the last.
+    #[track_caller]
     pub fn child<W: Workflow>(&self, workflow: W) -> ChildCall<W::Input, W::Output> {
         ChildCall::new(&self.shared, None, W::NAME, workflow.options(), W::encode_input)
     }
 
     /// A child of a workflow that this program does not have. Its input is a tuple of arguments: `()`, `(one,)`, `(one, two)`.
+    #[track_caller]
     pub fn child_named<I: Arguments + Send, T: DeserializeOwned>(&self, workflow_type: &str) -> ChildCall<I, T> {
         ChildCall::new(&self.shared, None, workflow_type, WorkflowOptions::default(), I::encode)
     }
@@ -378,6 +386,7 @@ impl WorkflowContext {
 
     /// Waits for `future`, but no longer than `duration` from this call; then `future` is dropped, which cancels what it stood
     /// for. If both are ready, `future` wins.
+    #[track_caller]
     pub fn timeout<F: IntoFuture>(
         &self,
         duration: Duration,

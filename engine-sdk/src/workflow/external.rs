@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -10,7 +11,7 @@ use engine_core::event::WorkflowTaskFailureCause;
 use engine_core::ids::{RunId, SignalName, WorkflowId};
 use engine_core::payload::Payload;
 use engine_core::peer::PeerTarget;
-use engine_core::replay::{Handle, Resolution};
+use engine_core::replay::{Handle, Place, Resolution};
 use serde::Serialize;
 
 use super::state::Shared;
@@ -53,25 +54,48 @@ impl ExternalWorkflow {
     }
 
     /// Sends it a message. After `Ok` the message is durable in its history. Fails if there is no such open workflow.
-    pub async fn signal<S: Signal>(&self, signal: S) -> Result<(), PeerFailure> {
-        self.signal_named(S::NAME, &signal).await
+    #[track_caller]
+    pub fn signal<S: Signal>(&self, signal: S) -> impl Future<Output = Result<(), PeerFailure>> {
+        self.clone().deliver(S::NAME, move || content(&signal))
     }
 
     /// Sends it a signal that a method of its code handles: `order.send(Order::PAY, card)`. See [`ExternalWorkflow::signal`].
-    pub async fn send<S: MethodSignal>(&self, signal: S, input: S::Input) -> Result<(), PeerFailure> {
+    #[track_caller]
+    pub fn send<S: MethodSignal>(&self, signal: S, input: S::Input) -> impl Future<Output = Result<(), PeerFailure>> {
         let _ = signal;
-        self.message(self.issue_signal(S::NAME, S::encode_input(&input))).await
+        self.clone().deliver(S::NAME, move || S::encode_input(&input))
     }
 
     /// Sends it a message by its name. See [`ExternalWorkflow::signal`].
-    pub async fn signal_named<V: Serialize + ?Sized>(&self, name: &str, value: &V) -> Result<(), PeerFailure> {
-        // Encoded without the lock: the value's code is the user's.
-        self.message(self.issue_signal(name, data::encode(value).map(|value| vec![value]))).await
+    #[track_caller]
+    pub fn signal_named<V: Serialize + ?Sized>(
+        &self,
+        name: &str,
+        value: &V,
+    ) -> impl Future<Output = Result<(), PeerFailure>> {
+        self.clone().deliver(name, move || content(value))
     }
 
     /// Asks it to stop; its code decides what to do. After `Ok` the request is durable, or the workflow is closed already.
-    pub async fn cancel(&self, reason: impl Into<String>) -> Result<(), PeerFailure> {
-        self.message(self.issue_cancel(reason.into())).await
+    #[track_caller]
+    pub fn cancel(&self, reason: impl Into<String>) -> impl Future<Output = Result<(), PeerFailure>> {
+        let (place, reason) = (Location::caller(), reason.into());
+        async move { self.message(self.issue_cancel(place, reason)).await }
+    }
+
+    /// The message is encoded and sent when the future is awaited for the first time.
+    #[track_caller]
+    pub(super) fn deliver(
+        self,
+        name: &str,
+        encode: impl FnOnce() -> Result<Vec<Payload>, DataError>,
+    ) -> impl Future<Output = Result<(), PeerFailure>> {
+        let place = Location::caller();
+        async move {
+            // Encoded without the lock: the value's code is the user's.
+            let input = encode();
+            self.message(self.issue_signal(place, name, input)).await
+        }
     }
 
     fn message(&self, handle: Option<Handle>) -> Message {
@@ -84,14 +108,14 @@ impl ExternalWorkflow {
         Ok(PeerTarget { workflow_id, run_id: self.run_id, child_only: self.child_only })
     }
 
-    fn issue_signal(&self, name: &str, input: Result<Vec<Payload>, DataError>) -> Option<Handle> {
+    fn issue_signal(&self, place: Place, name: &str, input: Result<Vec<Payload>, DataError>) -> Option<Handle> {
         let mut state = self.shared.lock_as_code()?;
         let name = SignalName::parse(name).map_err(|error| format!("signal name {error}"));
         let input = input.map_err(|error| error.to_string());
         match (self.target(), name, input) {
             (Ok(target), Ok(name), Ok(input)) => {
                 state.progress += 1;
-                Some(state.replayer.signal_external(target, name, || input))
+                Some(state.replayer.at(place, |replayer| replayer.signal_external(target, name, || input)))
             }
             (target, name, input) => {
                 let wrong =
@@ -103,12 +127,12 @@ impl ExternalWorkflow {
         }
     }
 
-    fn issue_cancel(&self, reason: String) -> Option<Handle> {
+    fn issue_cancel(&self, place: Place, reason: String) -> Option<Handle> {
         let mut state = self.shared.lock_as_code()?;
         match self.target() {
             Ok(target) => {
                 state.progress += 1;
-                Some(state.replayer.request_cancel_external(target, reason))
+                Some(state.replayer.at(place, |replayer| replayer.request_cancel_external(target, reason)))
             }
             Err(wrong) => {
                 let message = format!("workflow {:?} cannot be asked to stop: {wrong}", self.workflow_id);
@@ -117,6 +141,11 @@ impl ExternalWorkflow {
             }
         }
     }
+}
+
+/// A signal's content.
+pub(super) fn content<V: Serialize + ?Sized>(value: &V) -> Result<Vec<Payload>, DataError> {
+    data::encode(value).map(|value| vec![value])
 }
 
 impl fmt::Debug for ExternalWorkflow {

@@ -1,5 +1,6 @@
 //! Values that anybody can read with no worker running.
 
+use std::panic::Location;
 use std::sync::Arc;
 
 use engine_core::event::WorkflowTaskFailureCause;
@@ -12,7 +13,9 @@ use crate::data;
 
 /// Issues the value, or fails the workflow task with a sentence that says why it cannot be published: the engine would refuse it
 /// too, but only with all that the task did.
+#[track_caller]
 pub(super) fn publish<T: Serialize + ?Sized>(shared: &Arc<Shared>, name: &str, value: &T) {
+    let place = Location::caller();
     // Encoded without the lock: the value's code is the user's.
     let value = data::encode(value);
     let Some(mut state) = shared.lock_as_code() else { return };
@@ -38,5 +41,5 @@ pub(super) fn publish<T: Serialize + ?Sized>(shared: &Arc<Shared>, name: &str, v
         return state.fail_task(cause, "TooLarge", message);
     }
     state.progress += 1;
-    state.replayer.publish_state(name, || value);
+    state.replayer.at(place, |replayer| replayer.publish_state(name, || value));
 }

@@ -143,12 +143,14 @@ impl Scope {
     }
 
     /// Calls an activity. See [`WorkflowContext::run`].
+    #[track_caller]
     pub fn run<A: Activity>(&self, activity: A, input: A::Input) -> ActivityCall<A::Output> {
         let encode = Box::new(move || A::encode_input(&input));
         ActivityCall::new(&self.shared, Some(self.node), A::NAME, activity.options(), encode)
     }
 
     /// Calls an activity by the name under which it is registered. See [`WorkflowContext::run_named`].
+    #[track_caller]
     pub fn run_named<T: DeserializeOwned>(
         &self,
         activity_type: &str,
@@ -160,16 +162,19 @@ impl Scope {
 
     /// A child workflow. When the scope is canceled, [`ChildCall::cancellation`] says what becomes of it; in a scope that is canceled no
     /// child begins. See [`WorkflowContext::child`].
+    #[track_caller]
     pub fn child<W: Workflow>(&self, workflow: W) -> ChildCall<W::Input, W::Output> {
         ChildCall::new(&self.shared, Some(self.node), W::NAME, workflow.options(), W::encode_input)
     }
 
     /// A child of a workflow that this program does not have. See [`WorkflowContext::child_named`].
+    #[track_caller]
     pub fn child_named<I: Arguments + Send, T: DeserializeOwned>(&self, workflow_type: &str) -> ChildCall<I, T> {
         ChildCall::new(&self.shared, Some(self.node), workflow_type, WorkflowOptions::default(), I::encode)
     }
 
     /// Runs a closure once on this worker. See [`WorkflowContext::step`].
+    #[track_caller]
     pub fn step<T, F, W>(&self, name: &str, work: W) -> StepCall<T>
     where
         T: Serialize + DeserializeOwned,
@@ -180,8 +185,12 @@ impl Scope {
     }
 
     /// A durable timer that ends early, with [`Canceled`], when the scope is canceled. See [`WorkflowContext::sleep`].
+    #[track_caller]
     pub fn sleep(&self, duration: Duration) -> impl Future<Output = Result<(), Canceled>> + Send + use<> {
-        let timer = (!self.is_canceled()).then(|| Sleep::start(&self.shared, duration, String::new()));
+        let timer = match self.is_canceled() {
+            true => None,
+            false => Some(Sleep::start(&self.shared, duration, String::new())),
+        };
         let scope = self.clone();
         async move {
             let Some(timer) = timer else { return Err(Canceled) };

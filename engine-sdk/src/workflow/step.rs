@@ -7,7 +7,7 @@
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, Location};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -18,7 +18,7 @@ use engine_core::failure::{Failure, FailureKind, RetryState, TimeoutKind};
 use engine_core::ids::StepName;
 use engine_core::limits;
 use engine_core::payload::Payload;
-use engine_core::replay::{Handle, Resolution, Resolved};
+use engine_core::replay::{Handle, Place, Resolution, Resolved};
 use engine_core::retry::{RetryDecision, RetryPolicy};
 use engine_core::time::Timestamp;
 use futures::FutureExt as _;
@@ -109,6 +109,7 @@ struct Plan {
     name: String,
     work: Work,
     options: StepOptions,
+    place: Place,
 }
 
 #[derive(Debug, Clone)]
@@ -118,6 +119,7 @@ struct StepOptions {
 }
 
 impl<T: Serialize + DeserializeOwned> StepCall<T> {
+    #[track_caller]
     pub(super) fn new<F, W>(shared: &Arc<Shared>, scope: Option<usize>, name: &str, mut work: W) -> Self
     where
         W: FnMut() -> F + Send + 'static,
@@ -131,7 +133,8 @@ impl<T: Serialize + DeserializeOwned> StepCall<T> {
             })
         });
         let options = StepOptions { timeout: TIMEOUT_DEFAULT, retry: RetryPolicy::default() };
-        let plan = Plan { shared: Arc::clone(shared), scope, name: name.to_owned(), work, options };
+        let place = Location::caller();
+        let plan = Plan { shared: Arc::clone(shared), scope, name: name.to_owned(), work, options, place };
         Self { plan: Some(Box::new(plan)), started: None }
     }
 
@@ -172,13 +175,20 @@ impl<T: Serialize + DeserializeOwned> StepCall<T> {
 
 impl Plan {
     fn begin<T>(self) -> StepFuture<T> {
-        let Plan { shared, scope, name, work, options } = self;
-        let handle = begin(&shared, scope, &name, work, options);
+        let Plan { shared, scope, name, work, options, place } = self;
+        let handle = begin(&shared, place, scope, &name, work, options);
         StepFuture { shared, scope, name, handle, result: PhantomData }
     }
 }
 
-fn begin(shared: &Shared, scope: Option<usize>, name: &str, work: Work, options: StepOptions) -> Option<Handle> {
+fn begin(
+    shared: &Shared,
+    place: Place,
+    scope: Option<usize>,
+    name: &str,
+    work: Work,
+    options: StepOptions,
+) -> Option<Handle> {
     let mut state = shared.lock_as_code()?;
     let wrong = match (StepName::parse(name), options.retry.validate()) {
         (Err(error), _) => format!("the name {name:?} {error}"),
@@ -186,7 +196,7 @@ fn begin(shared: &Shared, scope: Option<usize>, name: &str, work: Work, options:
         (Ok(_), Ok(())) if options.timeout.is_zero() => "timeout: must be more than zero".to_owned(),
         (Ok(name), Ok(())) => {
             state.progress += 1;
-            let handle = state.replayer.begin_step(name);
+            let handle = state.replayer.at(place, |replayer| replayer.begin_step(name));
             state.steps.insert(handle, StepState::Planned(Task { work, options }));
             state.join_scope(scope, handle, super::activity::CancellationType::TryCancel);
             return Some(handle);

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -22,10 +23,12 @@ pub struct Sleep {
 }
 
 impl Sleep {
+    #[track_caller]
     pub(super) fn start(shared: &Arc<Shared>, duration: Duration, summary: String) -> Self {
+        let (place, duration) = (Location::caller(), duration.min(limits::DURATION_MAX));
         let handle = shared.lock_as_code().map(|mut state| {
             state.progress += 1;
-            state.replayer.start_timer(duration.min(limits::DURATION_MAX), summary)
+            state.replayer.at(place, |replayer| replayer.start_timer(duration, summary))
         });
         Self { shared: Arc::clone(shared), handle, fired: false }
     }

@@ -16,6 +16,8 @@ async fn notify(_ctx: ActivityContext, text: String) -> Result<(), ActivityError
 
 static CALLS: AtomicU64 = AtomicU64::new(0);
 
+const FICKLE: u32 = line!();
+
 /// Does something else each time that it is run.
 #[workflow]
 async fn fickle(ctx: WorkflowContext) -> Result<(), WorkflowError> {
@@ -27,10 +29,12 @@ async fn fickle(ctx: WorkflowContext) -> Result<(), WorkflowError> {
     Ok(())
 }
 
+static LAST_CALLS: AtomicU64 = AtomicU64::new(0);
+
 /// Its last workflow task is its first, so only the replay at the end sees it.
 #[workflow]
 async fn fickle_at_the_end(_ctx: WorkflowContext) -> Result<u64, WorkflowError> {
-    match CALLS.fetch_add(1, Ordering::Relaxed) % 2 {
+    match LAST_CALLS.fetch_add(1, Ordering::Relaxed) % 2 {
         0 => Ok(7),
         _ => Err(WorkflowError::non_retryable("odd")),
     }
@@ -65,6 +69,9 @@ async fn code_that_does_not_do_the_same_again_fails_its_first_test(env: TestEngi
     assert!(problems[0].contains("does not follow its history"), "{problems:?}");
     // The difference, aligned.
     assert!(problems[0].contains("history") && problems[0].contains("notify"), "{problems:?}");
+    // And where the code asked for what it should not have.
+    let asked = format!("the code asked for StartTimer (id 1) at {}:{}", file!(), FICKLE + 8);
+    assert!(problems[0].contains(&asked), "{problems:?}");
 }
 
 #[test]

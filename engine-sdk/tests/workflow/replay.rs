@@ -26,6 +26,8 @@ async fn checkout(ctx: WorkflowContext) -> Result<u64, WorkflowError> {
     Ok(paid?)
 }
 
+const CHANGED: u32 = line!();
+
 #[workflow(name = "checkout")]
 async fn checkout_changed(ctx: WorkflowContext) -> Result<u64, WorkflowError> {
     ctx.run(check_stock, ()).start().detach();
@@ -45,15 +47,22 @@ fn changed_code_fails_its_task_with_the_aligned_difference() {
         panic!("the changed code follows the history");
     };
     assert_eq!(error.cause, engine_core::event::WorkflowTaskFailureCause::Nondeterminism);
+    let here = file!();
     assert_eq!(
         error.failure.message,
-        "the workflow code does not follow its history: at event 5 the history has ScheduleActivity charge_card (id 1), \
-but the code asked for ScheduleActivity check_stock (id 1)
+        format!(
+            "the workflow code does not follow its history: at event 5 the history has ScheduleActivity charge_card (id 1), \
+but the code asked for ScheduleActivity check_stock (id 1) at {here}:{}
 commands of the workflow task completed at event 4:
    event  history                              code
->         -                                    ScheduleActivity check_stock (id 1)
-       5  ScheduleActivity charge_card (id 1)  ScheduleActivity charge_card (id 2)
-       6  StartTimer (id 1)                    StartTimer (id 1)"
+>         -                                    ScheduleActivity check_stock (id 1)  {here}:{}
+       5  ScheduleActivity charge_card (id 1)  ScheduleActivity charge_card (id 2)  {here}:{}
+       6  StartTimer (id 1)                    StartTimer (id 1)  {here}:{}",
+            CHANGED + 4,
+            CHANGED + 4,
+            CHANGED + 5,
+            CHANGED + 6,
+        )
     );
 }
 

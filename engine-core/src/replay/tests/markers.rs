@@ -162,3 +162,15 @@ fn another_step_than_recorded_is_shown_beside_it() {
     assert_eq!(difference.event_id, EventId(5));
     assert_eq!(difference.diff.lines().last(), Some(">      5  RunStep quote (id 1)  RunStep price (id 1)"));
 }
+
+#[test]
+fn the_place_of_a_step_is_where_it_was_begun() {
+    let history = History::new().task().completed().activity("1", "charge_card").task();
+    let mut replayer = fed(&history);
+    activation(&mut replayer);
+    let place = Location::caller();
+    let step = replayer.at(place, |replayer| replayer.begin_step(StepName::from_trusted("rate")));
+    replayer.finish_step(step, StepOutcome::Completed { result: None }, 1, Duration::ZERO);
+    let difference = nondeterminism(replayer.finish_activation());
+    assert_eq!(difference.actual, format!("RunStep rate (id 1) at {}:{}", place.file(), place.line()));
+}
