@@ -39,6 +39,8 @@
 //! | `mock` | [`Mock`]: code that is replaced, watched, made to fail |
 //! | `crash` | a workflow run again for each point at which something may go wrong |
 //! | `harness` | what `#[engine_sdk::test]` calls |
+//! | `run` | [`TestRun`]: a workflow context without an engine, for unit tests |
+//! | `script` | its history, written by hand |
 //! | `timeline` | histories for people |
 
 mod code;
@@ -46,6 +48,8 @@ mod crash;
 mod engine;
 mod harness;
 mod mock;
+mod run;
+mod script;
 mod timeline;
 mod workers;
 
@@ -53,4 +57,5 @@ pub use self::engine::{TestEngine, TestEngineBuilder};
 #[doc(hidden)]
 pub use self::harness::{TestOutcome, run};
 pub use self::mock::{Call, Mock, WorkflowMock};
+pub use self::run::{TestRun, TestRunBuilder};
 pub use self::timeline::timeline;

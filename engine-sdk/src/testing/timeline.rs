@@ -38,7 +38,7 @@ pub fn timeline(history: &[Event]) -> String {
 }
 
 /// A time for people: whole seconds without decimals, days first.
-fn since(duration: Duration) -> String {
+pub(super) fn since(duration: Duration) -> String {
     let (days, rest) = (duration.as_secs() / 86_400, duration.as_secs() % 86_400);
     let (hours, minutes, seconds) = (rest / 3600, rest / 60 % 60, rest % 60);
     let millis = duration.subsec_millis();
@@ -122,12 +122,12 @@ impl<'a> Names<'a> {
     }
 }
 
-fn values(payloads: &[Payload]) -> String {
+pub(super) fn values(payloads: &[Payload]) -> String {
     payloads.iter().map(value).collect::<Vec<_>>().join(", ")
 }
 
 /// A value, shortened: a timeline is read, not parsed.
-fn value(payload: &Payload) -> String {
+pub(super) fn value(payload: &Payload) -> String {
     const MOST: usize = 120;
     let text = match std::str::from_utf8(&payload.data) {
         Ok(text) => text.to_owned(),
@@ -139,7 +139,7 @@ fn value(payload: &Payload) -> String {
     }
 }
 
-fn failure(failure: &Failure) -> String {
+pub(super) fn failure(failure: &Failure) -> String {
     match &failure.cause {
         Some(cause) => format!("{}: {}", failure.message, self::failure(cause)),
         None => failure.message.clone(),

@@ -51,6 +51,12 @@ impl WorkflowContext {
         &self.shared
     }
 
+    /// Begins a context for unit tests of functions and methods that take one, without an engine. `docs/testing.md` has an example.
+    #[cfg(feature = "testing")]
+    pub fn for_test() -> crate::testing::TestRunBuilder {
+        crate::testing::TestRunBuilder::new()
+    }
+
     /// Calls an activity. Its options can be changed before the call is awaited.
     ///
     /// `input` is the activity's argument; a tuple if it has several; `()` if it has none.
@@ -233,7 +239,7 @@ impl WorkflowContext {
     /// A random number that is the same in a replay. Not for secrets: who knows the run id knows it.
     pub fn random_u64(&self) -> u64 {
         match self.shared.lock_as_code() {
-            Some(mut state) => state.random.next(),
+            Some(mut state) => state.next_random(),
             None => 0,
         }
     }

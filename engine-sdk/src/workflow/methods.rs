@@ -63,6 +63,14 @@ impl<S> Running<S> {
 }
 
 impl<S: Send + 'static> Running<S> {
+    /// The state in the place of `self`, for a unit test of an asynchronous method: within a [`crate::testing::TestRun`].
+    #[cfg(feature = "testing")]
+    pub fn for_test(ctx: &WorkflowContext, state: S) -> Self {
+        let slot = Arc::new(Mutex::new(Some(Box::new(state))));
+        let call = MethodCall { ctx: ctx.clone(), shared: Arc::clone(ctx.shared()), slot };
+        call.running()
+    }
+
     /// Waits until `condition` is true of the state. It is asked after everything that could have changed the state. With a
     /// time limit: `ctx.timeout(d, self.wait_until(..))`.
     pub fn wait_until(

@@ -180,6 +180,13 @@ impl WorkflowRun {
         self
     }
 
+    /// Its first random values are these.
+    #[cfg(feature = "testing")]
+    pub(crate) fn with_random(self, values: std::collections::VecDeque<u64>) -> Self {
+        self.shared.lock().given_random = values;
+        self
+    }
+
     /// Runs the code over `events`, which continue those seen before: the first call begins with `WorkflowStarted`, and the
     /// last event is the `WorkflowTaskStarted` of the task to answer. A history that ends otherwise, for instance with the
     /// run's close event, is replayed and checked, and there are no commands. So a long history can be given in parts, each

@@ -64,6 +64,9 @@ pub(super) struct State {
     pub(super) info: Option<Arc<WorkflowInfo>>,
     pub(super) cancel_reason: Option<String>,
     pub(super) random: Random,
+    /// Values that a unit test wants before those of `random`.
+    #[cfg(feature = "testing")]
+    pub(super) given_random: VecDeque<u64>,
     /// Ends the task as failed, whatever the code does.
     pub(super) fatal: Option<WorkflowTaskError>,
     /// Counts what may have made a condition true.
@@ -149,6 +152,14 @@ impl Waiters {
 }
 
 impl State {
+    pub(super) fn next_random(&mut self) -> u64 {
+        #[cfg(feature = "testing")]
+        if let Some(given) = self.given_random.pop_front() {
+            return given;
+        }
+        self.random.next()
+    }
+
     fn new() -> Self {
         Self {
             replayer: Replayer::new(),
@@ -157,6 +168,8 @@ impl State {
             info: None,
             cancel_reason: None,
             random: Random(0),
+            #[cfg(feature = "testing")]
+            given_random: VecDeque::new(),
             fatal: None,
             progress: 0,
             handle_wakers: Vec::new(),

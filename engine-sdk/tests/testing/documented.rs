@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use engine_sdk::activity::CancelReason;
 use engine_sdk::prelude::*;
 use engine_sdk::testing::TestEngine;
+use engine_sdk::workflow::Running;
 
 #[activity(start_to_close = "30s", retry(max_attempts = 3, initial_interval = "1m"))]
 async fn charge_card(ctx: ActivityContext, card: String, cents: u64) -> Result<String, ActivityError> {
@@ -108,6 +109,101 @@ async fn the_activity_alone() {
     assert_eq!(heartbeats(), ["asked the bank"]);
     stop(CancelReason::Requested);
     assert!(charge_card.call(ctx, "4242".into(), 700).await.unwrap_err().is_canceled());
+}
+
+/// What a workflow does in one place of several, say.
+async fn approved_by(ctx: &WorkflowContext, patience: std::time::Duration) -> String {
+    let mut approvals = ctx.signals::<Approval>();
+    select! {
+        given = approvals.recv() => given.by,
+        _ = ctx.sleep(patience) => format!("nobody until {:?}", ctx.now()),
+    }
+}
+
+#[test]
+fn a_function_that_takes_a_context_alone() {
+    let wait = |ctx: WorkflowContext| async move { approved_by(&ctx, days(14)).await };
+    let mut test = WorkflowContext::for_test().run(wait);
+    assert_eq!(test.commands(), ["StartTimer 14d 00:00:00"]);
+    test.sleep(days(13));
+    assert_eq!(test.output(), None);
+    test.signal(Approval { by: "desk-3".into() });
+    assert_eq!(test.output().unwrap(), "desk-3");
+    assert_eq!(test.commands(), ["StartTimer 14d 00:00:00", "CancelTimer 14d 00:00:00"]);
+}
+
+#[test]
+fn the_test_answers_activities_and_decides_time_and_chance() {
+    let pay = |ctx: WorkflowContext| async move {
+        let cents = ctx.random_range(0..1000);
+        let paid = ctx.run(charge_card, ("4242".to_owned(), cents)).await;
+        (ctx.now(), paid.map_err(|failure| failure.reason().to_string()))
+    };
+    let monday = std::time::SystemTime::UNIX_EPOCH + days(4);
+    let mut test = WorkflowContext::for_test().now(monday).random([u64::MAX]).run(pay);
+    assert_eq!(test.commands(), [r#"ScheduleActivity charge_card "4242", 999"#]);
+    assert_eq!(test.open(charge_card), [("4242".to_owned(), 999)]);
+    test.fail(charge_card, ActivityError::non_retryable("the card is blocked"));
+    assert_eq!(test.output().unwrap(), (monday, Err("ActivityError: the card is blocked".to_owned())));
+}
+
+#[derive(Default)]
+struct Order {
+    items: Vec<String>,
+    paid: bool,
+}
+
+#[workflow]
+impl Order {
+    #[run]
+    async fn run(&mut self, _ctx: WorkflowContext) -> Result<usize, WorkflowError> {
+        self.wait_until(|order| order.paid).await;
+        Ok(self.items.len())
+    }
+
+    #[signal]
+    async fn pay(&mut self, ctx: WorkflowContext, card: String) -> Result<(), WorkflowError> {
+        ctx.run(charge_card, (card, 100 * self.items.len() as u64)).await?;
+        self.paid = true;
+        Ok(())
+    }
+
+    #[update]
+    fn add(&mut self, item: String) -> Result<usize, WorkflowError> {
+        self.items.push(item);
+        Ok(self.items.len())
+    }
+
+    #[update_validator(add)]
+    fn may_add(&self, item: &String) -> Result<(), WorkflowError> {
+        if self.items.contains(item) { Err(WorkflowError::non_retryable("one of each")) } else { Ok(()) }
+    }
+
+    #[query]
+    fn open_items(&self) -> usize {
+        if self.paid { 0 } else { self.items.len() }
+    }
+}
+
+#[test]
+fn methods_without_await_are_plain_methods() {
+    let mut order = Order::default();
+    assert!(order.may_add(&"tea".to_owned()).is_ok());
+    assert_eq!(order.add("tea".to_owned()).unwrap(), 1);
+    assert!(order.may_add(&"tea".to_owned()).is_err());
+    assert_eq!(order.open_items(), 1);
+}
+
+#[test]
+fn a_method_that_awaits_gets_its_state_as_running() {
+    let order = Order { items: vec!["tea".to_owned()], paid: false };
+    let mut test = WorkflowContext::for_test().run(|ctx| async move {
+        let mut order = Running::for_test(&ctx, order);
+        Order::pay(&mut order, ctx, "4242".to_owned()).await.map(|()| order.open_items())
+    });
+    assert_eq!(test.open(charge_card), [("4242".to_owned(), 100)]);
+    test.complete(charge_card, "paid".to_owned());
+    assert_eq!(test.output().unwrap().unwrap(), 0);
 }
 
 #[tokio::test]
