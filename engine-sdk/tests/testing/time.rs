@@ -195,12 +195,3 @@ async fn it_works_on_a_runtime_of_many_threads() {
     // All began at the same instant: whoever was ready waited for those that were not.
     assert!(engine.now().since(began) >= days(10));
 }
-
-#[test]
-fn hundreds_of_engines_live_in_one_test() {
-    for round in 0..300 {
-        engine_sdk::testing::run("one of many", seconds(60), async |env: TestEngine| {
-            assert_eq!(env.run(sleeper, 1).await.unwrap(), 1, "round {round}");
-        });
-    }
-}
