@@ -161,6 +161,59 @@ async fn schedules_go_by_the_same_clock(env: TestEngine) {
     assert_eq!(charged.attempts(), 7);
 }
 
+/// Run by a cron: how many nights there were.
+#[workflow]
+async fn counts_nights(ctx: WorkflowContext) -> Result<u64, WorkflowError> {
+    let before: Option<u64> = ctx.last_result()?;
+    ctx.run(charge, 1).await?;
+    Ok(before.unwrap_or(0) + 1)
+}
+
+#[engine_sdk::test]
+async fn a_cron_goes_by_the_same_clock(env: TestEngine) {
+    let charged = env.mock(charge, Ok);
+    env.workflow(counts_nights);
+    let client = env.client();
+    client.workflow(counts_nights).id("nights").cron("30 2 * * *").start(()).await.unwrap();
+    env.advance(days(30)).await;
+    assert_eq!(charged.attempts(), 30);
+    client.handle::<counts_nights>("nights").terminate("winter").await.unwrap();
+    env.advance(days(30)).await;
+    assert_eq!(charged.attempts(), 30);
+}
+
+#[activity(
+    schedule_to_start = "2h",
+    schedule_to_close = "3h",
+    retry(max_attempts = 0, initial_interval = "1h", backoff = 1.0, jitter = 0.0),
+    task_queue = "elsewhere"
+)]
+async fn elsewhere(_ctx: ActivityContext) -> Result<(), ActivityError> {
+    Ok(())
+}
+
+#[workflow]
+async fn asks_elsewhere(ctx: WorkflowContext, queue: String) -> Result<(), WorkflowError> {
+    ctx.run(elsewhere, ()).task_queue(queue).await?;
+    Ok(())
+}
+
+#[engine_sdk::test]
+async fn what_no_worker_takes_and_what_is_tried_too_long_times_out_by_the_engines_time(env: TestEngine) {
+    let tried = env.mock(elsewhere, |()| Err(ActivityError::retryable("closed")));
+    let began = env.now();
+    let error = told(&env.run(asks_elsewhere, "nobody".to_owned()).await.unwrap_err());
+    assert!(error.contains("schedule-to-start"), "{error}");
+    assert_eq!((env.now().since(began), tried.attempts()), (hours(2), 0));
+
+    let began = env.now();
+    let error = told(&env.run(asks_elsewhere, "elsewhere".to_owned()).await.unwrap_err());
+    assert!(error.contains("closed"), "{error}");
+    // At once, and after one hour and two: a fourth attempt would begin when the time is over.
+    assert!(env.now().since(began) <= hours(3), "{:?}", env.now().since(began));
+    assert_eq!(tried.attempts(), 3);
+}
+
 #[engine_sdk::test]
 async fn what_is_canceled_while_it_takes_its_time_stops_at_once(env: TestEngine) {
     #[workflow]

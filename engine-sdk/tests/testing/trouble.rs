@@ -131,6 +131,25 @@ fn a_test_that_waits_for_what_never_comes_says_why_time_stands() {
     assert!(text.contains("needs something from outside, such as a signal"), "{text}");
 }
 
+/// For the test below.
+#[engine_sdk::test]
+#[ignore = "it fails, as it should"]
+async fn fails(env: TestEngine) {
+    env.mock(notify, |_| Ok(()));
+    assert_eq!(env.run(greets, "Ada".to_owned()).await.unwrap(), "good bye Ada");
+}
+
+#[test]
+fn a_test_that_fails_prints_the_histories_of_its_runs() {
+    let this = std::env::current_exe().unwrap();
+    let output = std::process::Command::new(this).args(["--exact", "trouble::fails", "--ignored"]).output().unwrap();
+    assert!(!output.status.success());
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(told.contains("what happened ----\ngreets \""), "{told}");
+    assert!(told.contains("ActivityCompleted         notify") && told.contains("timer 1 for 2d 00:00:00"), "{told}");
+    assert!(told.contains("WorkflowCompleted         \"hello Ada\"") && told.contains("good bye Ada"), "{told}");
+}
+
 #[engine_sdk::test]
 async fn a_history_reads_as_a_timeline(env: TestEngine) {
     env.mock(notify, |_| Ok(())).fail(1..=1, || ActivityError::retryable("line busy"));
