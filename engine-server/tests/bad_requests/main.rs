@@ -61,7 +61,7 @@ async fn refuses_all(world: World) {
 
 #[tokio::test]
 async fn every_call_refuses_what_cannot_be_served_and_writes_nothing() {
-    refuses_all(World::new(support::store().await).await).await;
+    Box::pin(refuses_all(World::new(support::store().await).await)).await;
 }
 
 #[tokio::test]
@@ -71,7 +71,7 @@ async fn every_call_refuses_the_same_on_postgres() {
     let url = fresh_database(cluster.url()).await.unwrap();
     let store = PostgresStore::connect(&url, PostgresOptions::default()).await.unwrap();
     store.migrate(4).await.unwrap();
-    refuses_all(World::new(std::sync::Arc::new(store)).await).await;
+    Box::pin(refuses_all(World::new(std::sync::Arc::new(store)).await)).await;
 }
 
 #[tokio::test]
