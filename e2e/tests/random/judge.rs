@@ -146,6 +146,7 @@ fn batches(remains: &Remains) {
     for batch in &remains.batches {
         assert_eq!(batch.state, BatchState::Completed, "{batch:?}");
         let (from, until) = (batch.started_at, batch.closed_at.unwrap());
+        assert!(remains.evidence.losses > 0 || from == until, "time passed while it was at work: {batch:?}");
         for failure in &batch.failures {
             let run_id = failure.run_id.to_string();
             let run = remains.evidence.runs.iter().find(|run| run.run_id == run_id).unwrap();

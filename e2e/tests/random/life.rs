@@ -15,6 +15,7 @@ use engine_server::store::faulty::{Fault, FaultyStore, Gate};
 use engine_server::store::{self, Store};
 use engine_server::{Clock, NodeOptions, Server};
 use futures::TryStreamExt;
+use tower::{ServiceExt, service_fn};
 
 use crate::messages::{Message, Promises};
 use crate::program::{Ledger, MAIN, Op, program, toil};
@@ -159,7 +160,7 @@ impl Life<'_> {
         options.park_after = Duration::MAX;
         options.clock = self.clock.clone();
         let server = Server::start(store, options, false).await.unwrap();
-        let transport = Transport::local(server.service());
+        let transport = self.transport(&server);
         let client = Client::builder().queue(QUEUE).over(transport.clone()).unwrap();
         let worker = Worker::new(client.clone(), QUEUE)
             .workflow(program)
@@ -178,6 +179,19 @@ impl Life<'_> {
         let rest = rest.await.unwrap();
         server.shutdown().await;
         rest
+    }
+
+    /// Time stands while a call is being answered.
+    fn transport(&self, server: &Server) -> Transport {
+        let (service, clock) = (server.service(), self.clock.clone());
+        Transport::local(service_fn(move |request| {
+            let (busy, answer) = (clock.busy(), service.clone().oneshot(request));
+            async move {
+                let answer = answer.await;
+                drop(busy);
+                answer
+            }
+        }))
     }
 
     async fn activities(&self, client: &Client) -> Vec<Result<String, StandaloneFailure>> {
