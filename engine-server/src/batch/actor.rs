@@ -62,8 +62,6 @@ impl Actor {
 
     /// Runs until the batch is over or its shard is lost. Waits for the database are never cut short, only pauses are.
     pub(super) async fn run(mut self) {
-        // Its pace is the machine's; for a clock that skips it is under way until it is over.
-        let _busy = self.context.options.clock.busy();
         let mut pause = Pause::default();
         while !self.lost.is_cancelled() {
             match self.work().await {

@@ -57,7 +57,13 @@ impl Batches {
 
     /// Reads which batches of these shards are at work, and sets to work those that are not.
     pub(crate) fn recover(&self, context: &Arc<NodeContext>, shards: Vec<ShardId>) {
-        self.tasks.spawn(recover(Arc::clone(context), shards));
+        // From here on, not from its first poll: a clock that skips must not pass what is about to work.
+        let busy = context.options.clock.busy();
+        let recovered = recover(Arc::clone(context), shards);
+        self.tasks.spawn(async move {
+            let _busy = busy;
+            recovered.await;
+        });
     }
 
     /// Shards that this node may not have.
@@ -86,7 +92,12 @@ impl Batches {
         let (key, look) = (row.key.clone(), CancellationToken::new());
         if let Some(actor) = Actor::new(Arc::clone(context), row, epoch, lost, look.clone()) {
             inner.at_work.insert(key, (epoch, look));
-            self.tasks.spawn(actor.run());
+            // Its pace is the machine's; for a clock that skips it is under way until it is over.
+            let busy = context.options.clock.busy();
+            self.tasks.spawn(async move {
+                let _busy = busy;
+                actor.run().await;
+            });
         }
     }
 
