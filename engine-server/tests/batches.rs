@@ -5,7 +5,7 @@
 mod support;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use engine_core::failure::Failure;
 use engine_proto::v1::batch_service_client::BatchServiceClient;
@@ -13,6 +13,7 @@ use engine_proto::v1::operation_service_client::OperationServiceClient;
 use engine_proto::{convert, v1};
 use engine_server::Server;
 use engine_server::store::faulty::{Fault, FaultyStore, Gate};
+use prost::Message as _;
 use support::*;
 use tonic::Code;
 use tonic::service::Routes;
@@ -134,6 +135,67 @@ async fn a_batch_reaches_what_was_open_when_it_began_and_nothing_else() {
     let again = batches(&server).start_batch(start_of("stop", Operation::Terminate(v1::BatchTerminate {}))).await;
     assert_eq!(again.unwrap().into_inner().total, 5);
     assert_eq!(history(&server, "w-later").await.len(), 1);
+    server.shutdown().await;
+}
+
+/// The event that says that the run is to stop; how many times it was asked to.
+async fn asked_to_stop(server: &Server, workflow_id: &str) -> (usize, Option<v1::WorkflowCancelRequested>) {
+    let request = v1::GetWorkflowHistoryRequest {
+        namespace: "default".into(),
+        execution: execution(workflow_id),
+        ..Default::default()
+    };
+    let page = client(server).get_workflow_history(request).await.unwrap().into_inner();
+    let events = page.history.unwrap_or_default().events;
+    let mut requests = events.iter().filter_map(|bytes| {
+        let event = v1::HistoryEvent::decode(bytes.as_ref()).unwrap();
+        match event.attributes {
+            Some(v1::history_event::Attributes::WorkflowCancelRequested(request)) => Some(request),
+            _ => None,
+        }
+    });
+    let first = requests.next();
+    (usize::from(first.is_some()) + requests.count(), first)
+}
+
+#[tokio::test]
+async fn a_batch_asks_each_open_run_to_stop_and_says_why() {
+    let server = start(store().await, options()).await;
+    start_runs(&server, 4).await;
+    client(&server).start_workflow(start_request("other")).await.unwrap();
+    let terminate =
+        v1::TerminateWorkflowRequest { namespace: "default".into(), execution: execution("w-2"), ..Default::default() };
+    client(&server).terminate_workflow(terminate).await.unwrap();
+    let request = start_of("stop", Operation::Cancel(v1::BatchCancel {}));
+    assert_eq!(batches(&server).start_batch(request).await.unwrap().into_inner().total, 3);
+    let batch = over(&server, "stop").await;
+    assert_eq!((batch.state(), batch.done, batch.failed), (v1::BatchState::Completed, 3, 0), "{batch:?}");
+    for workflow_id in ["w-0", "w-1", "w-3"] {
+        let (times, request) = asked_to_stop(&server, workflow_id).await;
+        let request = request.unwrap();
+        let said = (times, request.reason.as_str(), request.identity.as_str());
+        assert_eq!(said, (1, "enough", "me"), "{workflow_id}");
+        let summary = support::describe(&server, workflow_id).await.summary.unwrap();
+        assert_eq!(summary.status(), v1::WorkflowStatus::Running, "how {workflow_id} stops is for its code to say");
+    }
+    for workflow_id in ["w-2", "other"] {
+        assert_eq!(asked_to_stop(&server, workflow_id).await, (0, None), "{workflow_id}");
+    }
+    server.shutdown().await;
+}
+
+/// Also from one page to the next: at this rate the first has ten runs.
+#[tokio::test]
+async fn a_batch_is_no_faster_than_its_rate() {
+    let server = start(store().await, options()).await;
+    start_runs(&server, 12).await;
+    let begun = Instant::now();
+    let request = v1::StartBatchRequest { rate: 10, ..start_of("slow", signal()) };
+    batches(&server).start_batch(request).await.unwrap();
+    let batch = over(&server, "slow").await;
+    let took = begun.elapsed();
+    assert_eq!((batch.state(), batch.done, batch.rate), (v1::BatchState::Completed, 12, 10), "{batch:?}");
+    assert!(took >= Duration::from_millis(1100), "eleven pauses of 100 ms: {took:?}");
     server.shutdown().await;
 }
 
