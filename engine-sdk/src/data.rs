@@ -24,6 +24,14 @@ pub trait Recordable: Serialize + DeserializeOwned + Send + 'static {}
 #[diagnostic::do_not_recommend]
 impl<T: Serialize + DeserializeOwned + Send + 'static> Recordable for T {}
 
+/// Whether both are the same value: a map may be written in another order.
+#[cfg(feature = "testing")]
+pub(crate) fn is_same_value(one: &Payload, other: &Payload) -> bool {
+    let value = |payload: &Payload| serde_json::from_slice::<serde_json::Value>(&payload.data).ok();
+    one == other
+        || (one.encoding == JSON && other.encoding == JSON && value(one).is_some_and(|one| Some(one) == value(other)))
+}
+
 /// Encodes one value.
 pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Payload, DataError> {
     encode_at(Place::Value, value)

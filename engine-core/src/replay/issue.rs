@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::matching::{Issued, Place, Step};
 use super::slots::{Handle, Resolution, Thing};
+use super::values::Values;
 use super::{Phase, Replayer, Resolved};
 use crate::command::{Command, ScheduleActivity};
 use crate::event::{PropertyChanges, UpdateOutcome, UpdateRequest};
@@ -237,10 +238,13 @@ impl Replayer {
         if self.close_issued {
             return;
         }
-        self.issued.push(Some(Issued { step, handle, place: self.place }));
+        let mut values = None;
         if self.phase == Phase::Live {
             self.commands.push(Some(command()));
+        } else if self.same_payload.is_some() {
+            values = Values::of_command(&command());
         }
+        self.issued.push(Some(Issued { step, handle, place: self.place, values }));
     }
 
     /// What was issued as `handle` belongs to a handle of its own, which nobody wants.

@@ -1,12 +1,13 @@
 //! A command as both sides have it, history and code, and whether they agree.
 //!
 //! Compared are kind, id, activity type and published name; neither arguments nor durations nor options, which a deploy may change for runs
-//! under way.
+//! under way. A replay by the build that ran compares what `values` has too.
 
 use std::fmt;
 use std::panic::Location;
 
 use super::slots::{Handle, Slots, Thing};
+use super::values::Values;
 use super::{News, ReplayError};
 use crate::event::{EventKind, Marker, WorkflowStarted, WorkflowTaskStarted};
 use crate::ids::{
@@ -44,6 +45,8 @@ pub(super) struct Issued {
     pub(super) handle: Option<Handle>,
     /// Where in the code it was asked for, if that is known.
     pub(super) place: Option<Place>,
+    /// What it carries, if that is compared.
+    pub(super) values: Option<Values>,
 }
 
 /// A place in the source of workflow code.

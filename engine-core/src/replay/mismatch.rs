@@ -45,6 +45,15 @@ impl Nondeterminism {
     }
 }
 
+impl Nondeterminism {
+    /// The command is the same, but it carries something else.
+    pub(super) fn with_values(mut self, history: &str, code: &str) -> Self {
+        self.expected = format!("{} with {history}", self.expected);
+        self.actual = format!("{} with {code}", self.actual);
+        self
+    }
+}
+
 impl fmt::Display for Nondeterminism {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { event_id, expected, actual, diff } = self;

@@ -10,6 +10,7 @@
 //! | `matching` | a command as both sides have it, and whether they agree |
 //! | `peers` | children, and messages to other workflows |
 //! | `mismatch` | the aligned difference of a task's commands |
+//! | `values` | arguments, durations and results, for replays by the build that ran |
 //!
 //! A history is walked in workflow tasks. What happened since the task before is handed over together
 //! ([`Activation::outcomes`], in history order), the code runs until nothing moves, and what it issued meanwhile is the task's
@@ -32,6 +33,7 @@ mod peers;
 mod slots;
 #[cfg(test)]
 mod tests;
+mod values;
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -55,6 +57,8 @@ pub use mismatch::Nondeterminism;
 pub use peers::{CHILD_ALREADY_STARTED, PEER_NOT_FOUND};
 use slots::Slots;
 pub use slots::{Handle, Resolution};
+pub use values::SamePayload;
+use values::Values;
 
 /// The flag of a run whose commands are matched by id and activity type, not only by kind. A history whose tasks do not have
 /// it is matched by kind alone.
@@ -77,6 +81,8 @@ pub struct Replayer {
     issued: Vec<Option<Issued>>,
     /// Where in the code the next command is asked for: see [`Replayer::at`].
     place: Option<Place>,
+    /// Compares values, if they are to be compared: see [`Replayer::compare_values`].
+    same_payload: Option<SamePayload>,
     /// The same for the server, filled only when there is no completion in history to compare with.
     commands: Vec<Option<Command>>,
     flags: BTreeSet<u32>,
@@ -180,6 +186,12 @@ pub enum ReplayError {
     },
 }
 
+impl From<Nondeterminism> for ReplayError {
+    fn from(difference: Nondeterminism) -> Self {
+        ReplayError::Nondeterminism(Box::new(difference))
+    }
+}
+
 impl Default for Replayer {
     fn default() -> Self {
         Self::new()
@@ -200,6 +212,7 @@ impl Replayer {
             outcomes: Vec::new(),
             issued: Vec::new(),
             place: None,
+            same_payload: None,
             commands: Vec::new(),
             flags: BTreeSet::new(),
             new_flags: Vec::new(),
@@ -382,6 +395,7 @@ impl Replayer {
         while let Some(event) = self.next_of_task() {
             let id = event.id;
             self.last_event_id = id;
+            let values = self.same_payload.and_then(|_| Values::of_event(&event.kind));
             let step = match Recorded::of(id, event.kind) {
                 Recorded::News(news) => {
                     self.absorb(id, news)?;
@@ -400,15 +414,22 @@ impl Replayer {
             };
             match issued.get(matched) {
                 Some(own) if own.step.agrees(&step, by_id) => {
+                    if let (Some(same), Some(recorded), Some(own_values)) = (self.same_payload, &values, &own.values)
+                        && !own_values.agree(recorded, same)
+                    {
+                        let values = (recorded.to_string(), own_values.to_string());
+                        let difference = self.difference(completed, id, &issued, matched, Some((id, step)));
+                        return Err(difference.with_values(&values.0, &values.1).into());
+                    }
                     self.bind(id, own);
                     matched += 1;
                 }
-                _ => return Err(self.difference(completed, id, &issued, matched, Some((id, step)))),
+                _ => return Err(self.difference(completed, id, &issued, matched, Some((id, step))).into()),
             }
         }
         if matched < issued.len() {
             let at = EventId(completed.0 + matched as u64 + 1);
-            return Err(self.difference(completed, at, &issued, matched, None));
+            return Err(self.difference(completed, at, &issued, matched, None).into());
         }
         Ok(())
     }
@@ -451,7 +472,7 @@ impl Replayer {
         issued: &[Issued],
         matched: usize,
         first: Option<(EventId, Step)>,
-    ) -> ReplayError {
+    ) -> Nondeterminism {
         let mut history: Vec<(EventId, Step)> = Vec::new();
         // The matched ones are equal on both sides, up to what is not compared.
         let ids = (completed.0 + 1..).map(EventId);
@@ -464,7 +485,7 @@ impl Replayer {
                 history.push((event.id, step));
             }
         }
-        ReplayError::Nondeterminism(Box::new(Nondeterminism::new(completed, at, &history, issued, matched)))
+        Nondeterminism::new(completed, at, &history, issued, matched)
     }
 
     /// Takes note of something that was not the code's doing.

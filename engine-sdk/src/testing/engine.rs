@@ -323,7 +323,7 @@ impl TestEngine {
                 continue;
             };
             let history = handle(&client, &summary).history().await.map_err(|error| error.to_string())?;
-            if let Err(error) = WorkflowRun::new(code).advance(history) {
+            if let Err(error) = WorkflowRun::new(code).with_values_compared().advance(history) {
                 problems.push(format!("{} {:?}: {error}", summary.workflow_type, summary.workflow_id));
             }
         }

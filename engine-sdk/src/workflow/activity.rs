@@ -185,9 +185,9 @@ fn issue(
     options: ActivityOptions,
     summary: String,
 ) -> Option<(Handle, ActivityId)> {
-    let replaying = shared.lock_as_code()?.replayer.is_replaying();
+    let is_wanted = shared.lock_as_code()?.replayer.wants_values();
     // Arguments are not compared with history, so they are encoded only for the server. Without the lock: it is the user's code.
-    let input = if replaying { Ok(Vec::new()) } else { encode() };
+    let input = if is_wanted { encode() } else { Ok(Vec::new()) };
     let mut state = shared.lock_as_code()?;
     let checked = Names::check(activity_type, activity_id, options.task_queue.as_deref());
     let (names, input) = match (checked, input) {

@@ -209,9 +209,9 @@ impl<I, T: DeserializeOwned> ChildCall<I, T> {
     }
 
     fn issue(self, input: &I) -> Option<(Handle, String)> {
-        let replaying = self.shared.lock_as_code()?.replayer.is_replaying();
+        let is_wanted = self.shared.lock_as_code()?.replayer.wants_values();
         // Arguments are not compared with history, so they are encoded only for the server.
-        let input = if replaying { Ok(Vec::new()) } else { (self.encode)(input) };
+        let input = if is_wanted { (self.encode)(input) } else { Ok(Vec::new()) };
         let mut wrong: Vec<String> = Vec::new();
         let mut noted = |field: &str, error: &dyn fmt::Display| wrong.push(format!("{field} {error}"));
         let input = input.unwrap_or_else(|error| {

@@ -180,6 +180,13 @@ impl WorkflowRun {
         self
     }
 
+    /// Its code must ask for the same values again, not only for the same commands: for tests, which replay it by the build that ran it.
+    #[cfg(feature = "testing")]
+    pub(crate) fn with_values_compared(self) -> Self {
+        self.shared.lock().replayer.compare_values(data::is_same_value);
+        self
+    }
+
     /// Its first random values are these.
     #[cfg(feature = "testing")]
     pub(crate) fn with_random(self, values: std::collections::VecDeque<u64>) -> Self {

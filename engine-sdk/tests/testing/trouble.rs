@@ -40,6 +40,111 @@ async fn fickle_at_the_end(_ctx: WorkflowContext) -> Result<u64, WorkflowError> 
     }
 }
 
+/// What a macro does not see, because it is called through a function.
+mod world {
+    use std::collections::HashMap;
+    use std::collections::hash_map::RandomState;
+    use std::hash::BuildHasher;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::{SystemTime, UNIX_EPOCH};
+
+    pub(super) fn clock() -> String {
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos().to_string()
+    }
+
+    pub(super) fn chance() -> u64 {
+        RandomState::new().hash_one(0)
+    }
+
+    pub(super) fn shelf() -> HashMap<String, u32> {
+        (0..64).map(|n| (format!("shelf {n}"), n)).collect()
+    }
+
+    pub(super) fn global() -> u64 {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        COUNT.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+#[workflow]
+async fn tells_the_time(ctx: WorkflowContext) -> Result<(), WorkflowError> {
+    Ok(ctx.run(notify, world::clock()).await?)
+}
+
+#[workflow]
+async fn naps_at_random(ctx: WorkflowContext) -> Result<(), WorkflowError> {
+    ctx.sleep(seconds(1 + world::chance() % 1_000_000)).await;
+    Ok(())
+}
+
+#[workflow]
+async fn empties_shelves(ctx: WorkflowContext) -> Result<(), WorkflowError> {
+    for shelf in world::shelf().into_keys() {
+        ctx.run(notify, shelf).await?;
+    }
+    Ok(())
+}
+
+#[workflow]
+async fn publishes_a_count(ctx: WorkflowContext) -> Result<(), WorkflowError> {
+    ctx.publish("count", &world::global());
+    ctx.sleep(days(1)).await;
+    Ok(())
+}
+
+#[workflow]
+async fn begins_a_child_at_random(ctx: WorkflowContext) -> Result<(), WorkflowError> {
+    ctx.child(greets).run(world::chance().to_string()).await?;
+    Ok(())
+}
+
+#[workflow]
+async fn returns_a_count(_ctx: WorkflowContext) -> Result<u64, WorkflowError> {
+    Ok(world::global())
+}
+
+#[workflow]
+async fn passes_a_map_on(ctx: WorkflowContext) -> Result<usize, WorkflowError> {
+    Ok(ctx.run(count, world::shelf()).await?)
+}
+
+#[activity]
+async fn count(_ctx: ActivityContext, shelves: std::collections::HashMap<String, u32>) -> Result<usize, ActivityError> {
+    Ok(shelves.len())
+}
+
+/// How a test ends that runs this workflow.
+fn end_of_a_test_of<W: engine_sdk::definition::WorkflowCode<Input = ()>>(workflow: W) -> String {
+    panic_of(move || {
+        run("values", seconds(60), async move |env: TestEngine| {
+            env.activity(notify);
+            env.workflow(greets);
+            let _ = env.run(workflow, ()).await;
+        });
+    })
+}
+
+#[test]
+fn the_same_commands_with_other_values_fail_their_first_test() {
+    for (end, command) in [
+        (end_of_a_test_of(tells_the_time), "ScheduleActivity notify (id 1)"),
+        (end_of_a_test_of(naps_at_random), "StartTimer (id 1)"),
+        (end_of_a_test_of(empties_shelves), "ScheduleActivity notify (id "),
+        (end_of_a_test_of(publishes_a_count), "PublishState count"),
+        (end_of_a_test_of(begins_a_child_at_random), "StartChild greets"),
+        (end_of_a_test_of(returns_a_count), "CompleteWorkflow"),
+    ] {
+        let (history, code) = end.split_once("but the code asked for").expect("both sides are told");
+        assert!(history.contains(command) && history.contains(" with ") && code.contains(command), "{end}");
+    }
+}
+
+#[engine_sdk::test]
+async fn a_map_as_an_argument_is_the_same_in_whatever_order_it_is_written(env: TestEngine) {
+    env.activity(count);
+    assert_eq!(env.run(passes_a_map_on, ()).await.unwrap(), 64);
+}
+
 #[workflow]
 async fn panics(ctx: WorkflowContext) -> Result<(), WorkflowError> {
     ctx.sleep(hours(1)).await;
