@@ -92,6 +92,62 @@ fn an_outcome_that_depends_on_how_often_the_code_ran_is_found_with_its_point() {
     assert!(text.contains("the worker died after workflow task 1 of 2 was computed"), "{text}");
 }
 
+#[activity]
+async fn reserve(ctx: ActivityContext) -> Result<u32, ActivityError> {
+    Ok(ctx.attempt())
+}
+
+/// Its result depends on how often an activity had to be tried.
+#[workflow]
+async fn tells_attempts(ctx: WorkflowContext) -> Result<u32, WorkflowError> {
+    Ok(ctx.run(reserve, ()).await?)
+}
+
+/// Its deadline comes before the pause after a failure is over.
+#[workflow]
+async fn has_no_patience(ctx: WorkflowContext) -> Result<String, WorkflowError> {
+    let reserved = ctx.run(reserve, ()).schedule_to_close(millis(100)).await;
+    Ok(if reserved.is_ok() { "reserved" } else { "sold out" }.to_owned())
+}
+
+#[test]
+fn a_workflow_that_does_not_survive_a_failure_is_found() {
+    let found = |test: fn()| {
+        let panic = std::panic::catch_unwind(test).unwrap_err();
+        panic.downcast_ref::<String>().unwrap().clone()
+    };
+    let text = found(|| {
+        run("attempts", seconds(60), async |env: TestEngine| {
+            env.activity(reserve).every_activity_fails_once(tells_attempts, ()).await;
+        });
+    });
+    assert!(text.contains("tells_attempts: every activity failed once, and it did not go on as if nothing"), "{text}");
+    assert!(text.contains("undisturbed it came to the result 1, disturbed to the result 2"), "{text}");
+    // The history of the disturbed run tells why.
+    assert!(text.contains("reserve, attempt 2; the one before: "), "{text}");
+
+    let text = found(|| {
+        run("patience", seconds(60), async |env: TestEngine| {
+            env.activity(reserve).every_activity_fails_once(has_no_patience, ()).await;
+        });
+    });
+    let outcomes = r#"undisturbed it came to the result "reserved", disturbed to the result "sold out""#;
+    assert!(text.contains(outcomes), "{text}");
+}
+
+#[workflow]
+async fn pays_at_most_once(ctx: WorkflowContext, cents: u64) -> Result<u64, WorkflowError> {
+    Ok(ctx.run(debit, cents).max_attempts(1).await?)
+}
+
+#[engine_sdk::test]
+async fn activities_that_run_at_most_once_are_left_alone(env: TestEngine) {
+    let debits = env.spy(debit);
+    env.every_activity_twice(pays_at_most_once, 100).await;
+    env.every_activity_fails_once(pays_at_most_once, 100).await;
+    assert_eq!(debits.attempts(), 4, "one in each run, two undisturbed and two disturbed");
+}
+
 #[engine_sdk::test]
 async fn a_worker_that_is_killed_leaves_its_work_to_the_next(env: TestEngine) {
     let clock = env.clone();
