@@ -1,6 +1,7 @@
 //! New code against the histories of old: from JSON, from the engine, and at the gate of a worker. `docs/changing-code.md` has its examples
-//! from here.
+//! from here and from `changes.rs`.
 
+use engine_sdk::definition::WorkflowCode;
 use engine_sdk::prelude::*;
 use engine_sdk::replay::{ReplayFailure, Replayer, Verdict, from_json, to_json};
 use engine_sdk::testing::TestEngine;
@@ -36,6 +37,17 @@ async fn checkout_unsafe(ctx: WorkflowContext, cents: u64) -> Result<u64, Workfl
 #[workflow(name = "checkout")]
 async fn checkout_v2(ctx: WorkflowContext, cents: u64) -> Result<u64, WorkflowError> {
     if ctx.patched("check-fraud") && !ctx.run(check_fraud, cents).await? {
+        return Err(WorkflowError::non_retryable("fraud"));
+    }
+    let paid = ctx.run(charge, cents).await?;
+    ctx.sleep(days(14)).await;
+    Ok(paid)
+}
+
+#[workflow(name = "checkout")]
+async fn checkout_v3(ctx: WorkflowContext, cents: u64) -> Result<u64, WorkflowError> {
+    ctx.deprecate_patch("check-fraud");
+    if !ctx.run(check_fraud, cents).await? {
         return Err(WorkflowError::non_retryable("fraud"));
     }
     let paid = ctx.run(charge, cents).await?;
@@ -105,6 +117,38 @@ async fn a_history_survives_its_way_through_a_file(env: TestEngine) {
     let events = from_json(&json).unwrap();
     assert_eq!(to_json(&events), json);
     assert!(events.len() > 10);
+}
+
+/// The history of a run of this code, with an engine of its own.
+async fn history_of<W: WorkflowCode>(workflow: W, input: W::Input) -> String {
+    let env = TestEngine::new().await;
+    env.activity(charge).activity(check_fraud);
+    let handle = env.start(workflow, input).await.expect("it runs");
+    handle.result().await.expect("it runs");
+    to_json(&handle.history().await.expect("it has a history"))
+}
+
+/// Why `workflow` cannot replay it.
+fn refusal_of(workflow: impl WorkflowCode, json: &str) -> String {
+    Replayer::new().workflow(workflow).replay_json(json).expect_err("it does not follow").to_string()
+}
+
+#[tokio::test]
+async fn a_patch_is_deprecated_and_then_forgotten() {
+    let unpatched = history_of(checkout_v1, 700).await;
+    let patched = history_of(checkout_v2, 700).await;
+    let deprecated = history_of(checkout_v3, 700).await;
+
+    // Runs with the patch go on with code that deprecates it. Those without do not: they are not to be open any more.
+    Replayer::new().workflow(checkout_v3).replay_json(&patched).unwrap();
+    assert!(refusal_of(checkout_v3, &unpatched).contains("does not follow its history"));
+
+    // The code that knows nothing of the patch follows what ran with `deprecate_patch`, and not what ran with `patched`.
+    let checkout_v4 = checkout_unsafe;
+    Replayer::new().workflow(checkout_v4).replay_json(&deprecated).unwrap();
+    assert!(refusal_of(checkout_v4, &patched).contains("check-fraud"));
+    // Back to the build before is safe too.
+    Replayer::new().workflow(checkout_v2).replay_json(&deprecated).unwrap();
 }
 
 /// An event whose attributes are under a number that no release has used so far.
@@ -234,11 +278,12 @@ async fn a_program_checks_instead_of_working_when_it_is_told_to(env: TestEngine)
 }
 
 #[test]
-fn every_example_of_the_document_is_in_this_file() {
-    let (document, tests) = (include_str!("../../docs/changing-code.md"), include_str!("replaying.rs"));
+fn every_example_of_the_document_is_a_test() {
+    let document = include_str!("../../docs/changing-code.md");
+    let tests = [include_str!("replaying.rs"), include_str!("changes.rs")];
     let blocks: Vec<&str> = document.split("```rust\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     assert!(blocks.len() >= 4, "{} blocks", blocks.len());
     for block in blocks {
-        assert!(tests.contains(block.trim_end()), "not in this file:\n{block}");
+        assert!(tests.iter().any(|file| file.contains(block.trim_end())), "in no test:\n{block}");
     }
 }
