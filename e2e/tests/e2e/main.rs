@@ -6,6 +6,7 @@ mod activities;
 mod bad_code;
 mod bad_requests;
 mod bad_servers;
+mod commands;
 mod databases;
 mod kills;
 mod open_runs;
