@@ -234,8 +234,8 @@ impl Deployment {
         let ramping = self.ramping.as_ref().map(|(build, share)| (version(build), *share));
         let route = |queue: &TaskQueueName| Route {
             deployment: self.name.clone(),
-            current: current.clone(),
-            ramping: ramping.clone(),
+            current: current.clone().filter(|current| self.gets(&current.build_id, queue)),
+            ramping: ramping.clone().filter(|(ramping, _)| self.gets(&ramping.build_id, queue)),
             served_by: self
                 .versions
                 .iter()
@@ -244,6 +244,15 @@ impl Deployment {
                 .collect(),
         };
         self.task_queues().into_iter().map(|queue| (queue.clone(), route(queue))).collect()
+    }
+
+    /// Whether a build that is current or ramping gets what is put into a queue. Not if it does not serve the queue, and neither did a build
+    /// that was current: then only workers that are not in use yet have announced it, and those without a version keep it. A build that no
+    /// worker has announced gets all.
+    fn gets(&self, build_id: &BuildId, queue: &TaskQueueName) -> bool {
+        let serves = |version: &Version| version.task_queues.contains(queue);
+        self.versions.get(build_id).is_none_or(|version| version.task_queues.is_empty() || serves(version))
+            || self.versions.values().any(|version| version.last_current_at.is_some() && serves(version))
     }
 
     /// As a message, without what only the runs and the connected workers know.
@@ -448,5 +457,27 @@ mod tests {
             .collect();
         assert_eq!(served, [("bills", vec!["1"]), ("orders", vec!["1", "2"])]);
         assert!(routes.iter().all(|(_, route)| route.current.as_ref().unwrap().build_id == build("1")));
+    }
+
+    #[test]
+    fn a_queue_that_only_a_build_out_of_use_has_announced_stays_with_workers_without_a_version() {
+        let mut it = deployment();
+        set(&mut it, Change::Current(Some(build("1"))), 3).unwrap();
+        it.announce(&build("3"), &queues(&["orders", "bills", "refunds"]), at(4)).unwrap();
+        let refunds = |it: &Deployment| {
+            let routes = it.routes();
+            let (_, route) = routes.iter().find(|(queue, _)| queue.as_str() == "refunds").unwrap();
+            let current = route.current.as_ref().map(|current| current.build_id.to_string());
+            (current, route.ramping.as_ref().map(|(ramping, _)| ramping.build_id.to_string()))
+        };
+        assert_eq!(refunds(&it), (None, None), "build 1 does not serve it");
+        set(&mut it, Change::Ramping(Some((build("3"), 500))), 5).unwrap();
+        assert_eq!(refunds(&it), (None, Some("3".to_owned())));
+        set(&mut it, Change::Current(Some(build("3"))), 6).unwrap();
+        assert_eq!(refunds(&it), (Some("3".to_owned()), None));
+        assert!(set(&mut it, Change::Current(Some(build("1"))), 7).is_err());
+        let accepts = Accepts { missing_queues: true, unknown: false };
+        it.change(Change::Current(Some(build("1"))), accepts, "desk", at(7)).unwrap();
+        assert_eq!(refunds(&it), (Some("1".to_owned()), None), "that its tasks wait was accepted");
     }
 }
