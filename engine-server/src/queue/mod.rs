@@ -226,6 +226,11 @@ impl TaskQueues {
         }
     }
 
+    /// Whether a task waits for a worker.
+    pub fn is_waiting(&self, id: &TaskId) -> bool {
+        self.places.contains_key(id)
+    }
+
     /// Forgets all waiting tasks of a shard: its owner forgot it, and will offer again what it still needs.
     pub fn withdraw_shard(&mut self, shard: ShardId) {
         let in_backlogs = self.backlogs.values().flat_map(Backlog::tasks);

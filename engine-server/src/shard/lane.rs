@@ -587,7 +587,14 @@ fn hand_out_request(context: &NodeContext, push: Push) -> Option<Request> {
     let Push { session, task } = push;
     let Some(session) = context.sessions.get(session) else {
         // Between the push and now the session closed. The task was handed to nobody: offer it again.
-        let pushes = context.queues.lock().offer(QueuedTask { preferred_worker: None, ..task }, context.now());
+        let pushes = {
+            let mut queues = context.queues.lock();
+            // If its run was moved meanwhile, it waits already, for another version.
+            match queues.is_waiting(&task.id) {
+                true => None,
+                false => queues.offer(QueuedTask { preferred_worker: None, ..task }, context.now()),
+            }
+        };
         pushes.into_iter().for_each(|push| context.deliver(push));
         return None;
     };

@@ -217,6 +217,13 @@ impl Shards {
             let after = run.last_batch;
             return self.gather.release_after(after, Release::Refund(session, task.queue.kind));
         };
+        if task.pin.as_ref() != run.execution.pinned_to() {
+            // Its run was moved while the task was on its way: it goes where it is to go now.
+            let (after, kind) = (run.last_batch, task.queue.kind);
+            let pin = run.execution.pinned_to().cloned();
+            self.gather.release_after(after, Release::Refund(session, kind));
+            return self.gather.release_after(after, Release::Offer(QueuedTask { pin, ..task }));
+        }
         let is_early = run.task_after < run.last_batch && !self.gather.is_durable(run.last_batch);
         let out = handout::message(run, &task, &session, &transition.reply, is_early);
         let Some(out) = out else {

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine_core::command::{Command, ScheduleActivity};
-use engine_core::event::{ActivityTimeouts, Event, WorkerMetadata, WorkflowStarted};
+use engine_core::event::{ActivityTimeouts, Event, VersioningOverride, WorkerMetadata, WorkerVersion, WorkflowStarted};
 use engine_core::execution::{ActivityRef, Execution, Input, Reply};
-use engine_core::ids::{ActivityId, ActivityType, EventId, RunId, SignalName};
+use engine_core::ids::{ActivityId, ActivityType, BuildId, DeploymentName, EventId, RunId, SignalName};
 use engine_core::time::Timestamp;
+use engine_core::version::WorkflowOptionsUpdated;
 use engine_proto::v1;
 use tokio::sync::{mpsc, oneshot};
 
@@ -176,6 +177,37 @@ fn activity_ends() -> Input {
     Input::CompleteActivity { activity, result: None, identity: String::new() }
 }
 
+fn signal() -> Input {
+    let (name, input) = (SignalName::from_trusted("hurry"), Vec::new());
+    Input::Signal { name, input, request_id: None, identity: String::new() }
+}
+
+fn version(build: &str) -> Arc<WorkerVersion> {
+    let (deployment, build_id) = (DeploymentName::from_trusted("shop"), BuildId::from_trusted(build));
+    Arc::new(WorkerVersion { deployment, build_id })
+}
+
+fn move_to(build: &str) -> Input {
+    Input::Move(Box::new(WorkflowOptionsUpdated {
+        versioning_override: Some(VersioningOverride::Pinned(version(build))),
+        reason: String::new(),
+        identity: String::new(),
+        request_id: None,
+    }))
+}
+
+fn session() -> Arc<Session> {
+    // What is sent to it is lost: its worker hears nothing.
+    let (sender, _) = mpsc::unbounded_channel();
+    Arc::new(Session::new(SessionId(1), &v1::Hello::default(), uuid::Uuid::nil(), NAMESPACE, None, sender))
+}
+
+fn hand_out(shards: &mut Shards, task: QueuedTask) -> Vec<Release> {
+    let kind = RequestKind::HandOut { task, session: session() };
+    shards.handle(Request { shard: SHARD, key: key(), kind }, at(13));
+    shards.take_ready()
+}
+
 fn commit(shards: &mut Shards) -> Vec<Release> {
     assert!(shards.cut().is_some());
     shards.committed(Vec::new());
@@ -196,23 +228,17 @@ fn code_sees_the_end_of_its_only_activity_while_that_is_written_and_a_signal_onc
     assert!(workflow_task(shards.take_ready()).is_some());
 
     let mut shards = waiting();
-    let (name, input) = (SignalName::from_trusted("hurry"), Vec::new());
-    send(&mut shards, Input::Signal { name, input, request_id: None, identity: String::new() });
+    send(&mut shards, signal());
     assert!(workflow_task(shards.take_ready()).is_none());
     assert!(workflow_task(commit(&mut shards)).is_some());
 }
 
 #[test]
 fn a_worker_is_told_that_a_task_is_early_and_when_its_news_is_durable() {
-    let (sender, _outbound) = mpsc::unbounded_channel();
-    let session = Session::new(SessionId(1), &v1::Hello::default(), uuid::Uuid::nil(), NAMESPACE, None, sender);
-    let session = Arc::new(session);
     let mut shards = waiting();
     send(&mut shards, activity_ends());
     let task = workflow_task(shards.take_ready()).expect("a task");
-    let kind = RequestKind::HandOut { task, session };
-    shards.handle(Request { shard: SHARD, key: key(), kind }, at(13));
-    let [Release::HandOut(out)] = &shards.take_ready()[..] else { panic!("the task leaves, and nothing else") };
+    let [Release::HandOut(out)] = &hand_out(&mut shards, task)[..] else { panic!("the task leaves, and nothing else") };
     let Outbound::WorkflowTask(task) = &out.message else { panic!("a workflow task") };
     assert!(task.early);
     let durable = commit(&mut shards).into_iter().find_map(|release| match release {
@@ -220,6 +246,34 @@ fn a_worker_is_told_that_a_task_is_early_and_when_its_news_is_durable() {
         _ => None,
     });
     assert_eq!(durable, Some(v1::DurableTask { run_id: task.run_id.clone(), token: task.token.clone() }));
+}
+
+#[test]
+fn a_task_that_was_offered_before_its_run_was_moved_goes_to_no_worker_of_the_build_before() {
+    let mut shards = waiting();
+    send(&mut shards, move_to("1"));
+    commit(&mut shards);
+    send(&mut shards, signal());
+    send(&mut shards, move_to("2"));
+    let is_workflow = |task: &QueuedTask| task.queue.kind == TaskKind::Workflow;
+    let offers: Vec<QueuedTask> = commit(&mut shards)
+        .into_iter()
+        .filter_map(|release| match release {
+            Release::Offer(task) => Some(task).filter(is_workflow),
+            _ => None,
+        })
+        .collect();
+    let pins: Vec<_> = offers.iter().map(|task| task.pin.clone()).collect();
+    assert_eq!(pins, [Some(version("1")), Some(version("2"))], "both leave: the first may find a worker at once");
+    let [before, after] = <[QueuedTask; 2]>::try_from(offers).expect("two offers");
+
+    let releases = hand_out(&mut shards, before);
+    let [Release::Refund(_, TaskKind::Workflow), Release::Offer(again)] = &releases[..] else {
+        panic!("it goes back, and is offered anew: {releases:?}")
+    };
+    assert_eq!(*again, after);
+    let releases = hand_out(&mut shards, after);
+    assert!(matches!(releases[..], [Release::HandOut(_)]), "{releases:?}");
 }
 
 #[test]
