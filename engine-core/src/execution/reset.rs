@@ -124,6 +124,13 @@ impl Reset {
             return Err(Rejection::Invalid { field: "execution".to_owned(), problem });
         };
         self.rename(started, cut, run_id);
+        // From before its code first said how it follows versions, it goes like a new run.
+        if !kept.iter().any(|event| matches!(event.kind, EventKind::WorkflowTaskCompleted(_))) {
+            if let Some(versioning) = &mut started.versioning {
+                versioning.inherited = None;
+            }
+            started.versioning.take_if(|versioning| versioning.versioning_override.is_none());
+        }
         match cut.repaired {
             None => {
                 let started_event_id = EventId(cut.forked_at.0 - 1);

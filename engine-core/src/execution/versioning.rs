@@ -454,6 +454,14 @@ mod tests {
         assert_eq!(begun(&run, ResetPoint::LastWorkflowTask), Some("1".to_owned()));
         run.send(moved(Some(pinned("3")))).unwrap();
         assert_eq!(begun(&run, ResetPoint::FirstWorkflowTask), Some("3".to_owned()));
+
+        let mut next = Run::start_with(|started| {
+            let inherited = Some(Arc::new(version("1")));
+            started.versioning = Some(Box::new(StartVersioning { inherited, versioning_override: None }));
+        });
+        next.served_by("1", Pinned);
+        next.turn(vec![]);
+        assert_eq!(begun(&next, ResetPoint::FirstWorkflowTask), None, "what it inherited is no way out of a bad build");
     }
 
     #[test]
