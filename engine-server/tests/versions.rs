@@ -644,6 +644,31 @@ async fn changes_of_routing_that_make_no_sense_are_refused_by_each_call_and_chan
 }
 
 #[tokio::test]
+async fn a_namespace_has_at_most_a_hundred_deployments_however_they_came() {
+    let server = start(store().await, options()).await;
+    let unknown = |n: usize| v1::SetCurrentVersionRequest {
+        deployment_name: format!("shop-{n}"),
+        allow_unknown: true,
+        ..current("1")
+    };
+    for n in 1..=100 {
+        deployments(&server).set_current_version(unknown(n)).await.unwrap();
+    }
+    let refusal = deployments(&server).set_current_version(unknown(101)).await.unwrap_err();
+    assert_eq!(refusal.code(), Code::FailedPrecondition);
+    assert!(refusal.message().starts_with("the namespace has 100 deployments, which is the limit"), "{refusal:?}");
+    let ramp = v1::SetRampingVersionRequest {
+        deployment_name: "shop-101".to_owned(),
+        allow_unknown: true,
+        ..ramping("1", 5.0)
+    };
+    let refusal = deployments(&server).set_ramping_version(ramp).await.unwrap_err();
+    assert!(refusal.message().starts_with("the namespace has 100 deployments, which is the limit"), "{refusal:?}");
+    deployments(&server).set_current_version(unknown(100)).await.unwrap();
+    server.shutdown().await;
+}
+
+#[tokio::test]
 async fn moves_that_make_no_sense_are_refused_and_change_nothing() {
     let server = start(store().await, options()).await;
     let _one = build(&server, 1, "1").await;

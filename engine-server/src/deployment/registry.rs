@@ -233,11 +233,8 @@ pub(crate) async fn announce(
     }
     let key = key_of(namespace, &version.deployment);
     let own = context.deployments.get(&key);
-    if own.is_none() && others.len() >= limits::DEPLOYMENTS_MAX {
-        let limit = limits::DEPLOYMENTS_MAX;
-        return Err(ServerError::Refused(format!(
-            "the namespace has {limit} deployments, which is the limit: delete the versions of one that is not used"
-        )));
+    if own.is_none() {
+        check_room(context, namespace)?;
     }
     let is_full = own.is_some_and(|own| {
         own.deployment.versions.len() >= limits::VERSIONS_MAX
@@ -263,6 +260,17 @@ pub(crate) async fn announce(
         Ok((Write::Put(deployment), ()))
     })
     .await
+}
+
+/// Refuses another deployment if the namespace has as many as it may have.
+pub(crate) fn check_room(context: &NodeContext, namespace: NamespaceId) -> Result<(), ServerError> {
+    let limit = limits::DEPLOYMENTS_MAX;
+    if context.deployments.of_namespace(namespace).len() < limit {
+        return Ok(());
+    }
+    Err(ServerError::Refused(format!(
+        "the namespace has {limit} deployments, which is the limit: delete the versions of one that is not used"
+    )))
 }
 
 /// Forgets the version that has been out of use for the longest, of those that no open run is pinned to.

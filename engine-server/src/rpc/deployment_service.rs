@@ -145,7 +145,7 @@ impl DeploymentCalls {
         asked: Asked,
     ) -> Result<(Option<Deployment>, v1::Deployment), ServerError> {
         let now = self.context.now();
-        let of = key.clone();
+        let (of, context) = (key.clone(), Arc::clone(&self.context));
         let before = registry::change(&self.context, key.clone(), move |before| {
             let Asked { change, accepts, revision, identity } = &asked;
             if let Some(before) = before.filter(|before| *revision != 0 && before.revision != *revision) {
@@ -156,7 +156,10 @@ impl DeploymentCalls {
             }
             let mut deployment = match before {
                 Some(before) => before.deployment.clone(),
-                None if accepts.unknown && *revision == 0 => Deployment::new(name.clone(), now),
+                None if accepts.unknown && *revision == 0 => {
+                    registry::check_room(&context, of.namespace)?;
+                    Deployment::new(name.clone(), now)
+                }
                 None => return Err(not_found(&of)),
             };
             let write = match deployment.change(change.clone(), *accepts, identity, now)? {
