@@ -19,7 +19,7 @@ mod backlog;
 mod route;
 mod session_pool;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -271,19 +271,24 @@ impl TaskQueues {
     /// came; what is handed out already ends where it is.
     pub fn set_routes(&mut self, routes: Routes, now: Timestamp) -> Vec<Push> {
         let before = std::mem::replace(&mut self.routes, routes);
-        let changed = |queue: &QueueKey| {
-            let place = (queue.namespace, Arc::clone(&queue.name));
-            before.get(&place) != self.routes.get(&place)
-        };
-        let mut moved: Vec<QueuedTask> = Vec::new();
-        for (key, backlog) in &self.backlogs {
-            if changed(key) {
-                moved.extend(backlog.tasks().cloned());
-            }
+        let place = |queue: &QueueKey| (queue.namespace, Arc::clone(&queue.name));
+        let differs = |queue: &QueueKey| before.get(&place(queue)) != self.routes.get(&place(queue));
+        let is_elsewhere =
+            |task: &QueuedTask| self.target(&task.queue, task.pin.as_ref(), &task.workflow_id) != task.queue.version;
+        // A build that only begins to serve a queue moves nothing, however much waits there.
+        let in_backlogs =
+            self.backlogs.iter().filter(|(key, backlog)| differs(key) && backlog.tasks().any(is_elsewhere));
+        let mut changed: HashSet<_> = in_backlogs.map(|(key, _)| place(key)).collect();
+        let in_lines = || self.sessions.values().flat_map(|session| session.sticky.iter());
+        let moved_in_lines = in_lines().filter(|task| differs(&task.queue) && is_elsewhere(task));
+        changed.extend(moved_in_lines.map(|task| place(&task.queue)));
+        if changed.is_empty() {
+            return Vec::new();
         }
-        for session in self.sessions.values() {
-            moved.extend(session.sticky.iter().filter(|task| changed(&task.queue)).cloned());
-        }
+        let backlogs = self.backlogs.iter().filter(|(key, _)| changed.contains(&place(key)));
+        let in_lines = in_lines().filter(|task| changed.contains(&place(&task.queue)));
+        let mut moved: Vec<QueuedTask> =
+            backlogs.flat_map(|(_, backlog)| backlog.tasks()).chain(in_lines).cloned().collect();
         // A ticket of a backlog says when a task came; one that waits in a line came after all that the worker had no credit for.
         moved.sort_by_key(|task| self.ticket(&task.id));
         moved.into_iter().filter_map(|task| self.offer(task, now)).collect()

@@ -273,6 +273,19 @@ mod versions {
     }
 
     #[test]
+    fn a_build_that_only_begins_to_serve_a_queue_disturbs_nothing_that_waits_there() {
+        let mut queues = with_builds(Some("1"), 0);
+        assert_eq!(queues.offer(workflow_task(1, Some(1)), NOW), None);
+        let mut served_by_more = routes(Some("1"));
+        for route in served_by_more.values_mut() {
+            Arc::make_mut(route).served_by.insert(BuildId::from_trusted("3"));
+        }
+        let later = NOW + STICKY_PATIENCE / 2;
+        assert_eq!(queues.set_routes(served_by_more, later), []);
+        assert_eq!(queues.next_due(), Some(NOW + STICKY_PATIENCE), "its patience goes on");
+    }
+
+    #[test]
     fn a_task_never_waits_in_two_places_nor_vanishes_whatever_the_routing_does() {
         let mut queues = with_builds(Some("1"), 0);
         let mut handed_out = Vec::new();
