@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use engine_core::event::WorkerVersion;
 use engine_core::filter::{Attribute, Column, Comparison, Condition, Filter, Value};
@@ -45,6 +46,9 @@ pub(crate) struct Deployments {
     known: RwLock<Table>,
     /// Held from reading the store until the routes are in place, so that an older reading never takes the place of a newer one.
     changing: tokio::sync::Mutex<()>,
+    /// How many readings of all of them have begun, and the last of these that succeeded.
+    begun: AtomicU64,
+    read: AtomicU64,
     /// There are some from here on: they must be read again every while.
     some: Notify,
 }
@@ -95,11 +99,19 @@ fn known(row: DeploymentRow) -> Result<Known, StoreError> {
 
 /// Reads all of them again.
 pub(crate) async fn refresh(context: &Arc<NodeContext>) -> Result<(), ServerError> {
+    let Deployments { begun, read, .. } = &context.deployments;
+    let asked = begun.load(Ordering::SeqCst);
     let _one = context.deployments.changing.lock().await;
+    // One reading is enough for all who asked for it before it began.
+    if read.load(Ordering::SeqCst) > asked {
+        return Ok(());
+    }
+    let number = begun.fetch_add(1, Ordering::SeqCst) + 1;
     let store = Arc::clone(&context.store);
     let table = detached(async move { table(store.deployments().await?) }).await?;
     *context.deployments.known.write() = table;
     put_routes(context);
+    read.store(number, Ordering::SeqCst);
     Ok(())
 }
 
