@@ -83,7 +83,7 @@ impl DeploymentHandle {
         self.change(Routing::Current { build_id: build_id.into() })
     }
 
-    /// Lets them go to workers without a version, as before there was one.
+    /// Lets them go to workers without a version, as before there was one. A ramping build keeps its share: stop that apart.
     pub fn unset_current(&self) -> RoutingChange {
         self.set_current("")
     }
