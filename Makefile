@@ -70,6 +70,11 @@ gate: ## how long a program takes to check its build against 10,000 open runs, o
 	cargo build --locked --release -p engine-e2e --bins
 	"$${CARGO_TARGET_DIR:-target}/release/engine-gate"
 
+.PHONY: tally
+tally: ## the example that takes 100,000 signals in one workflow after the other, and how long it takes
+	cargo build --locked -p engine-examples --bin tally
+	@TIMEFORMAT='%R seconds'; time "$${CARGO_TARGET_DIR:-target}/debug/tally"
+
 .PHONY: golden
 golden: ## record histories of the examples for this release, those that it lacks (CONTRIBUTING.md)
 	BLESS=1 cargo test --locked -p engine-examples --test golden -- every_way_of_every_program
